@@ -1,0 +1,202 @@
+/* auriga/pool.h: pools of threads and pools of processes.
+ *
+ * A pool runs calls (auriga/call.h) on its workers and hands out futures (auriga/future.h).  Its
+ * life: OPEN, then close() -> DRAINING (no new work, all accepted work finishes), or terminate()
+ * -> STOPPING (queued work is cancelled, running work is asked or made to stop), then STOPPED.
+ * A process pool whose workers cannot be started any more is BROKEN: every future gets an answer
+ * and submits are refused.
+ */
+#ifndef AURIGA_POOL_H
+#define AURIGA_POOL_H
+
+#include <auriga/base.h>
+
+AUR_BEGIN_DECLS
+
+typedef struct aur_pool aur_pool; /* opaque, counted: aur_pool_ref(), aur_pool_unref() */
+
+/* aur_options.kind */
+enum {
+    AUR_THREADS = 0,   /* threads of this process: share everything, cheapest */
+    AUR_PROCESSES = 1, /* worker processes: a crash costs one task, memory is not shared */
+    AUR_SERIAL = 2,    /* no workers: each call runs at once in the caller */
+    AUR_AUTO = 3,      /* measured choice; not in this release: AUR_ENOTSUP */
+};
+
+/* aur_options.start: how worker processes come to life */
+enum {
+    AUR_START_DEFAULT = 0, /* AUR_START_FORK, refused while foreign threads run */
+    AUR_START_FORK = 1,    /* forked from a small helper that is forked in aur_pool_new(): workers see
+                              the program as it was then */
+    AUR_START_SPAWN = 2,   /* a fresh image of the program that never reaches main() */
+};
+
+/* aur_options.queue_policy: what a submit does once queue_max calls wait */
+enum {
+    AUR_QUEUE_BLOCK = 0,       /* waits for room; inside a task of the same pool: runs the call */
+    AUR_QUEUE_FAIL = 1,        /* AUR_EBUSY */
+    AUR_QUEUE_CALLER_RUNS = 2, /* runs the call in the submitting thread (thread pools only) */
+};
+
+/* aur_options.retry_on: which failures of an item `retries` applies to; 0 means AUR_RETRY_WORKER */
+enum {
+    AUR_RETRY_WORKER = 1,   /* the worker process died */
+    AUR_RETRY_DEADLINE = 2, /* the item ran past its deadline */
+    AUR_RETRY_ERROR = 4,    /* the task called aur_fail() or threw */
+};
+
+/* aur_options.flags */
+enum {
+    AUR_POOL_NO_HELP = 1, /* waits never run tasks in the waiting thread; spare workers do it */
+};
+
+#define AUR_NO_SPARES UINT32_MAX
+
+/* Log levels of aur_log_fn */
+enum { AUR_LOG_WARN = 1, AUR_LOG_INFO = 2 };
+typedef void aur_log_fn(void *ctx, int level, const char *text);
+
+/* Runs in each worker before its first and after its last task.  A nonzero result of init fails
+ * the worker: for threads aur_pool_new() returns AUR_EINIT; a process worker counts as a death
+ * before its first task, and 10 of those in a row break the pool. */
+typedef int aur_worker_init_fn(void *ctx, int worker);
+typedef void aur_worker_fini_fn(void *ctx, int worker);
+
+/* Every field but size may stay zero.  Fields are only ever appended and padding is always named,
+ * so an older caller and a newer library agree on the meaning of each byte. */
+typedef struct aur_options {
+    size_t size;                   /* sizeof(aur_options) as the caller compiled it */
+    int32_t kind;                  /* AUR_THREADS, ... */
+    int32_t start;                 /* AUR_START_*; process pools only */
+    uint32_t workers;              /* 0: aur_cpu_count(); at most 4096 */
+    uint32_t spares_max;           /* extra workers that may stand in for blocked ones; 0: 256 for
+                                      threads, 16 for processes; AUR_NO_SPARES: none; at most 4096 */
+    uint32_t queue_max;            /* calls accepted but not started; 0: no limit */
+    int32_t queue_policy;          /* AUR_QUEUE_* */
+    uint32_t retries;              /* further attempts of a failed item; at most 65534 */
+    uint32_t retry_on;             /* AUR_RETRY_* */
+    uint32_t tasks_per_worker_max; /* a process worker is replaced after so many items; 0: never */
+    uint32_t flags;                /* AUR_POOL_* */
+    uint64_t item_timeout_ns;      /* an item may run so long from its start; 0: for ever.  Processes:
+                                      the worker is killed.  Threads: aur_checkpoint() tells it, and
+                                      its outcome is AUR_EDEADLINE when it returns */
+    uint64_t memory_max_bytes;     /* address space limit of each process worker; 0: none */
+    aur_worker_init_fn *worker_init;
+    aur_worker_fini_fn *worker_fini;
+    void *worker_ctx;              /* passed to both; with AUR_START_SPAWN it must be NULL */
+    const char *name;              /* in messages and thread names, copied; NULL: "aur" */
+    aur_log_fn *log;               /* may be called from any thread of the pool; NULL: silence */
+    void *log_ctx;
+} aur_options;
+
+#ifdef __cplusplus
+static inline aur_options aur_options_init_(void)
+{
+    aur_options opts = aur_options();
+    opts.size = sizeof(aur_options);
+    return opts;
+}
+#define AUR_OPTIONS_INIT aur_options_init_()
+#else
+#define AUR_OPTIONS_INIT { .size = sizeof(aur_options) }
+#endif
+
+/* Starts a pool.
+ *
+ * opts         NULL for defaults; read during the call only.
+ * reterr_diag  may be NULL; else says which step failed, with the system's error number.
+ * Threads: any.  Blocks: until each worker has started, or one could not.
+ * Owns:    *ret_pool holds one reference; drop it with aur_pool_unref().
+ * Errors:  AUR_EINVAL   opts->size is too small or the bytes that this library does not know are
+ *                       not zero; an unknown kind, start, policy or flag; too many workers, spares
+ *                       or retries; start or tasks_per_worker_max or memory_max_bytes set for a
+ *                       pool without processes; CALLER_RUNS for a process pool; worker_ctx with
+ *                       AUR_START_SPAWN; ret_pool NULL
+ *          AUR_ENOMEM   no memory, or no address space for stacks or arenas
+ *          AUR_EAGAIN   the system refused a thread or process; those already started are ended
+ *          AUR_ETHREADS default start and threads that are not Auriga's run in this process
+ *          AUR_EINIT    worker_init returned nonzero in a thread
+ *          AUR_ENOTSUP  AUR_AUTO
+ *          AUR_ESYS     another system call failed; see the diagnosis
+ */
+AUR_API AUR_NODISCARD aur_err aur_pool_new(const aur_options *opts, aur_pool **ret_pool,
+                                           aur_diag *reterr_diag);
+
+/* One more reference; returns pool.  Threads: any.  Blocks: never. */
+AUR_API aur_pool *aur_pool_ref(aur_pool *pool);
+
+/* Drops a reference; NULL is allowed; returns NULL.  The last one closes the pool and lets its
+ * workers finish on their own: it does not wait for them.  Threads: any.  Blocks: never. */
+AUR_API aur_pool *aur_pool_unref(aur_pool *pool);
+
+/* No new calls from now on; what was accepted still runs.  Tasks that run may go on submitting to
+ * their own pool, so that nested work completes.  Closing twice is allowed.
+ * Threads: any.  Blocks: never.
+ * Errors: AUR_EINVAL pool is NULL; AUR_EFORKED; AUR_ENOTSUP in a process worker, for its parent's
+ *         pool. */
+AUR_API aur_err aur_pool_close(aur_pool *pool);
+
+/* Cancels what has not started, asks running tasks to stop (aur_checkpoint; process workers are
+ * killed) and refuses new calls.  Every future gets an answer.
+ * Threads: any.  Blocks: never.
+ * Errors: AUR_EINVAL pool is NULL; AUR_EFORKED; AUR_ENOTSUP as for aur_pool_close(). */
+AUR_API aur_err aur_pool_terminate(aur_pool *pool);
+
+/* Closes, then waits until all accepted work is done and every worker has ended.  Failures that
+ * nobody asked about are then counted in one line of the log.
+ * Threads: any, but not inside a task of the same pool.  Blocks: to deadline.
+ * Orders:  everything the tasks did happens before the return of AUR_OK.
+ * Errors:  AUR_EINVAL pool is NULL; AUR_ETIMEDOUT; AUR_EFORKED;
+ *          AUR_EDEADLK inside a task of this pool, or in one of its process workers */
+AUR_API aur_err aur_pool_join(aur_pool *pool, aur_deadline deadline);
+
+/* The pool whose task the calling thread runs, or NULL.  In a process worker this is the worker's
+ * view of the parent's pool: calls made on it are run by the parent's workers.  Not a new
+ * reference.  Threads: any.  Blocks: never. */
+AUR_API aur_pool *aur_pool_current(void);
+
+/* Index of the worker that the calling thread is, or -1.  Threads: any.  Blocks: never. */
+AUR_API int aur_worker_index(void);
+
+/* Tell the pool that the calling task blocks outside the library's sight (a mutex, a read): while
+ * it does, a spare worker takes its place.  Calls nest.  Outside a task they do nothing.
+ * Threads: any.  Blocks: never. */
+AUR_API void aur_blocking_begin(void);
+AUR_API void aur_blocking_end(void);
+
+/* Counters since the start; each is exact once the pool is joined, and may lag while it runs. */
+typedef struct aur_stats {
+    size_t size;          /* in: sizeof(aur_stats) */
+    uint64_t submitted;   /* calls accepted; a map counts as one call */
+    uint64_t done;        /* calls that succeeded */
+    uint64_t failed;      /* calls that failed */
+    uint64_t cancelled;
+    uint64_t unseen;      /* failed calls whose error nobody asked for */
+    uint64_t items;       /* items of maps and loops that were run */
+    uint64_t retried;     /* attempts after the first */
+    uint64_t helped;      /* calls run by the thread that waited for them */
+    uint64_t stolen;      /* tasks and ranges taken from another worker */
+    uint64_t parks;       /* times a worker went to sleep */
+    uint64_t wakes;       /* times one was woken */
+    uint64_t deadlocks;   /* waits answered with AUR_EDEADLK */
+    uint64_t deaths;      /* worker processes that died unasked */
+    uint64_t workers;     /* workers alive now, spares included */
+    uint64_t spares;      /* spare workers started */
+} aur_stats;
+
+/* Errors: AUR_EINVAL pool or ret_stats is NULL, or its size is not known; AUR_EFORKED.
+ * Threads: any.  Blocks: never. */
+AUR_API aur_err aur_pool_stats(aur_pool *pool, aur_stats *ret_stats);
+
+/* Sentences about what the pool is and what it learned: workers and why that many, costs of a
+ * wake, limits.  Writes at most size bytes, which end in a zero byte unless size is 0.  Returns the
+ * length that the whole text has; 0 for NULL or in a forked child.
+ * Threads: any.  Blocks: never. */
+AUR_API size_t aur_pool_explain(aur_pool *pool, char *text, size_t size);
+
+/* For AUR_SCOPED: closes, joins without a deadline, and drops the reference. */
+AUR_API void aur_pool_scoped_(aur_pool **pool);
+
+AUR_END_DECLS
+
+#endif /* AURIGA_POOL_H */

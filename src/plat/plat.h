@@ -1,0 +1,63 @@
+/* plat/plat.h: the port contract, part one: clock, parking, threads, CPUs.  (Part two, memory that
+ * processes share: plat/shm.h.  Part three, processes: plat/process.h.)  Each system call of the
+ * library is made behind one of these headers. */
+#ifndef AURI_PLAT_H
+#define AURI_PLAT_H
+
+#include <auriga/base.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+/* ---- clock --------------------------------------------------------------------------------- */
+
+/* CLOCK_MONOTONIC in nanoseconds: the time base of aur_deadline.  About 30 ns. */
+uint64_t aurp_now_ns(void);
+
+/* ---- parking ------------------------------------------------------------------------------- */
+
+typedef enum aurp_scope {
+    AURP_PRIVATE = 0, /* threads of this process */
+    AURP_SHARED = 1,  /* a word in memory that several processes map */
+} aurp_scope;
+
+/* Sleeps while *word == expected.  Returns AUR_OK when woken, when the value differed, or for no
+ * reason at all (callers loop), AUR_ETIMEDOUT once the deadline has passed.  Signals do not end it
+ * early with an error. */
+aur_err aurp_futex_wait(_Atomic(uint32_t) *word, uint32_t expected, aur_deadline deadline,
+                        aurp_scope scope);
+
+/* Wakes at most n sleepers; returns how many.  The word's memory may already be reused by then: at
+ * worst somebody wakes for nothing. */
+int aurp_futex_wake(_Atomic(uint32_t) *word, int n, aurp_scope scope);
+
+/* ---- threads ------------------------------------------------------------------------------- */
+
+typedef struct aurp_thread {
+    pthread_t id;
+} aurp_thread;
+
+/* Starts fn(arg) with all signals blocked and the given name (15 bytes used).  Returns 0 or errno. */
+int aurp_thread_start(aurp_thread *ret_thread, void *(*fn)(void *), void *arg, const char *name);
+void aurp_thread_join(aurp_thread thread);
+void aurp_thread_detach(aurp_thread thread);
+
+/* How many threads this process has now (0 if that cannot be told), and the kernel's id of this. */
+unsigned aurp_thread_count(void);
+int aurp_thread_id(void);
+
+/* Lowest usable address of the calling thread's stack, for depth checks.  Slow: ask once a thread. */
+uintptr_t aurp_stack_low(void);
+
+/* The CPU the caller runs on now, or -1. */
+int aurp_cpu_now(void);
+
+/* ---- this machine, this process ------------------------------------------------------------ */
+
+/* CPUs by affinity and control-group quota, at least 1.  Reads files: not for hot paths. */
+unsigned aurp_cpu_count(void);
+
+/* Registers once per process a hook that runs in each child of fork().  Returns 0 or errno. */
+int aurp_at_fork_child(void (*hook)(void));
+
+#endif /* AURI_PLAT_H */

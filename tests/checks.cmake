@@ -1,0 +1,39 @@
+# Tests of the libraries as they ship: lints of the tree and the objects, misuse that must not
+# compile, and a project outside this tree that uses an installed copy.
+
+set(tools ${PROJECT_SOURCE_DIR}/tools)
+
+function(auriga_check name label)
+  add_test(NAME ${name} COMMAND ${ARGN} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+  set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT 120)
+endfunction()
+
+if(AURIGA_LINT)
+  auriga_check(lint/layers lint ${tools}/layers)
+  auriga_check(lint/atomics lint ${tools}/atomics)
+  auriga_check(lint/globals lint ${tools}/globals $<TARGET_FILE:auriga_static>)
+  auriga_check(lint/names lint ${tools}/names $<TARGET_FILE:auriga>)
+endif()
+
+auriga_check(api/needed api ${CMAKE_CURRENT_SOURCE_DIR}/tools/needed $<TARGET_FILE:auriga>)
+auriga_check(api/reject api ${CMAKE_CURRENT_SOURCE_DIR}/tools/reject ${CMAKE_C_COMPILER}
+             ${PROJECT_SOURCE_DIR}/include)
+
+set(prefix ${CMAKE_CURRENT_BINARY_DIR}/prefix)
+auriga_check(install/prefix install ${CMAKE_COMMAND} --install ${PROJECT_BINARY_DIR}
+             --prefix ${prefix})
+set_tests_properties(install/prefix PROPERTIES FIXTURES_SETUP prefix)
+foreach(compilers IN ITEMS gcc,g++ clang,clang++)
+  string(REPLACE "," ";" compilers ${compilers})
+  list(GET compilers 0 cc)
+  find_program(AURIGA_HAVE_${cc} ${cc})
+  if(NOT AURIGA_HAVE_${cc})
+    continue()
+  endif()
+  foreach(standard IN ITEMS c11 c17 c++17)
+    set(name install/${cc}-${standard})
+    auriga_check(${name} install ${CMAKE_CURRENT_SOURCE_DIR}/consumer/run ${prefix}
+                 ${CMAKE_CURRENT_BINARY_DIR}/${name} ${standard} ${compilers})
+    set_tests_properties(${name} PROPERTIES FIXTURES_REQUIRED prefix)
+  endforeach()
+endforeach()
