@@ -1,0 +1,72 @@
+/* The part of a pool that all kinds share: holds, counters, the queue limit, the log. */
+#include "task/pool.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "plat/plat.h"
+
+void auri_pool_hold(aur_pool *pool)
+{
+    auri_add_rlx(&pool->holds, 1u); /* relaxed: the caller has a reason already */
+}
+
+void auri_pool_drop(aur_pool *pool)
+{
+    uint32_t before = auri_sub_acqrel(&pool->holds, 1u); /* acq_rel: as auri_task_unref() */
+
+    AURI_ASSERT(before != 0);
+    if (before == 1) {
+        if (pool->impl != NULL) {
+            pool->backend->destroy(pool);
+        }
+        pool->magic = 0;
+        free(pool);
+    }
+}
+
+void auri_pool_log(aur_pool *pool, int level, const char *format, ...)
+{
+    char text[768];
+    va_list args;
+
+    if (pool->opts.log == NULL) {
+        return;
+    }
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    pool->opts.log(pool->opts.log_ctx, level, text);
+}
+
+bool auri_pool_is_idle(aur_pool *pool)
+{
+    /* finished first: if it equals a later submitted, nothing was open in between.
+     * seq_cst; acquire pairs with the addition in auri_pool_finished(): join sees what the tasks did.
+     * Sequential, because close stores the state and then looks here, and the last runner adds to
+     * finished and then looks at the state: one of them sees the other. */
+    uint64_t finished = auri_load_sc(&pool->finished);
+    return finished == auri_load_sc(&pool->submitted);
+}
+
+void auri_pool_finished(aur_pool *pool, uint64_t n)
+{
+    /* seq_cst; pairs with the store of `state` in close and the re-check in join: either the joiner
+     * sees this count, or we see that somebody may wait for it. */
+    auri_add_sc(&pool->finished, n);
+    if (auri_load_sc(&pool->state) != AURI_OPEN && auri_pool_is_idle(pool)) {
+        pool->backend->close(pool); /* again: now everything is done */
+        aurp_futex_wake((_Atomic(uint32_t) *)(void *)&pool->finished, INT32_MAX, AURP_PRIVATE);
+    }
+}
+
+void auri_pool_dequeued(aur_pool *pool)
+{
+    /* seq_cst on both; a submitter adds to queue_waits, then re-reads queued, then sleeps on it. */
+    auri_add_sc(&pool->queued, UINT32_MAX);
+    if (auri_load_sc(&pool->queue_waits) != 0) {
+        aurp_futex_wake(&pool->queued, INT32_MAX, AURP_PRIVATE);
+    }
+}

@@ -1,0 +1,127 @@
+/* task/pool.h: what all kinds of pools have in common, and the interface behind which they differ.
+ *
+ * Ordering of results, futures, waiting, deadlock detection, options and errors live above a
+ * backend; queues, workers, deaths and deadlines of running items live in it. */
+#ifndef AURI_TASK_POOL_H
+#define AURI_TASK_POOL_H
+
+#include "base/atomic.h"
+#include "task/task.h"
+
+#define AURI_POOL_MAGIC 0x61757230u
+
+enum { AURI_OPEN = 0, AURI_DRAINING, AURI_STOPPING, AURI_STOPPED, AURI_BROKEN };
+
+/* One map: n items of fn over args into out.  It lives until its root task is done, no longer. */
+struct auri_map {
+    const aur_fn *fn;
+    const void *args;        /* records; for a range body its one context; for bytes: aur_bytes[] */
+    void *out;               /* results, aur_bytes[] for bytes, or NULL */
+    aur_err *item_errs;      /* or NULL */
+    uint64_t n;
+    uint64_t first;          /* number of item 0 (aur_for: lo) */
+    const struct auri_limits *limits;
+    const char *site;
+    bool all_errors;         /* AUR_CALL_ALL_ERRORS */
+};
+
+/* The backends.  All functions may be called from any thread. */
+struct auri_backend {
+    const char *name;
+
+    /* submit() copies a long byte string to a place of its own: until then task->args may point to the
+     * caller's bytes. */
+    bool borrows_bytes;
+
+    /* Makes pool->impl and starts the workers.  On error nothing is left. */
+    aur_err (*start)(aur_pool *pool, const aur_options *opts, aur_diag *diag);
+
+    /* Takes over the queue's reference of a QUEUED task.  On error the task is still the caller's.
+     * For a task with ->map, the backend runs the map and finishes the task when every item is
+     * accounted for.  May refuse with the errors of aur_fn_submit(). */
+    aur_err (*submit)(aur_pool *pool, auri_task *task);
+
+    /* NULL, or: called by a thread that waits for `task`, instead of a plain sleep.  Returns when the
+     * task is done, the deadline has passed, or for no reason. */
+    void (*progress)(aur_pool *pool, auri_task *task, aur_deadline deadline);
+
+    /* NULL, or: somebody waits for `task` by other means than progress() (continuation, wait_any):
+     * its completion must be noticed promptly without any waiter's help. */
+    void (*attend)(aur_pool *pool, auri_task *task);
+
+    /* Cancels a task that is not QUEUED any more; returns AUR_CANCEL_*.  Called with a reference. */
+    int (*cancel)(aur_pool *pool, auri_task *task);
+
+    /* Whether a thread that waits for `task` may run it itself. */
+    bool (*may_help)(aur_pool *pool, auri_task *task);
+
+    /* A worker of this pool (the calling thread) is about to sleep, or goes on.  NULL: nothing to do.
+     * block: AUR_OK, or AUR_EAGAIN / AUR_E2DEEP when a spare was needed and could not be had. */
+    aur_err (*block)(aur_pool *pool);
+    void (*unblock)(aur_pool *pool);
+
+    /* pool->state is already DRAINING or later.  Called again, from any thread, each time everything
+     * accepted is done (auri_pool_is_idle): then the workers may end. */
+    void (*close)(aur_pool *pool);
+    void (*terminate)(aur_pool *pool); /* pool->state is already STOPPING */
+    aur_err (*join)(aur_pool *pool, aur_deadline deadline); /* AUR_OK: no worker is left */
+    /* NULL, or: the user's last reference is gone and nobody will join: the workers end by themselves. */
+    void (*abandon)(aur_pool *pool);
+    /* Frees impl.  Called once, when the last hold is dropped: by then no worker, no future that holds
+     * the pool and no user is left.  A backend keeps a hold while its threads run. */
+    void (*destroy)(aur_pool *pool);
+
+    void (*stats)(aur_pool *pool, aur_stats *stats); /* adds what it knows */
+    size_t (*explain)(aur_pool *pool, char *text, size_t size);
+
+    /* Shared buffers.  NULL: plain heap memory does. */
+    aur_err (*buf_new)(aur_pool *pool, size_t size, unsigned flags, void **ret_data, uint64_t *ret_key);
+    void (*buf_free)(aur_pool *pool, void *data, size_t size, uint64_t key);
+};
+
+struct aur_pool {
+    uint32_t magic;
+    uint32_t generation; /* I: auri_process_generation() at the start */
+    const struct auri_backend *backend; /* I */
+    void *impl;                         /* I: the backend's */
+    int32_t kind;                       /* I */
+    uint32_t workers;                   /* I */
+    uint32_t flags;                     /* I */
+    aur_options opts;                   /* I: defaults resolved, name is ours */
+    struct auri_limits limits;          /* I: the defaults of its calls */
+    char name[32];                      /* I */
+    _Atomic(uint32_t) refs;             /* A: the user's */
+    _Atomic(uint32_t) holds;            /* A: reasons to keep this struct: users (1), workers, failed tasks */
+    _Atomic(uint32_t) state;            /* A: AURI_OPEN ... */
+    _Atomic(uint32_t) reported;         /* A: unseen failures were logged */
+    alignas(AURI_CACHE_LINE) _Atomic(uint64_t) submitted; /* A: by submitters */
+    alignas(AURI_CACHE_LINE) _Atomic(uint64_t) finished;  /* A: by runners, in batches; futex low half */
+    _Atomic(uint64_t) failed;    /* A, and so on: rare */
+    _Atomic(uint64_t) cancelled;
+    _Atomic(uint64_t) seen;
+    _Atomic(uint64_t) items;
+    _Atomic(uint64_t) retried;
+    _Atomic(uint64_t) helped;
+    _Atomic(uint64_t) deadlocks;
+    _Atomic(uint32_t) queued;       /* A: exact only if opts.queue_max != 0: calls not started */
+    _Atomic(uint32_t) queue_waits;  /* A: submitters that wait for room; futex is `queued` */
+};
+
+/* A reason to keep the struct and the backend's memory (not the workers): the user's references
+ * together (1), each thread of the pool, tasks with AURI_F_HOLDS, failures nobody asked about. */
+void auri_pool_hold(aur_pool *pool);
+void auri_pool_drop(aur_pool *pool);
+
+/* Says something through the pool's log hook, if it has one. */
+void auri_pool_log(aur_pool *pool, int level, const char *format, ...) AUR_PRINTF(3, 4);
+
+/* n tasks of the pool are done (counts them; wakes joiners when all are).  The caller has a hold. */
+void auri_pool_finished(aur_pool *pool, uint64_t n);
+
+/* True when everything accepted is done. */
+bool auri_pool_is_idle(aur_pool *pool);
+
+/* A task of a pool with queue_max left the queue. */
+void auri_pool_dequeued(aur_pool *pool);
+
+#endif /* AURI_TASK_POOL_H */

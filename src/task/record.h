@@ -1,0 +1,138 @@
+/* task/record.h: everything the library knows about one thread, or about one worker process.
+ *
+ * Records are process-global and immortal: a record whose thread has ended is given to a later one.
+ * So a pointer to a record, and its range slots, can always be read.  Record
+ * ids (1 .. 65535) are the owners in task words, and the nodes of the wait graph.
+ *
+ * Wait edge: what the node waits for, for the deadlock walk (sched/detect.h).  wait_seq is even while
+ * the node does not wait and odd while it does; a reader takes an edge for real only if wait_seq was
+ * the same odd number before and after it looked. */
+#ifndef AURI_TASK_RECORD_H
+#define AURI_TASK_RECORD_H
+
+#include "base/atomic.h"
+#include "plat/plat.h"
+#include "sync/deque.h"
+#include "task/task.h"
+
+/* What a node waits for. */
+enum {
+    AURI_WAIT_NONE = 0,
+    AURI_WAIT_TASK,  /* one task, no deadline: the only kind that the lock-free walk follows */
+    AURI_WAIT_ANY,   /* the first of several (wait_any, as_completed) */
+    AURI_WAIT_JOB,   /* the helpers of a range job that still hold items */
+    AURI_WAIT_TIMED, /* has a deadline: breaks itself, counts as progress */
+};
+
+/* The records that hold items of one range job, for the deadlock walk: ids, 0 is free. */
+#define AURI_HELPERS_MAX 64
+struct auri_helpers {
+    _Atomic(uint32_t) id[AURI_HELPERS_MAX];
+};
+
+#define AURI_RANGE_DEPTH 4 /* maps nested deeper than this run serially in their caller */
+
+/* A range job's share in the hands of one thread (sched/range.c).  Immortal with its record; `word` is
+ * the only thing a thief may rely on before it holds items (sched/range.h). */
+struct auri_range_slot {
+    alignas(AURI_CACHE_LINE) _Atomic(uint64_t) word; /* A: lo:32 | hi:32, lo < hi: items to take */
+    _Atomic(uint64_t) open_ns;                       /* A: when it was published; 0: it is not */
+    struct auri_range_job *job;                      /* valid for whoever took items, until it counts */
+    uint64_t base;                                   /* them in fetched; item number of relative 0 */
+    _Atomic(uint64_t) fetched;                       /* A: items whose takers have read the two above */
+    uint64_t given;                                  /* O: items that thieves took, or still may take */
+    bool busy;                                       /* O: published */
+    _Atomic(struct auri_range_job *) job_hint;       /* A: whose items these may be */
+    _Atomic(uint64_t) item_ps;                       /* A: cost of an item so far, a hint */
+};
+
+/* One call frame: a task, or a chunk of a map, being run by this thread. */
+struct auri_frame {
+    struct auri_frame *up;
+    auri_task *task;            /* the task, or NULL inside a range job */
+    struct aur_pool *pool;      /* the pool it belongs to */
+    uint64_t item;              /* index being run, kept up to date by aur_fn.range ... */
+    uint64_t item_base;         /* ... counted from here */
+    uint64_t deadline_ns;       /* of the item; AUR_NO_DEADLINE */
+    aur_error *error;           /* first failure marked by aur_fail(), or NULL */
+    const _Atomic(uint32_t) *stop; /* worker process: nonzero means stop early; or NULL */
+    /* Takes over a failure mark (a map keeps one per item), or NULL: the first goes to error. */
+    void (*failed)(struct auri_frame *frame, aur_error *error);
+    void *failed_ctx;
+    bool in_map;                /* item is meaningful */
+    auri_task *awaits;          /* what it waits for while it runs something else in its place */
+};
+
+struct auri_record {
+    /* identity */
+    unsigned id;                          /* I for ever */
+    struct auri_record *next_free;        /* records lock */
+    bool in_use;                          /* records lock */
+    /* the wait edge */
+    alignas(AURI_CACHE_LINE) _Atomic(uint64_t) wait_seq; /* A */
+    _Atomic(uint32_t) wait_kind;                         /* A */
+    _Atomic(uint32_t) victim;                            /* A: chosen to get AUR_EDEADLK */
+    aur_error victim_error;                              /* detect lock: why, if another node chose it */
+    _Atomic(uint32_t) *wait_futex;                       /* detect lock: AURI_WAIT_ANY sleeps on it */
+    _Atomic(auri_task *) wait_task;                      /* A: AURI_WAIT_TASK, AURI_WAIT_TIMED */
+    auri_task *const *wait_any;                          /* detect lock: AURI_WAIT_ANY */
+    size_t wait_any_n;                                   /* detect lock */
+    struct auri_helpers *wait_job;                       /* detect lock: AURI_WAIT_JOB */
+    /* the thread's own business */
+    alignas(AURI_CACHE_LINE) struct auri_frame *frame; /* innermost call */
+    struct aur_pool *pool;                             /* whose worker this thread is, or NULL */
+    auri_task *running;                                /* innermost task; older ones by task->priv */
+    void (*thread_end)(struct auri_record *self);      /* the thread ends with a task running, or NULL */
+    void (*worker_end)(struct auri_record *self);      /* the pool's part of that, or NULL */
+    int worker;                                        /* index in that pool, or -1 */
+    unsigned depth;                                    /* calls nested by helping */
+    unsigned range_depth;                              /* range slots in use */
+    unsigned blocking;                                 /* nesting of aur_blocking_begin() */
+    bool blocking_counts;                              /* the pool was told about the outermost one */
+    uintptr_t stack_low;                               /* 0: unknown */
+    uint64_t random;                                   /* state of xorshift */
+    aur_error *last_error;                             /* malloc'ed; aur_last_error() */
+    uint32_t finished_unflushed;                       /* tasks done, not yet told to the pool */
+    uint32_t ticks;                                    /* tasks run, for fairness */
+    /* slab cache: sched of task/slab.c */
+    auri_task *slab_free;      /* own free tasks */
+    auri_task *chain_first;    /* foreign tasks being collected for one home */
+    auri_task *chain_last;
+    uint32_t chain_length;
+    uint16_t chain_home;
+    alignas(AURI_CACHE_LINE) _Atomic(auri_task *) handback; /* A: freed by other threads */
+    /* work that others may take */
+    struct auri_deque *deque;  /* of its place in the pool; NULL: no worker of a thread pool */
+    struct auri_range_slot range[AURI_RANGE_DEPTH];
+};
+
+extern _Thread_local struct auri_record *auri_self_; /* task/record.c */
+struct auri_record *auri_self_slow_(void);
+
+/* The calling thread's record; made or adopted on first use.  NULL: no memory or 65535 in use. */
+static inline struct auri_record *auri_self(void)
+{
+    struct auri_record *self = auri_self_;
+    return self != NULL ? self : auri_self_slow_();
+}
+
+/* A record that is no thread: a node of the wait graph for a worker process. */
+struct auri_record *auri_record_take(void);
+void auri_record_give(struct auri_record *record);
+
+/* Record `id`, or NULL if there never was one; and one past the highest id ever used. */
+struct auri_record *auri_record_at(unsigned id);
+unsigned auri_record_end(void);
+
+/* Gives the calling thread's record back now (a worker that ends). */
+void auri_self_release(void);
+
+/* Threads that the library itself runs in this process. */
+void auri_own_threads_add(int n);
+unsigned auri_own_threads(void);
+
+/* Generation of this process: +1 in each fork child.  An object that remembers another one belongs to
+ * an ancestor. */
+uint32_t auri_process_generation(void);
+
+#endif /* AURI_TASK_RECORD_H */

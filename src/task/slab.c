@@ -1,0 +1,175 @@
+/* Tasks in type-stable slabs.
+ *
+ * A slab is a block of SLAB_TASKS tasks that belongs to one record, its home, for ever.  The home's
+ * thread takes tasks from a plain list.  A task freed by another thread is collected there in a chain
+ * of up to CHAIN_MAX tasks of the same home, and the chain is handed back by one CAS: one contended
+ * operation for 32 tasks.  The home takes the whole hand-back list by one exchange when its own list
+ * is empty.  Nobody pops single nodes from a shared list, so there is no ABA.
+ *
+ * Up to CHAIN_MAX - 1 free tasks may sit in another thread's chain until it flushes (when it parks,
+ * when it ends, when the home changes). */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "task/internal.h"
+#include "task/record.h"
+
+#define SLAB_TASKS 128u
+#define SLABS_MAX (1u << 18)
+#define CHAIN_MAX 32u
+
+/* Slab i holds the tasks with index [i * SLAB_TASKS, (i + 1) * SLAB_TASKS).  Written once each. */
+static _Atomic(auri_task *) slabs[SLABS_MAX];
+static _Atomic(uint32_t) slab_count;
+
+static bool slab_new(struct auri_record *self)
+{
+    auri_task *slab = aligned_alloc(AURI_CACHE_LINE, SLAB_TASKS * sizeof(auri_task));
+
+    if (slab == NULL) {
+        return false;
+    }
+    /* relaxed: the counter only hands out distinct numbers. */
+    uint32_t number = auri_add_rlx(&slab_count, 1u);
+    if (number >= SLABS_MAX) {
+        auri_add_rlx(&slab_count, UINT32_MAX);
+        free(slab);
+        return false;
+    }
+    memset(slab, 0, SLAB_TASKS * sizeof(auri_task));
+    for (uint32_t i = SLAB_TASKS; i-- > 0;) {
+        slab[i].index = number * SLAB_TASKS + i;
+        slab[i].home = (uint16_t)self->id;
+        slab[i].next = self->slab_free;
+        self->slab_free = &slab[i];
+    }
+    /* release; pairs with the acquire load in auri_task_at(): the fields above are visible. */
+    auri_store_rel(&slabs[number], slab);
+    return true;
+}
+
+/* The task with this index, or NULL if there is none yet. */
+static auri_task *task_at(uint32_t index)
+{
+    if (index / SLAB_TASKS >= SLABS_MAX) {
+        return NULL;
+    }
+    auri_task *slab = auri_load_acq(&slabs[index / SLAB_TASKS]);
+    return slab == NULL ? NULL : &slab[index % SLAB_TASKS];
+}
+
+auri_task *auri_task_new(uint32_t refs)
+{
+    struct auri_record *self = auri_self();
+
+    if (self == NULL) {
+        return NULL;
+    }
+    if (self->slab_free == NULL) {
+        /* acquire [H2]; pairs with the release CAS [H1] in auri_slab_flush(). */
+        self->slab_free = auri_xchg_acq(&self->handback, NULL);
+        if (self->slab_free == NULL && !slab_new(self)) {
+            return NULL;
+        }
+    }
+    auri_task *task = self->slab_free;
+    self->slab_free = task->next;
+
+    uint64_t gen = auri_load_rlx(&task->word) & AURI_GEN_MASK; /* relaxed: free, so ours alone */
+    task->pool = NULL;
+    task->fn = NULL;
+    task->next = NULL;
+    task->args = NULL;
+    task->ret = NULL;
+    task->site = NULL;
+    task->run = NULL;
+    task->map = NULL;
+    task->error = NULL;
+    task->conts = NULL;
+    task->drop = NULL;
+    task->priv = NULL;
+    task->limits = NULL;
+    task->err = AUR_OK;
+    task->attempts = 0;
+    /* relaxed: known to nobody else before auri_task_queue() or a release of the handle, except by
+     * its address: a late auri_task_tryref() of an older call, see [N1]. */
+    auri_store_rlx(&task->word, gen | AURI_NEW);
+    /* release [N1]; pairs with the acquire in auri_task_tryref(): whoever gets a reference to this call
+     * sees at least its generation, and does not take it for the call before. */
+    auri_store_rel(&task->refs, refs);
+    return task;
+}
+
+void auri_slab_flush(struct auri_record *self)
+{
+    if (self->chain_first == NULL) {
+        return;
+    }
+    struct auri_record *home = auri_record_at(self->chain_home);
+    /* relaxed: the CAS publishes. */
+    auri_task *head = auri_load_rlx(&home->handback);
+    do {
+        self->chain_last->next = head;
+        /* release [H1]; pairs with [H2]: the home sees the links and the freed tasks' words. */
+    } while (!auri_cas_rel(&home->handback, &head, self->chain_first));
+    self->chain_first = NULL;
+    self->chain_last = NULL;
+    self->chain_length = 0;
+}
+
+/* Puts a task whose last reference is gone back on a free list. */
+static void slab_put(auri_task *task)
+{
+    struct auri_record *self = auri_self_; /* NULL only in a thread that is ending */
+
+    if (self != NULL && task->home == self->id) {
+        task->next = self->slab_free;
+        self->slab_free = task;
+        return;
+    }
+    if (self == NULL) {
+        struct auri_record *home = auri_record_at(task->home);
+        auri_task *head = auri_load_rlx(&home->handback);
+        do {
+            task->next = head;
+        } while (!auri_cas_rel(&home->handback, &head, task)); /* [H1] */
+        return;
+    }
+    if (self->chain_first != NULL && self->chain_home != task->home) {
+        auri_slab_flush(self);
+    }
+    if (self->chain_first == NULL) {
+        self->chain_last = task;
+        self->chain_home = task->home;
+    }
+    task->next = self->chain_first;
+    self->chain_first = task;
+    if (++self->chain_length >= CHAIN_MAX) {
+        auri_slab_flush(self);
+    }
+}
+
+void auri_slab_put(auri_task *task)
+{
+    /* The generation moves on: every old pointer and id is now visibly stale.
+     * relaxed: only the slot's new life needs to see it, and that starts with this thread or behind
+     * [H1]; a reader of a stale id compares for inequality only after its own acquire. */
+    uint64_t gen = (auri_load_rlx(&task->word) & AURI_GEN_MASK) + (UINT64_C(1) << AURI_GEN_SHIFT);
+    auri_store_rel(&task->word, gen | AURI_FREE);
+    slab_put(task);
+}
+
+auri_task *auri_task_from_id(uint64_t id)
+{
+    auri_task *task = task_at((uint32_t)id);
+
+    if (task == NULL || !auri_task_tryref(task)) {
+        return NULL;
+    }
+    if (auri_task_id(task) != id) {
+        auri_task_unref(task);
+        return NULL;
+    }
+    return task;
+}

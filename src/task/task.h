@@ -1,0 +1,197 @@
+/* task/task.h: one call, from submit to outcome.  A task and its future are the same object.
+ *
+ * Tasks live in process-wide slabs that are never returned to the system, so a pointer to a task can
+ * always be read; whether it still means the same call is told by the generation in its word.
+ *
+ * The word (64 bits; the futex that waiters sleep on is its low half)
+ *   bits 0-7    state       see below
+ *   bits 8-15   flags       see below
+ *   bits 16-31  owner       id of the record (task/record.h) that runs it; 0 unless RUNNING
+ *   bits 32-63  generation  +1 each time the slot is freed
+ *
+ *   state      meaning                                   left by
+ *   FREE       on a free list                            auri_task_new
+ *   NEW        being filled by its creator               auri_task_queue
+ *   QUEUED     may be claimed by anybody                 auri_task_claim, auri_task_cancel_queued
+ *   RUNNING    exactly one runner, named by owner        auri_task_finish, auri_task_requeue
+ *   DONE       outcome fixed                             the last unref -> FREE
+ *
+ *   flag       meaning                                   set by            cleared by
+ *   WAITERS    somebody may sleep on the futex; may be   waiter            finish
+ *              set in vain, never missing
+ *   CONTS      conts is or was not empty                 auri_cont_add     finish
+ *   CANCEL     the runner should stop early              canceller         finish
+ *   SEEN       somebody asked for the error              any               never
+ *   HOLDS      the task keeps its pool's memory alive    queue             never
+ *   HELP       a thread that waits for it may run it     queue             never
+ *   POKE       no meaning; it changes, so that a waiter  detector          finish
+ *              that is about to sleep looks again
+ *
+ * The right to run a task is the CAS QUEUED -> RUNNING and nothing else: queues are hints.  A queue
+ * holds one reference for the pointer in it, dropped by whoever takes the pointer out, whether it
+ * won the claim or not.
+ *
+ * Fields: I set before QUEUED, then constant; R written by the runner only (visible to others after
+ * DONE); A atomic; L guarded by the task's stripe lock (task/cont.c). */
+#ifndef AURI_TASK_TASK_H
+#define AURI_TASK_TASK_H
+
+#include <auriga.h>
+#include <stddef.h>
+
+#include "base/atomic.h"
+
+enum { AURI_FREE = 0, AURI_NEW, AURI_QUEUED, AURI_RUNNING, AURI_DONE };
+
+#define AURI_STATE_MASK UINT64_C(0xff)
+#define AURI_F_WAITERS UINT64_C(0x100)
+#define AURI_F_CONTS UINT64_C(0x200)
+#define AURI_F_CANCEL UINT64_C(0x400)
+#define AURI_F_SEEN UINT64_C(0x800)
+#define AURI_F_HOLDS UINT64_C(0x1000)
+#define AURI_F_HELP UINT64_C(0x2000)
+#define AURI_F_POKE UINT64_C(0x4000)
+#define AURI_OWNER_SHIFT 16
+#define AURI_GEN_SHIFT 32
+#define AURI_GEN_MASK (~UINT64_C(0) << AURI_GEN_SHIFT)
+
+#define auri_word_state(w) ((unsigned)((w)&AURI_STATE_MASK))
+#define auri_word_owner(w) ((unsigned)((w) >> AURI_OWNER_SHIFT) & 0xffffu)
+#define auri_word_gen(w) ((uint32_t)((w) >> AURI_GEN_SHIFT))
+
+#define AURI_INLINE_BYTES 64
+
+struct auri_cont;
+struct auri_map;
+
+/* What an item may do; the pool's defaults, or a heap copy for calls with their own options. */
+struct auri_limits {
+    uint64_t item_timeout_ns; /* 0: none */
+    uint32_t retries;
+    uint32_t retry_on; /* AUR_RETRY_*, never 0 */
+};
+
+typedef struct aur_future auri_task;
+
+/* Runs the body of a claimed task and fills its outcome with auri_task_set_*; not its state. */
+typedef void auri_run_fn(auri_task *task);
+
+struct aur_future {
+    /* line 0: what submit, claim, run and wait touch */
+    alignas(AURI_CACHE_LINE) _Atomic(uint64_t) word; /* A */
+    _Atomic(uint32_t) refs;                          /* A */
+    uint32_t index;                                  /* I for ever: place in the slabs */
+    struct aur_pool *pool;                           /* I */
+    const aur_fn *fn;                                /* I */
+    struct aur_future *next;                         /* inbox or free list link */
+    void *args;                                      /* I: in store[], or malloc'ed, or backend's */
+    void *ret;                                       /* R: in store[], or malloc'ed, or backend's */
+    const char *site;                                /* I: "file:line" or NULL */
+    /* line 1 */
+    auri_run_fn *run;                 /* I: how a thread runs it */
+    struct auri_map *map;             /* I: not NULL for the root task of a map */
+    aur_error *error;                 /* R: malloc'ed details, or NULL */
+    struct auri_cont *conts;          /* L */
+    void (*drop)(struct aur_future *); /* R: releases args/ret that are the backend's, or NULL */
+    void *priv;                       /* backend's own */
+    const struct auri_limits *limits; /* I */
+    aur_err err;                      /* R: the outcome */
+    uint16_t home;                    /* I for ever: record whose slab this is */
+    uint16_t attempts;                /* R: how often it was started */
+    /* line 2: argument record and result, where they fit.  For byte-string tasks: see below. */
+    alignas(16) unsigned char store[AURI_INLINE_BYTES];
+};
+_Static_assert(sizeof(struct aur_future) == 192, "a pending call costs 192 bytes");
+
+/* store[] of a byte-string task: args points to in_size payload bytes, ret to out_size bytes. */
+struct auri_bytes_store {
+    uint64_t in_size;  /* I */
+    uint64_t out_size; /* R */
+};
+#define auri_bytes_of(task) ((struct auri_bytes_store *)(void *)(task)->store)
+
+static inline bool auri_task_is_bytes(const auri_task *task)
+{
+    return task->fn != NULL && (task->fn->flags & AUR_FN_BYTES) != 0;
+}
+
+/* A task in state NEW with `refs` references, all other fields zero; NULL: no memory. */
+auri_task *auri_task_new(uint32_t refs);
+
+/* Room for an argument record of fn (copied from args) and for its result.  AUR_ENOMEM. */
+aur_err auri_task_fill(auri_task *task, const aur_fn *fn, const void *args);
+
+/* NEW -> QUEUED, by the creator, before the task is put into any queue; task->pool is set.  If the pool's
+ * backend has progress(), the task holds the pool from now on, so that a waiter can always call it. */
+void auri_task_queue(auri_task *task);
+
+/* QUEUED -> RUNNING owned by `owner` (a record id).  True: the caller must run and finish it. */
+bool auri_task_claim(auri_task *task, unsigned owner);
+
+/* RUNNING -> QUEUED, by the runner, for another attempt. */
+void auri_task_requeue(auri_task *task);
+
+/* RUNNING with owner a -> RUNNING with owner b (0: nobody), by whoever holds the right to run it. */
+void auri_task_set_owner(auri_task *task, unsigned owner);
+
+/* RUNNING -> DONE, by the runner, after err, error and ret are set: wakes waiters, runs the
+ * continuations, counts the outcome in the pool (auri_pool_finished).  Does not drop a reference, but
+ * the caller must hold one across the call. */
+void auri_task_finish(auri_task *task);
+/* The same without the count that join waits for: the caller owes auri_pool_finished(pool, 1), and may
+ * pay several together. */
+void auri_task_finish_uncounted(auri_task *task);
+
+/* QUEUED -> DONE with AUR_ECANCELED.  False: too late. */
+bool auri_task_cancel_queued(auri_task *task);
+
+/* Fills task->error (malloc'ed) and task->err.  Runner only.  The text is cut at 511 bytes. */
+aur_error *auri_task_fail(auri_task *task, aur_err err, const char *format, ...) AUR_PRINTF(3, 4);
+
+static inline bool auri_task_is_done(const auri_task *task)
+{
+    /* acquire: pairs with the exchange in auri_task_finish(): outcome and result are visible. */
+    uint64_t word = auri_load_acq(&((auri_task *)task)->word);
+    return auri_word_state(word) == AURI_DONE;
+}
+
+void auri_task_ref(auri_task *task);
+void auri_task_unref(auri_task *task);
+
+/* A reference to whatever call the slot holds now; false if it holds none.  The caller must then
+ * compare generations: the slot may have been reused. */
+bool auri_task_tryref(auri_task *task);
+
+/* The task that id (aur_future_id) names, with a new reference; NULL: none. */
+auri_task *auri_task_from_id(uint64_t id);
+static inline uint64_t auri_task_id(const auri_task *task)
+{
+    uint64_t word = auri_load_rlx(&((auri_task *)task)->word); /* relaxed: gen is constant for a ref */
+    return (word & AURI_GEN_MASK) | task->index;
+}
+
+/* The futex of the task. */
+static inline _Atomic(uint32_t) *auri_task_futex(auri_task *task)
+{
+    _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the low half comes first");
+    return (_Atomic(uint32_t) *)(void *)&task->word;
+}
+
+/* ---- continuations (task/cont.c) ----------------------------------------------------------- */
+
+/* Runs once the task is done, in the thread that finished it (or in the adder, if it was done).
+ * Embedded in its user's object.  `fire` may free the node. */
+struct auri_cont {
+    struct auri_cont *next; /* L */
+    void (*fire)(struct auri_cont *self, auri_task *task);
+};
+
+/* False: the task was done already and the node was not added (the caller fires it).  The caller has a
+ * reference to the task. */
+bool auri_cont_add(auri_task *task, struct auri_cont *cont);
+/* False: it has fired or is firing. */
+bool auri_cont_remove(auri_task *task, struct auri_cont *cont);
+/* By auri_task_finish() only. */
+void auri_conts_run(auri_task *task);
+
+#endif /* AURI_TASK_TASK_H */
