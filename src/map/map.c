@@ -1,0 +1,347 @@
+/* A map is a range job whose body runs items and keeps book of their failures.
+ *
+ * The plain way runs a whole chunk by one call of fn->range, so that the compiler's loop over an
+ * inlined function stays a loop.  A failing item marks itself (aur_fail) through the frame's `failed`
+ * hook, which knows the item from the cursor that the loop keeps.  Where items have deadlines or
+ * retries, or are byte strings, they run one by one. */
+#include "map/map.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sched/range.h"
+#include "sched/run.h"
+#include "sched/threads.h"
+
+#define SCRATCH_BYTES 4096u
+#define PIECE_NS 50000u
+
+struct map_run {
+    auri_task *root;
+    struct auri_map *map;
+    _Atomic(uint64_t) started;  /* A: items that were run */
+    _Atomic(uint32_t) failures; /* A */
+    pthread_mutex_t lock;
+    aur_error *first;           /* lock: the failure with the lowest index */
+};
+
+static uint64_t index_of(const struct map_run *run, const aur_error *error)
+{
+    return error->item - run->map->first;
+}
+
+/* Takes over one item's failure. */
+static void note_failure(struct map_run *run, aur_error *error)
+{
+    struct auri_map *map = run->map;
+
+    error->function = map->fn->name;
+    error->site = map->site;
+    if (map->item_errs != NULL && index_of(run, error) < map->n) {
+        map->item_errs[index_of(run, error)] = error->err;
+    }
+    auri_add_rlx(&run->failures, 1u);
+    pthread_mutex_lock(&run->lock);
+    if (run->first == NULL || error->item < run->first->item) {
+        aur_error *older = run->first;
+        run->first = error;
+        error = older;
+    }
+    pthread_mutex_unlock(&run->lock);
+    free(error);
+}
+
+/* ---- items one by one ---------------------------------------------------------------------- */
+
+static void fail_here(aur_err err, const char *text)
+{
+    struct auri_frame *frame = auri_self_->frame;
+
+    if (frame->error == NULL) {
+        frame->error = auri_error_new(err, NULL, NULL);
+        if (frame->error != NULL) {
+            strncpy(frame->error->message, text, sizeof(frame->error->message) - 1);
+        }
+    }
+}
+
+static void call_bytes(const struct auri_map *map, uint64_t i, uint64_t *item)
+{
+    const aur_bytes *in = (const aur_bytes *)map->args + i;
+    aur_bytes *result = map->out != NULL ? (aur_bytes *)map->out + i : NULL;
+    struct aur_out out = { 0 };
+    struct aur_bytes_call call = { in->data, in->size, &out };
+    aur_err err = AUR_OK;
+
+    map->fn->range(&call, &err, 0, 1, item);
+    if (err != AUR_OK) {
+        fail_here(err, aur_err_text(err));
+    } else if (out.failed && out.data == NULL) {
+        fail_here(AUR_ENOMEM, "no memory for the result");
+    }
+    if (auri_self_->frame->error == NULL && result != NULL) {
+        *result = (aur_bytes){ out.data, out.size };
+    } else {
+        free(out.data);
+    }
+}
+
+static void call_one(const struct auri_map *map, void *scratch, uint64_t i, uint64_t *item)
+{
+    const aur_fn *fn = map->fn;
+
+    if ((fn->flags & AUR_FN_RANGE_BODY) != 0) {
+        fn->range(map->args, NULL, map->first + i, map->first + i + 1, item);
+        *item = 0;
+    } else if ((fn->flags & AUR_FN_BYTES) != 0) {
+        call_bytes(map, i, item);
+    } else {
+        /* Not straight to out[i]: that may be the argument of the next attempt. */
+        fn->range((const char *)map->args + i * fn->args_size, scratch, 0, 1, item);
+    }
+}
+
+/* Puts the result of an item that succeeded in its place. */
+static void keep_result(const struct auri_map *map, const void *scratch, uint64_t i)
+{
+    const aur_fn *fn = map->fn;
+
+    if (map->out != NULL && (fn->flags & AUR_FN_BYTES) == 0 && fn->ret_size != 0) {
+        memcpy((char *)map->out + i * fn->ret_size, scratch, fn->ret_size);
+    }
+}
+
+static bool deserves_retry(const struct auri_map *map, const aur_error *error, uint32_t attempt)
+{
+    uint32_t on = map->limits != NULL ? map->limits->retry_on : 0;
+    bool counts = error->err == AUR_EDEADLINE ? (on & AUR_RETRY_DEADLINE) != 0
+                                              : (on & AUR_RETRY_ERROR) != 0;
+
+    return counts && attempt <= map->limits->retries;
+}
+
+/* One item with its attempts.  Returns the failure that stands, or NULL. */
+static aur_error *run_item(struct map_run *run, struct auri_frame *frame, void *scratch, uint64_t i)
+{
+    struct auri_map *map = run->map;
+    uint64_t limit = map->limits != NULL ? map->limits->item_timeout_ns : 0;
+
+    for (uint32_t attempt = 1;; attempt++) {
+        frame->error = NULL;
+        frame->item_base = map->first + i;
+        frame->item = 0;
+        frame->deadline_ns = limit != 0 ? aur_deadline_in_ns(limit) : AUR_NO_DEADLINE;
+        call_one(map, scratch, i, &frame->item);
+        frame->item = 0;
+        if (limit != 0 && aurp_now_ns() >= frame->deadline_ns) {
+            free(frame->error);
+            frame->error = NULL;
+            fail_here(AUR_EDEADLINE, "ran past its deadline");
+        }
+        aur_error *error = frame->error;
+        frame->error = NULL;
+        if (error == NULL) {
+            keep_result(map, scratch, i);
+            return NULL;
+        }
+        error->attempts = attempt;
+        if (!deserves_retry(map, error, attempt)) {
+            return error;
+        }
+        free(error);
+        auri_add_rlx(&run->root->pool->retried, UINT64_C(1));
+    }
+}
+
+static void run_items(struct map_run *run, struct auri_frame *frame, void *scratch, uint64_t lo,
+                      uint64_t hi)
+{
+    struct auri_map *map = run->map;
+
+    for (uint64_t i = lo; i < hi && aur_checkpoint() != AUR_ECANCELED; i++) {
+        auri_add_rlx(&run->started, UINT64_C(1));
+        if (map->item_errs != NULL) {
+            map->item_errs[i] = AUR_OK;
+        }
+        aur_error *error = run_item(run, frame, scratch, i);
+        if (error != NULL) {
+            note_failure(run, error);
+            if (!map->all_errors) {
+                return;
+            }
+        }
+    }
+}
+
+/* ---- a whole chunk ------------------------------------------------------------------------- */
+
+static void failed_in_chunk(struct auri_frame *frame, aur_error *error)
+{
+    struct map_run *run = frame->failed_ctx;
+
+    /* One mark per item: a second aur_fail() for the same item does not count. */
+    if (run->map->item_errs != NULL && index_of(run, error) < run->map->n &&
+        run->map->item_errs[index_of(run, error)] != AUR_OK) {
+        free(error);
+        return;
+    }
+    note_failure(run, error);
+}
+
+static void run_chunk(struct map_run *run, struct auri_frame *frame, void *scratch,
+                      uint64_t scratch_items, uint64_t lo, uint64_t hi)
+{
+    struct auri_map *map = run->map;
+    const aur_fn *fn = map->fn;
+
+    frame->failed = failed_in_chunk;
+    frame->failed_ctx = run;
+    if (map->item_errs != NULL) {
+        memset(map->item_errs + lo, 0, (hi - lo) * sizeof(map->item_errs[0]));
+    }
+    auri_add_rlx(&run->started, hi - lo);
+    if ((fn->flags & AUR_FN_RANGE_BODY) != 0) {
+        fn->range(map->args, NULL, map->first + lo, map->first + hi, &frame->item);
+        return;
+    }
+    uint64_t step = map->out != NULL || fn->ret_size == 0 ? hi - lo : scratch_items;
+    for (uint64_t i = lo; i < hi; i += step) {
+        uint64_t count = hi - i < step ? hi - i : step;
+        void *ret = map->out != NULL ? (char *)map->out + i * fn->ret_size : scratch;
+        frame->item_base = map->first + i;
+        fn->range((const char *)map->args + i * fn->args_size, ret, 0, count, &frame->item);
+    }
+}
+
+/* ---- the range body ------------------------------------------------------------------------ */
+
+static bool runs_one_by_one(const struct auri_map *map)
+{
+    const struct auri_limits *limits = map->limits;
+
+    return (map->fn->flags & AUR_FN_BYTES) != 0 ||
+           (limits != NULL && (limits->item_timeout_ns != 0 ||
+                               (limits->retries != 0 &&
+                                (limits->retry_on & (AUR_RETRY_ERROR | AUR_RETRY_DEADLINE)) != 0)));
+}
+
+/* What body() has to undo, also when an item ends its thread and unwinds through it. */
+struct stay {
+    struct map_run *run;
+    struct auri_record *self;
+    struct auri_frame *frame;
+    void *scratch; /* from the heap, or NULL */
+    bool ended;    /* the way it should */
+};
+
+static void leave(struct stay *stay)
+{
+    if (!stay->ended) {
+        stay->self->frame = stay->frame; /* the frames further in are gone */
+        stay->frame->error = NULL;
+        fail_here(AUR_EEXITED, "the item ended its thread");
+        if (stay->frame->error != NULL) {
+            note_failure(stay->run, stay->frame->error);
+        }
+    }
+    auri_frame_pop(stay->self, stay->frame);
+    free(stay->scratch);
+}
+
+static bool body(void *ctx, uint64_t lo, uint64_t hi)
+{
+    struct map_run *run = ctx;
+    struct auri_map *map = run->map;
+    struct auri_record *self = auri_self();
+    alignas(64) unsigned char small[SCRATCH_BYTES];
+    void *scratch = small;
+    bool one_by_one = runs_one_by_one(map);
+    bool needs_scratch = one_by_one || map->out == NULL;
+    uint64_t scratch_items = map->fn->ret_size != 0 ? SCRATCH_BYTES / map->fn->ret_size : 1;
+    struct auri_frame frame = {
+        .task = run->root,
+        .pool = run->root->pool,
+        .deadline_ns = AUR_NO_DEADLINE,
+        .in_map = true,
+    };
+
+    if (scratch_items == 0 || map->fn->ret_align > 64) { /* a result larger than the scratch */
+        size_t align = map->fn->ret_align < 64 ? 64 : map->fn->ret_align;
+        scratch_items = 1;
+        scratch = needs_scratch
+                      ? aligned_alloc(align, (map->fn->ret_size + align - 1) & ~(align - 1))
+                      : NULL;
+    }
+    auri_frame_push(self, &frame);
+    __attribute__((cleanup(leave))) struct stay stay = {
+        .run = run, .self = self, .frame = &frame, .scratch = scratch != small ? scratch : NULL
+    };
+    if (scratch == NULL && needs_scratch) {
+        frame.item_base = map->first + lo;
+        fail_here(AUR_ENOMEM, "no memory for a result");
+        if (frame.error != NULL) {
+            note_failure(run, frame.error);
+        }
+    } else if (aur_checkpoint() != AUR_ECANCELED) {
+        if (one_by_one) {
+            run_items(run, &frame, scratch, lo, hi);
+        } else {
+            run_chunk(run, &frame, scratch, scratch_items, lo, hi);
+        }
+    }
+    stay.ended = true;
+    return aur_checkpoint() != AUR_ECANCELED &&
+           (map->all_errors || auri_load_rlx(&run->failures) == 0);
+}
+
+/* The outcome of the whole, in the root; also when the calling thread is being ended by an item. */
+static void settle(struct map_run *run)
+{
+    struct auri_map *map = run->map;
+    auri_task *root = run->root;
+    uint64_t started = auri_load_rlx(&run->started); /* relaxed: the loop is over */
+
+    auri_add_rlx(&root->pool->items, started);
+    pthread_mutex_destroy(&run->lock);
+    if (run->first != NULL) {
+        root->error = run->first;
+        root->err = run->first->err;
+        root->error->site = map->site;
+    } else if (started < map->n) {
+        (void)auri_task_fail(root, AUR_ECANCELED, "cancelled after %llu of %llu items",
+                             (unsigned long long)started, (unsigned long long)map->n);
+    }
+}
+
+/* Without workers: pieces of about PIECE_NS, so that a cancel or a first failure is seen in between. */
+static void run_alone(struct map_run *run)
+{
+    uint64_t n = run->map->n;
+    uint64_t step = 1;
+
+    for (uint64_t lo = 0; lo < n;) {
+        uint64_t hi = n - lo < step ? n : lo + step;
+        uint64_t start = aurp_now_ns();
+        if (!body(run, lo, hi)) {
+            return;
+        }
+        step = aurp_now_ns() - start < PIECE_NS / 2 ? step * 2 : step > 1 ? step / 2 : 1;
+        lo = hi;
+    }
+}
+
+void auri_map_run(auri_task *root)
+{
+    struct auri_map *map = root->map;
+    aur_pool *pool = root->pool;
+    __attribute__((cleanup(settle))) struct map_run run = {
+        .root = root, .map = map, .lock = PTHREAD_MUTEX_INITIALIZER
+    };
+
+    if (pool->backend == &auri_backend_threads) {
+        auri_range_run(pool->impl, body, &run, map->n);
+    } else {
+        run_alone(&run);
+    }
+}

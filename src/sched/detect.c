@@ -1,0 +1,364 @@
+/* The deadlock verdict.
+ *
+ * Question: can node `me` ever go on?  A node is *live* if it does not wait, or has a deadline, or
+ *   waits for one task    which is not running (queued: its waiter, a worker or a spare will run it;
+ *                         done; without an owner) or runs on a live node
+ *   waits for any         one of the tasks is such
+ *   waits for helpers     all of them are live
+ * The live nodes are the least set closed under these rules; a node outside it waits, directly or not,
+ * only for nodes outside it: it can never go on.  (Every change that could make a node live again is
+ * made by a live node.)  So this covers cycles, and alternatives, in one rule.
+ *
+ * The graph is read while it changes.  A set of nodes outside the live set is accepted only if a second
+ * look finds the same wait_seq for each and the same words of the tasks they wait for.  If nothing of
+ * it changed between the looks, then at the moment between them all these waits existed together; and
+ * a true deadlock cannot change, so a true one is always accepted.  No false alarm, none missed.
+ *
+ * A node outside the live set need not be on a cycle: it may wait for one that is.  It is given no
+ * verdict; the last node to join that cycle gets one, and then this node can go on.
+ *
+ * One mutex serialises verdicts, guards the edges of kind ANY and JOB (whose targets lie in the
+ * waiter's own memory), and makes sure that one cycle has one victim: a victim counts as live. */
+#include "sched/detect.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "plat/plat.h"
+#include "sched/survey.h"
+#include "task/pool.h"
+
+static pthread_mutex_t detect_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t detect_once = PTHREAD_ONCE_INIT;
+
+/* In a fork child the lock may belong to a thread that does not exist there. */
+static void after_fork_in_child(void)
+{
+    detect_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+}
+
+static void register_once(void)
+{
+    (void)aurp_at_fork_child(after_fork_in_child);
+}
+
+static void lock_graph(void)
+{
+    pthread_once(&detect_once, register_once);
+    pthread_mutex_lock(&detect_lock);
+}
+
+static void unlock_graph(void)
+{
+    pthread_mutex_unlock(&detect_lock);
+}
+
+/* ---- edges --------------------------------------------------------------------------------- */
+
+/* wait_seq becomes odd with a seq_cst store [E1], after the edge is written.  Then the waiter looks at
+ * the others' edges (seq_cst loads [E2] here and in sched/wait.c): of all nodes of a cycle, the last in
+ * the total order of these stores sees every other edge. */
+static void publish(struct auri_record *node, uint32_t kind)
+{
+    auri_store_sc(&node->wait_kind, kind);
+    auri_store_sc(&node->wait_seq, auri_load_rlx(&node->wait_seq) + 1);
+}
+
+void auri_edge_task(struct auri_record *node, auri_task *task, bool timed)
+{
+    auri_store_sc(&node->wait_task, task);
+    publish(node, timed ? AURI_WAIT_TIMED : AURI_WAIT_TASK);
+}
+
+void auri_edge_any(struct auri_record *node, auri_task *const *tasks, size_t n,
+                   _Atomic(uint32_t) *futex, bool timed)
+{
+    lock_graph();
+    node->wait_any = tasks;
+    node->wait_any_n = n;
+    node->wait_futex = futex;
+    publish(node, timed || n == 0 ? AURI_WAIT_TIMED : AURI_WAIT_ANY);
+    unlock_graph();
+}
+
+void auri_edge_job(struct auri_record *node, struct auri_helpers *helpers)
+{
+    lock_graph();
+    node->wait_job = helpers;
+    publish(node, AURI_WAIT_JOB);
+    unlock_graph();
+}
+
+void auri_edge_clear(struct auri_record *node)
+{
+    /* relaxed: only the node's own side writes it. */
+    uint32_t kind = auri_load_rlx(&node->wait_kind);
+    bool locked = kind == AURI_WAIT_ANY || kind == AURI_WAIT_JOB;
+
+    if (locked) {
+        lock_graph();
+    }
+    /* release: a reader that sees the even number knows only that the edge is gone. */
+    auri_store_rel(&node->wait_seq, auri_load_rlx(&node->wait_seq) + 1);
+    auri_store_rel(&node->wait_kind, AURI_WAIT_NONE);
+    /* release [V1], and last; pairs with [V2] in look_at(): whoever finds the mark gone, and so might
+     * take a victim for a node that still waits, sees in its second look that the wait is over. */
+    auri_store_rel(&node->victim, 0u);
+    if (locked) {
+        unlock_graph();
+    }
+}
+
+/* ---- the verdict --------------------------------------------------------------------------- */
+
+static void look_at(struct look *look, struct auri_record *record)
+{
+    memset(look, 0, sizeof(*look));
+    look->live = true;
+    if (record == NULL) {
+        return;
+    }
+    look->seq = auri_load_sc(&record->wait_seq); /* [E2] */
+    if ((look->seq & 1) == 0 || auri_load_acq(&record->victim) != 0) { /* [V2] */
+        return;
+    }
+    look->kind = auri_load_sc(&record->wait_kind);
+    look->live = look->kind == AURI_WAIT_NONE || look->kind == AURI_WAIT_TIMED;
+    if (look->kind == AURI_WAIT_TASK) {
+        look->task = auri_load_sc(&record->wait_task);
+        look->word = auri_load_sc(&look->task->word); /* type-stable: readable even if stale */
+    }
+}
+
+static bool task_is_live(const struct survey *survey, uint64_t word)
+{
+    unsigned owner = auri_owner_of(word);
+
+    return owner == 0 || owner >= survey->end || survey->node[owner].live;
+}
+
+/* ANY and JOB targets may be read because their edges change under detect_lock only.  (The edge may be
+ * newer than the look; then the second look finds another wait_seq.) */
+static bool any_is_live(const struct survey *survey, const struct auri_record *record)
+{
+    for (size_t i = 0; i < record->wait_any_n; i++) {
+        auri_task *task = record->wait_any[i];
+        if (task != NULL && task_is_live(survey, auri_load_sc(&task->word))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool helpers_are_live(const struct survey *survey, struct auri_record *record)
+{
+    for (unsigned i = 0; i < AURI_HELPERS_MAX; i++) {
+        uint32_t id = auri_load_sc(&record->wait_job->id[i]);
+        if (id != 0 && id < survey->end && !survey->node[id].live) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool becomes_live(const struct survey *survey, unsigned id)
+{
+    const struct look *look = &survey->node[id];
+    struct auri_record *record = auri_record_at(id);
+
+    if (look->kind == AURI_WAIT_TASK) {
+        return task_is_live(survey, look->word);
+    }
+    if (auri_load_sc(&record->wait_seq) != look->seq) {
+        return true; /* moved on: its targets may be gone */
+    }
+    return look->kind == AURI_WAIT_ANY ? any_is_live(survey, record)
+                                       : helpers_are_live(survey, record);
+}
+
+/* The least fixpoint. */
+static void close_live_set(struct survey *survey)
+{
+    bool changed = true;
+
+    while (changed) {
+        changed = false;
+        for (unsigned id = 1; id < survey->end; id++) {
+            if (!survey->node[id].live && becomes_live(survey, id)) {
+                survey->node[id].live = true;
+                changed = true;
+            }
+        }
+    }
+}
+
+/* The second look: every node outside the live set still waits as it did. */
+static bool still_holds(const struct survey *survey)
+{
+    for (unsigned id = 1; id < survey->end; id++) {
+        const struct look *look = &survey->node[id];
+        if (look->live) {
+            continue;
+        }
+        struct auri_record *record = auri_record_at(id);
+        if (auri_load_sc(&record->wait_seq) != look->seq) {
+            return false;
+        }
+        if (look->task != NULL && auri_owner_of(auri_load_sc(&look->task->word)) != auri_owner_of(look->word)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- who gives up -------------------------------------------------------------------------- */
+
+/* Whether node `to` is dead, and `from` waits for it by one edge. */
+static bool waits_for(const struct survey *survey, unsigned from, unsigned to)
+{
+    const struct look *look = &survey->node[from];
+    struct auri_record *record = auri_record_at(from);
+
+    if (look->live || survey->node[to].live) {
+        return false;
+    }
+    if (look->kind == AURI_WAIT_TASK) {
+        return auri_owner_of(look->word) == to;
+    }
+    if (look->kind == AURI_WAIT_ANY) {
+        for (size_t i = 0; i < record->wait_any_n; i++) {
+            auri_task *task = record->wait_any[i];
+            if (task != NULL && auri_owner_of(auri_load_sc(&task->word)) == to) {
+                return true;
+            }
+        }
+        return false;
+    }
+    for (unsigned i = 0; i < AURI_HELPERS_MAX; i++) {
+        if (auri_load_sc(&record->wait_job->id[i]) == to) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Marks the nodes from which `to` can be reached over dead nodes, by one edge or more. */
+static void mark_reaching(struct survey *survey, unsigned to)
+{
+    bool changed = true;
+
+    for (unsigned id = 1; id < survey->end; id++) {
+        survey->node[id].reaches = waits_for(survey, id, to);
+    }
+    while (changed) {
+        changed = false;
+        for (unsigned id = 1; id < survey->end; id++) {
+            for (unsigned next = 1; next < survey->end && !survey->node[id].reaches &&
+                                    !survey->node[id].live; next++) {
+                if (survey->node[next].reaches && waits_for(survey, id, next)) {
+                    survey->node[id].reaches = true;
+                    changed = true;
+                }
+            }
+        }
+    }
+}
+
+/* A node that can give up (it waits for a task or for any of several), on a cycle with `first`, the
+ * nearest on the way that the report would take.  0: there is none. */
+static unsigned choose_victim(const struct survey *survey, unsigned first)
+{
+    unsigned id = first;
+
+    for (unsigned steps = survey->end; steps > 0 && id != 0; steps--) {
+        const struct look *look = &survey->node[id];
+        if (look->reaches && (look->kind == AURI_WAIT_TASK || look->kind == AURI_WAIT_ANY)) {
+            return id;
+        }
+        (void)auri_survey_edge(survey, id, &id);
+    }
+    return 0;
+}
+
+/* Marks another node as the victim, and interrupts its sleep.  The mark comes first (release; pairs with
+ * the acquire loads in sched/wait.c); then the word that the node sleeps on changes: if the node has
+ * read the word before that, it does not fall asleep; if after, it sees the mark before it sleeps. */
+static void interrupt(const struct survey *survey, unsigned id)
+{
+    struct auri_record *record = auri_record_at(id);
+    const struct look *look = &survey->node[id];
+    _Atomic(uint32_t) *futex = record->wait_futex;
+
+    auri_survey_report(survey, id, &record->victim_error);
+    auri_store_rel(&record->victim, 1u);
+    if (look->kind == AURI_WAIT_TASK) {
+        futex = auri_task_futex(look->task);
+        uint64_t word = auri_load_rlx(&look->task->word); /* relaxed: the CAS decides */
+        while (auri_word_state(word) == AURI_RUNNING &&
+               !auri_cas_acqrel(&look->task->word, &word, word ^ AURI_F_POKE)) {
+        }
+    } else {
+        auri_add_acqrel(futex, 1u); /* its users only compare it */
+    }
+    aurp_futex_wake(futex, INT32_MAX, AURP_PRIVATE);
+}
+
+/* The node cannot go on.  AUR_EDEADLK if it is to give up its wait. */
+static aur_err judge(struct survey *survey, struct auri_record *node, aur_error *reterr_error)
+{
+    mark_reaching(survey, node->id);
+    if (!survey->node[node->id].reaches) {
+        return AUR_OK; /* it waits for a cycle, whose last node gets the verdict */
+    }
+    if (survey->node[node->id].kind != AURI_WAIT_JOB) {
+        if (reterr_error != NULL) {
+            auri_survey_report(survey, node->id, reterr_error);
+        }
+        auri_store_rel(&node->victim, 1u); /* until the edge is cleared */
+        return AUR_EDEADLK;
+    }
+    unsigned victim = choose_victim(survey, node->id);
+    if (victim != 0) {
+        interrupt(survey, victim);
+    }
+    return AUR_EDEADLK;
+}
+
+void auri_victim_error(struct auri_record *self, aur_error *ret_error)
+{
+    lock_graph();
+    *ret_error = self->victim_error;
+    unlock_graph();
+}
+
+/* One look at everything.  False: it changed meanwhile. */
+static bool survey_take(struct survey *survey, unsigned id)
+{
+    for (unsigned i = 0; i < survey->end; i++) {
+        look_at(&survey->node[i], auri_record_at(i));
+    }
+    close_live_set(survey);
+    return survey->node[id].live || still_holds(survey);
+}
+
+aur_err auri_detect(struct auri_record *node, aur_error *reterr_error)
+{
+    struct survey survey = { 0 };
+    aur_err verdict = AUR_OK;
+
+    lock_graph();
+    survey.end = auri_record_end();
+    survey.node = calloc(survey.end, sizeof(*survey.node));
+    if (survey.node != NULL) { /* else no verdict is given, and the wait goes on */
+        while (!survey_take(&survey, node->id)) {
+            /* Somebody moved between the looks.  Each round is paid for by that progress. */
+        }
+        if (!survey.node[node->id].live) {
+            verdict = judge(&survey, node, reterr_error);
+        }
+    }
+    unlock_graph();
+    free(survey.node);
+    return verdict;
+}

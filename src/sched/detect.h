@@ -1,0 +1,29 @@
+/* sched/detect.h: the wait graph: publishing what a node waits for, and the deadlock verdict.
+ *
+ * Nodes are records: threads and worker processes.  A node that waits has one out-edge, to a task
+ * (and so to the node that runs it), to any of several tasks, or to the helpers of a range job.
+ * Publish the edge (seq_cst), then detect: of the nodes of a cycle, the one whose edge comes last in
+ * the total order sees all of it. */
+#ifndef AURI_SCHED_DETECT_H
+#define AURI_SCHED_DETECT_H
+
+#include "task/record.h"
+
+/* Publish or clear the edge of `node`.  Only by the node's own thread, or for the node of a worker
+ * process by whoever holds its pool's lock.  The caller keeps a reference to each task meanwhile. */
+void auri_edge_task(struct auri_record *node, auri_task *task, bool timed);
+void auri_edge_any(struct auri_record *node, auri_task *const *tasks, size_t n,
+                   _Atomic(uint32_t) *futex, bool timed);
+void auri_edge_job(struct auri_record *node, struct auri_helpers *helpers);
+void auri_edge_clear(struct auri_record *node);
+
+/* After publishing: AUR_OK, or AUR_EDEADLK if the wait is part of a cycle; then *ret_error (if not NULL)
+ * is filled with one line per edge of the cycle, and the node counts as able to go on: the caller has
+ * to end the wait.  A node that waits for helpers cannot; then another thread of the cycle is chosen
+ * (its sleep is interrupted, and it finds `victim` set), and the caller just goes on waiting. */
+aur_err auri_detect(struct auri_record *node, aur_error *reterr_error);
+
+/* Why the calling thread's record was chosen by another node. */
+void auri_victim_error(struct auri_record *self, aur_error *ret_error);
+
+#endif /* AURI_SCHED_DETECT_H */

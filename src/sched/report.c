@@ -1,0 +1,130 @@
+/* The words of a verdict: who waits for whom, around the cycle.
+ *
+ * A thread that helps runs tasks on top of tasks that wait, so one node may be several links of the
+ * cycle.  Each call frame knows what its task waits for; the innermost one's wait is the node's edge.
+ * The nodes are dead, so their stacks stand still, and may be read by another thread: what they hold
+ * was written before the edge was published. */
+#include <stdio.h>
+#include <string.h>
+
+#include "sched/survey.h"
+#include "task/pool.h"
+
+#define LINES_MAX 16u
+
+auri_task *auri_survey_edge(const struct survey *survey, unsigned id, unsigned *ret_next)
+{
+    const struct look *look = &survey->node[id];
+    struct auri_record *record = auri_record_at(id);
+
+    *ret_next = 0;
+    if (look->kind == AURI_WAIT_TASK) {
+        *ret_next = auri_owner_of(look->word);
+        return look->task;
+    }
+    for (size_t i = 0; look->kind == AURI_WAIT_ANY && i < record->wait_any_n; i++) {
+        auri_task *task = record->wait_any[i];
+        unsigned owner = task != NULL ? auri_owner_of(auri_load_sc(&task->word)) : 0;
+        if (owner != 0 && owner < survey->end && survey->node[owner].reaches) {
+            *ret_next = owner;
+            return task;
+        }
+    }
+    for (size_t i = 0; look->kind == AURI_WAIT_JOB && i < AURI_HELPERS_MAX; i++) {
+        uint32_t helper = auri_load_sc(&record->wait_job->id[i]);
+        if (helper != 0 && helper < survey->end && survey->node[helper].reaches) {
+            *ret_next = helper;
+            return NULL;
+        }
+    }
+    return NULL;
+}
+
+static const char *name_of(const auri_task *task)
+{
+    if (task == NULL) {
+        return "a wait";
+    }
+    return task->map != NULL ? task->map->fn->name : task->fn != NULL ? task->fn->name : "a task";
+}
+
+struct text {
+    char *at;
+    size_t room;
+};
+
+/* One line: `waiting` waits for `task`. */
+static void add_line(struct text *text, const auri_task *waiting, const auri_task *task, bool first)
+{
+    const char *pool = task != NULL && task->pool != NULL ? task->pool->name : "?";
+    int wrote = snprintf(text->at, text->room, "%s%s waits for %s (submitted at %s, pool %s)",
+                         first ? "" : "\n", waiting != NULL ? name_of(waiting) : "a waiting thread",
+                         task != NULL ? name_of(task) : "a helper of its map",
+                         task != NULL && task->site != NULL ? task->site : "?", pool);
+    size_t used = wrote > 0 ? (size_t)wrote : 0;
+
+    used = used < text->room ? used : text->room - 1;
+    text->at += used;
+    text->room -= used;
+}
+
+/* The innermost call of `task` (NULL: of any) in this node. */
+static const struct auri_frame *frame_of(const struct auri_record *record, const auri_task *task)
+{
+    const struct auri_frame *frame = record->frame;
+
+    while (frame != NULL && task != NULL && frame->task != task) {
+        frame = frame->up;
+    }
+    return frame != NULL ? frame : record->frame;
+}
+
+/* What keeps `frame` from going on, and the node that runs that. */
+static auri_task *awaited(const struct survey *survey, unsigned id, const struct auri_frame *frame,
+                          unsigned *ret_next)
+{
+    const struct auri_frame *inner = auri_record_at(id)->frame;
+
+    if (frame == inner || frame == NULL) {
+        return auri_survey_edge(survey, id, ret_next);
+    }
+    if (frame->awaits != NULL) {
+        *ret_next = auri_owner_of(auri_load_sc(&frame->awaits->word));
+        return frame->awaits;
+    }
+    while (inner->up != frame) { /* it called the next one directly */
+        inner = inner->up;
+    }
+    *ret_next = id;
+    return inner->task;
+}
+
+void auri_survey_report(const struct survey *survey, unsigned first, aur_error *error)
+{
+    struct text text = { error->message, sizeof(error->message) };
+    const struct auri_record *record = auri_record_at(first);
+    const struct auri_frame *frame = record->frame;
+    const auri_task *start = frame != NULL ? frame->task : NULL;
+    const auri_task *arrived = NULL; /* the last line's end; all that is known of a worker process */
+    unsigned id = first;
+
+    memset(error, 0, sizeof(*error));
+    error->err = AUR_EDEADLK;
+    error->item = AUR_NO_ITEM;
+    error->worker = record->worker;
+    error->exit_status = -1;
+    error->function = start != NULL ? name_of(start) : NULL;
+    error->site = start != NULL ? start->site : NULL;
+    for (unsigned line = 0; line < LINES_MAX && id != 0; line++) {
+        const auri_task *waiting = frame != NULL ? frame->task : arrived;
+        auri_task *task = awaited(survey, id, frame, &id);
+        if (task == NULL || task != waiting || id == first) {
+            add_line(&text, waiting, task, line == 0);
+        }
+        if (id == 0 || (task != NULL && task == start) || (task == NULL && id == first)) {
+            break;
+        }
+        arrived = task;
+        frame = frame_of(auri_record_at(id), task);
+    }
+}

@@ -1,0 +1,416 @@
+/* Running claimed tasks: frames, failure marks, attempts, deadlines. */
+#include "sched/run.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "sched/wait.h"
+
+/* A worker tells its pool about finished tasks in batches: one contended addition per FLUSH_AT. */
+#define FLUSH_AT 64u
+
+/* ---- frames -------------------------------------------------------------------------------- */
+
+void auri_frame_push(struct auri_record *self, struct auri_frame *frame)
+{
+    frame->up = self->frame;
+    self->frame = frame;
+}
+
+void auri_frame_pop(struct auri_record *self, struct auri_frame *frame)
+{
+    AURI_ASSERT(self->frame == frame);
+    self->frame = frame->up;
+}
+
+static struct auri_frame *current_frame(void)
+{
+    struct auri_record *self = auri_self_;
+
+    return self != NULL ? self->frame : NULL;
+}
+
+/* ---- errors -------------------------------------------------------------------------------- */
+
+aur_error *auri_error_new(aur_err err, const char *function, const char *site)
+{
+    aur_error *error = calloc(1, sizeof(*error));
+
+    if (error == NULL) {
+        return NULL;
+    }
+    struct auri_record *self = auri_self_;
+    struct auri_frame *frame = self != NULL ? self->frame : NULL;
+    error->err = err;
+    error->function = function;
+    error->site = site;
+    error->item = frame != NULL && frame->in_map ? frame->item_base + frame->item : AUR_NO_ITEM;
+    error->worker = self != NULL ? self->worker : -1;
+    error->pid = getpid();
+    error->exit_status = -1;
+    error->attempts = frame != NULL && frame->task != NULL ? frame->task->attempts : 1;
+    return error;
+}
+
+static void mark_failed(aur_err err, int code, const char *format, va_list args)
+{
+    struct auri_frame *frame = current_frame();
+
+    if (frame == NULL || frame->error != NULL) {
+        return; /* outside a task, or the first mark counts */
+    }
+    const aur_fn *fn = frame->task != NULL ? frame->task->fn : NULL;
+    const char *site = frame->task != NULL ? frame->task->site : NULL;
+    aur_error *error = auri_error_new(err, fn != NULL ? fn->name : NULL, site);
+    if (error == NULL) {
+        return;
+    }
+    error->code = code;
+    vsnprintf(error->message, sizeof(error->message), format, args);
+    if (frame->failed != NULL) {
+        frame->failed(frame, error); /* a map keeps its own books, one entry per item */
+    } else {
+        frame->error = error;
+    }
+}
+
+int aur_fail(int code, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    mark_failed(AUR_ETASK, code, format, args);
+    va_end(args);
+    return 0;
+}
+
+static void mark(aur_err err, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    mark_failed(err, 0, format, args);
+    va_end(args);
+}
+
+void aur_fail_thrown(const char *what)
+{
+    mark(AUR_EEXITED, "the task threw: %s", what);
+}
+
+aur_err aur_checkpoint(void)
+{
+    struct auri_frame *frame = current_frame();
+
+    if (frame == NULL) {
+        return AUR_OK;
+    }
+    /* relaxed, all of them: late is allowed, and what follows does not depend on other data. */
+    if (frame->stop != NULL && auri_load_rlx(frame->stop) != 0) {
+        return AUR_ECANCELED;
+    }
+    if (frame->task != NULL && (auri_load_rlx(&frame->task->word) & AURI_F_CANCEL) != 0) {
+        return AUR_ECANCELED;
+    }
+    if (frame->pool != NULL && auri_load_rlx(&frame->pool->state) == AURI_STOPPING) {
+        return AUR_ECANCELED;
+    }
+    if (frame->deadline_ns != AUR_NO_DEADLINE && aurp_now_ns() >= frame->deadline_ns) {
+        return AUR_EDEADLINE;
+    }
+    return AUR_OK;
+}
+
+uint64_t aur_item_index(void)
+{
+    struct auri_frame *frame = current_frame();
+
+    return frame != NULL && frame->in_map ? frame->item_base + frame->item : AUR_NO_ITEM;
+}
+
+/* ---- one call ------------------------------------------------------------------------------ */
+
+static void run_bytes(auri_task *task)
+{
+    struct auri_bytes_store *store = auri_bytes_of(task);
+    struct aur_out out = { 0 };
+    struct aur_bytes_call call = { task->args, store->in_size, &out };
+    aur_err err = AUR_OK;
+    uint64_t item = 0;
+
+    task->fn->range(&call, &err, 0, 1, &item);
+    task->ret = out.data;
+    store->out_size = out.size;
+    if (err != AUR_OK) {
+        mark(err, "%s", aur_err_text(err));
+    } else if (out.failed && out.data == NULL) {
+        mark(AUR_ENOMEM, "no memory for the result");
+    }
+}
+
+void auri_run_call(auri_task *task)
+{
+    uint64_t item = 0;
+
+    if (auri_task_is_bytes(task)) {
+        run_bytes(task);
+    } else {
+        task->fn->range(task->args, task->ret, 0, 1, &item);
+    }
+}
+
+/* Whether this outcome deserves another attempt. */
+static bool wants_retry(const auri_task *task, aur_err err)
+{
+    const struct auri_limits *limits = task->limits;
+    uint32_t on = limits != NULL ? limits->retry_on : 0;
+    bool counts = err == AUR_EDEADLINE ? (on & AUR_RETRY_DEADLINE) != 0
+                                       : (on & AUR_RETRY_ERROR) != 0;
+
+    return counts && task->map == NULL && task->attempts <= limits->retries &&
+           (auri_load_rlx(&((auri_task *)task)->word) & AURI_F_CANCEL) == 0;
+}
+
+/* Frees what a failed attempt of a byte-string task left. */
+static void drop_result(auri_task *task)
+{
+    if (auri_task_is_bytes(task)) {
+        free(task->ret);
+        task->ret = NULL;
+        auri_bytes_of(task)->out_size = 0;
+    }
+}
+
+/* One attempt: its outcome is in task->err and task->error. */
+static void attempt(struct auri_record *self, auri_task *task)
+{
+    uint64_t limit = task->limits != NULL ? task->limits->item_timeout_ns : 0;
+    struct auri_frame frame = {
+        .task = task,
+        .pool = task->pool,
+        .item = AUR_NO_ITEM,
+        .deadline_ns = limit != 0 ? aur_deadline_in_ns(limit) : AUR_NO_DEADLINE,
+    };
+
+    task->err = AUR_OK;
+    task->attempts++;
+    auri_frame_push(self, &frame);
+    task->run(task);
+    if (frame.deadline_ns != AUR_NO_DEADLINE && task->map == NULL &&
+        aurp_now_ns() >= frame.deadline_ns) {
+        free(frame.error);
+        frame.error = NULL;
+        mark(AUR_EDEADLINE, "ran past its deadline of %llu ns", (unsigned long long)limit);
+    }
+    auri_frame_pop(self, &frame);
+    if (frame.error != NULL) {
+        /* relaxed: the flag is a request; acting on it late or early is both right. */
+        bool cancelled = (auri_load_rlx(&task->word) & AURI_F_CANCEL) != 0;
+        if (cancelled) {
+            frame.error->err = AUR_ECANCELED;
+        }
+        task->err = frame.error->err;
+        task->error = frame.error;
+    }
+}
+
+void auri_finished_flush(struct auri_record *self)
+{
+    uint32_t n = self->finished_unflushed;
+
+    if (n != 0) {
+        self->finished_unflushed = 0;
+        auri_pool_finished(self->pool, n);
+    }
+}
+
+/* Finishes the task and settles the count with its pool. */
+static void finish(struct auri_record *self, auri_task *task, bool helped)
+{
+    aur_pool *pool = task->pool;
+
+    if (self->pool != pool) {
+        auri_task_finish(task);
+        return;
+    }
+    if (helped) {
+        auri_add_rlx(&pool->helped, UINT64_C(1));
+    }
+    auri_task_finish_uncounted(task);
+    self->finished_unflushed++;
+    /* relaxed load: a worker that misses the change flushes when it next looks for work. */
+    if (self->finished_unflushed >= FLUSH_AT || auri_load_rlx(&pool->state) != AURI_OPEN) {
+        auri_finished_flush(self);
+    }
+}
+
+/* The thread of `self` ends with tasks running: a body called pthread_exit(), and the C library does not
+ * unwind the stack (else turn_end() has done this).  The tasks are found through self->running. */
+static void thread_end(struct auri_record *self)
+{
+    auri_task *task = self->running;
+
+    self->running = NULL;
+    self->frame = NULL;
+    while (task != NULL) {
+        auri_task *older = task->priv;
+        auri_task_fail(task, AUR_EEXITED, "the task ended its thread");
+        auri_task_finish(task);
+        task = older;
+    }
+    if (self->worker_end != NULL) {
+        self->worker_end(self);
+    }
+}
+
+/* A task that this thread runs, until it is finished. */
+struct turn {
+    struct auri_record *self;
+    auri_task *task;
+    struct auri_frame *frame; /* the innermost call outside */
+    unsigned blocking;        /* self->blocking outside */
+    int saved_errno;
+    bool helped;
+    bool ended;               /* the way it should; else the body ends its thread and unwinds */
+};
+
+/* Also the last act for a task whose body unwinds: then the frames further in are gone. */
+static void turn_end(struct turn *turn)
+{
+    struct auri_record *self = turn->self;
+    auri_task *task = turn->task;
+    aur_pool *pool = task->pool;
+    bool outsider = self->pool != pool;
+
+    if (!turn->ended) {
+        self->frame = turn->frame;
+        if (task->error == NULL) {
+            auri_task_fail(task, AUR_EEXITED, "the task ended its thread");
+        }
+    }
+    auri_blocking_leave(self, turn->blocking); /* a task that left some open */
+    self->depth--;
+    self->running = task->priv;
+    finish(self, task, turn->helped);
+    if (outsider) {
+        if (turn->helped) {
+            auri_add_rlx(&pool->helped, UINT64_C(1)); /* relaxed: statistics */
+        }
+        auri_pool_drop(pool);
+    }
+    errno = turn->saved_errno;
+}
+
+void auri_run_claimed(auri_task *task, bool helped)
+{
+    struct auri_record *self = auri_self();
+    aur_pool *pool = task->pool;
+    __attribute__((cleanup(turn_end))) struct turn turn = {
+        .self = self,
+        .task = task,
+        .frame = self->frame,
+        .blocking = self->blocking,
+        .saved_errno = errno,
+        .helped = helped,
+    };
+
+    if (self->pool != pool) {
+        auri_pool_hold(pool); /* the task is not finished, so the pool is there now */
+    }
+    self->thread_end = thread_end;
+    task->priv = self->running;
+    self->running = task;
+    self->depth++;
+    /* relaxed: a task that starts just before the change is seen is asked to stop by checkpoint. */
+    bool stopping = auri_load_rlx(&pool->state) == AURI_STOPPING;
+    if (stopping) {
+        task->err = AUR_ECANCELED;
+    }
+    while (!stopping) {
+        attempt(self, task);
+        if (task->err == AUR_OK || !wants_retry(task, task->err)) {
+            break;
+        }
+        free(task->error);
+        task->error = NULL;
+        drop_result(task);
+        auri_add_rlx(&pool->retried, UINT64_C(1));
+    }
+    turn.ended = true;
+}
+
+/* ---- aur_last_error ------------------------------------------------------------------------ */
+
+void auri_last_error_set(const aur_error *error)
+{
+    struct auri_record *self = auri_self();
+
+    if (self == NULL) {
+        return;
+    }
+    if (self->last_error == NULL) {
+        self->last_error = malloc(sizeof(*self->last_error));
+    }
+    if (self->last_error != NULL) {
+        *self->last_error = *error;
+    }
+}
+
+aur_err auri_last_error_code(aur_err err, const char *function, const char *site,
+                             const char *format, ...)
+{
+    aur_error error = { .err = err, .item = AUR_NO_ITEM, .worker = -1, .exit_status = -1 };
+    va_list args;
+
+    error.function = function;
+    error.site = site;
+    va_start(args, format);
+    vsnprintf(error.message, sizeof(error.message), format, args);
+    va_end(args);
+    auri_last_error_set(&error);
+    return err;
+}
+
+aur_err auri_last_error_of(auri_task *task)
+{
+    if (task->err == AUR_OK) {
+        return AUR_OK;
+    }
+    if (task->error != NULL) {
+        auri_last_error_set(task->error);
+        return task->err;
+    }
+    return auri_last_error_code(task->err, task->fn != NULL ? task->fn->name : NULL, task->site,
+                                "%s", aur_err_text(task->err));
+}
+
+const aur_error *aur_last_error(void)
+{
+    struct auri_record *self = auri_self_;
+
+    return self != NULL ? self->last_error : NULL;
+}
+
+/* ---- deadlines ----------------------------------------------------------------------------- */
+
+aur_deadline aur_deadline_in_ns(uint64_t ns)
+{
+    uint64_t now = aurp_now_ns();
+
+    return ns >= AUR_NO_DEADLINE - now ? AUR_NO_DEADLINE : now + ns;
+}
+
+aur_deadline aur_deadline_in_ms(uint64_t ms)
+{
+    return ms > UINT64_MAX / 1000000u ? AUR_NO_DEADLINE : aur_deadline_in_ns(ms * 1000000u);
+}
+
+unsigned aur_cpu_count(void)
+{
+    return aurp_cpu_count();
+}

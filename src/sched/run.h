@@ -1,0 +1,42 @@
+/* sched/run.h: running a claimed task in the calling thread, with its frame, attempts and deadline. */
+#ifndef AURI_SCHED_RUN_H
+#define AURI_SCHED_RUN_H
+
+#include "task/pool.h"
+#include "task/record.h"
+
+/* Runs a task that the caller has claimed (any number of attempts), finishes it, and leaves the
+ * references alone.  Saves errno around it.  Helped: it runs in place of a wait. */
+void auri_run_claimed(auri_task *task, bool helped);
+
+/* The run function of an ordinary call: fn->range over one record, or one byte string. */
+void auri_run_call(auri_task *task);
+
+/* Tells the calling worker's pool about the tasks it finished since the last time. */
+void auri_finished_flush(struct auri_record *self);
+
+/* Frames: what aur_fail(), aur_checkpoint(), aur_pool_current() look at. */
+void auri_frame_push(struct auri_record *self, struct auri_frame *frame);
+void auri_frame_pop(struct auri_record *self, struct auri_frame *frame);
+
+/* Where a byte-string body puts its result (aur_out).  alloc/free are the place's own. */
+struct aur_out {
+    void *data;
+    size_t size;
+    bool failed;                                     /* an allocation failed */
+    void *(*alloc)(struct aur_out *out, size_t size); /* NULL: malloc */
+    void (*release)(struct aur_out *out);             /* drops data; NULL: free */
+    void *ctx;
+};
+
+/* Fills a fresh error record with everything known about the calling frame. */
+aur_error *auri_error_new(aur_err err, const char *function, const char *site);
+
+/* Stores a copy of *error as the calling thread's aur_last_error(). */
+void auri_last_error_set(const aur_error *error);
+/* The same from a task's outcome or a bare code. */
+aur_err auri_last_error_of(auri_task *task);
+aur_err auri_last_error_code(aur_err err, const char *function, const char *site, const char *format,
+                             ...) AUR_PRINTF(4, 5);
+
+#endif /* AURI_SCHED_RUN_H */

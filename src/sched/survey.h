@@ -1,0 +1,36 @@
+/* sched/survey.h: one look at the whole wait graph, as the verdict (detect.c) and its words (report.c)
+ * share it. */
+#ifndef AURI_SCHED_SURVEY_H
+#define AURI_SCHED_SURVEY_H
+
+#include "task/record.h"
+
+/* What one look saw of a node. */
+struct look {
+    uint64_t seq;     /* wait_seq; even: does not wait */
+    uint32_t kind;
+    auri_task *task;  /* AURI_WAIT_TASK */
+    uint64_t word;    /* of that task */
+    bool live;
+    bool reaches;     /* the node that asks for a verdict can be reached over dead nodes */
+};
+
+struct survey {
+    unsigned end;      /* one past the highest record id */
+    struct look *node; /* by record id */
+};
+
+/* The node that runs the task with this word; 0: none. */
+static inline unsigned auri_owner_of(uint64_t word)
+{
+    return auri_word_state(word) == AURI_RUNNING ? auri_word_owner(word) : 0;
+}
+
+/* The edge by which a dead node is on a cycle with the node that asked: the task that it waits for
+ * (NULL: a helper of its map), and the node at the other end. */
+auri_task *auri_survey_edge(const struct survey *survey, unsigned id, unsigned *ret_next);
+
+/* Fills *error: the cycle from node `first` back to it, one line per wait. */
+void auri_survey_report(const struct survey *survey, unsigned first, aur_error *error);
+
+#endif /* AURI_SCHED_SURVEY_H */

@@ -1,0 +1,97 @@
+/* sched/team.h: the threads of one pool: shared by worker.c (what each does) and threads.c (how they
+ * start and end). */
+#ifndef AURI_SCHED_TEAM_H
+#define AURI_SCHED_TEAM_H
+
+#include <pthread.h>
+
+#include "plat/plat.h"
+#include "sched/range.h"
+#include "sync/eventcount.h"
+#include "task/pool.h"
+#include "task/record.h"
+
+#define AURI_TEAM_HARD_MAX 8192u /* threads, spares and the reserve included */
+
+struct auri_member {
+    /* A: NULL until the place is first used, then constant.  The deque belongs to the place, not to the
+     * thread's record: so a thief that is late never meets the tasks of another pool. */
+    _Atomic(struct auri_deque *) deque;
+    aurp_thread thread; /* lock */
+    bool started;       /* lock: `thread` is valid and not joined */
+};
+
+struct auri_team {
+    aur_pool *pool;
+    struct auri_ec ec;
+
+    /* Tasks from outside.  Pushed by one CAS each, taken all at once; whoever takes them holds
+     * fifo_lock, reverses them, and leaves in `fifo` what it does not need now. */
+    alignas(AURI_CACHE_LINE) _Atomic(auri_task *) inbox; /* A */
+    alignas(AURI_CACHE_LINE) pthread_mutex_t fifo_lock;
+    auri_task *fifo;                     /* fifo_lock: oldest first */
+    _Atomic(uint32_t) fifo_filled;       /* A: fifo is not empty */
+
+    struct auri_range_board board;       /* published loops */
+
+    uint32_t member_max;                 /* I */
+    struct auri_member *member;          /* I: array */
+    _Atomic(uint32_t) member_end;        /* A: one past the highest slot ever used */
+    uint64_t spin_ns;                    /* I: how long a searcher looks before it sleeps */
+    _Atomic(uint32_t) spinning;          /* A: searchers that spin now; at most one */
+
+    /* Learned costs (sched/worker.c), nanoseconds. */
+    _Atomic(uint32_t) wake_latency_ns;   /* A: from the wake call until the woken thread runs */
+
+    /* Life.  The lock guards starts and ends of threads. */
+    pthread_mutex_t lock;
+    uint32_t live;                       /* lock: threads that have not ended */
+    uint32_t spares_live;                /* lock: how many more than pool->workers */
+    uint32_t lot_idle;                   /* lock: surplus threads that wait in the lot */
+    uint32_t lot_tokens;                 /* lock: of these, how many may go on */
+    bool settled;                        /* lock: the start is over: threads that end are detached */
+    bool abandoned;                      /* lock: nobody will join: threads are detached */
+    bool joined;                         /* lock: somebody has joined, or is joining */
+    _Atomic(uint32_t) lot_word;          /* A: futex of the lot: +1 at each change */
+    _Atomic(uint32_t) ended;             /* A: futex of join: +1 when a thread ends */
+    _Atomic(uint32_t) stop;              /* A: workers end when they find nothing */
+    _Atomic(uint32_t) started;           /* A: futex of start: threads past their init */
+    _Atomic(uint32_t) init_failed;       /* A: a worker_init returned nonzero */
+
+    /* Statistics, relaxed. */
+    alignas(AURI_CACHE_LINE) _Atomic(uint64_t) stolen;
+    _Atomic(uint64_t) parks;
+    _Atomic(uint64_t) wakes;
+    _Atomic(uint64_t) spares_started;
+};
+
+static inline struct auri_team *auri_team_of(aur_pool *pool)
+{
+    return pool->impl;
+}
+
+/* worker.c */
+void *auri_worker_thread(void *member_arg);
+void auri_team_notify(struct auri_team *team);   /* after work was made visible */
+bool auri_team_has_work(struct auri_team *team); /* something is visible to a worker that looks */
+void auri_team_push(struct auri_team *team, auri_task *task);
+/* Takes one queued task out, wherever it lies (for terminate).  NULL: none is left. */
+auri_task *auri_team_drain(struct auri_team *team);
+
+/* threads.c */
+struct auri_member_arg {
+    struct auri_team *team;
+    uint32_t index;
+};
+/* A blocked worker is to be replaced: lets one from the lot go on, or starts a thread.  The
+ * reserve is used if no worker is active, or if it `must` be.  False: none could be had. */
+bool auri_team_add_worker(struct auri_team *team, bool must);
+/* If one worker too many is running: the caller leaves, and waits to be needed.  False: it should end. */
+bool auri_team_lot_wait(struct auri_team *team);
+/* The last act of a worker thread: after it the team may be gone.  replace: a task ended it, and
+ * another is to take its place if there is work. */
+void auri_team_member_ended(struct auri_team *team, uint32_t index, bool replace);
+/* Everything accepted is done and the pool is closing: workers may end. */
+void auri_team_stop(struct auri_team *team);
+
+#endif /* AURI_SCHED_TEAM_H */

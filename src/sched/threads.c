@@ -1,0 +1,472 @@
+/* The thread backend: how the workers of a pool start, stand in for each other, and end. */
+#include "sched/threads.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "sched/run.h"
+#include "sched/team.h"
+
+#define LOT_IDLE_NS UINT64_C(1000000000) /* a surplus thread that nobody needs so long ends */
+#define SPIN_NS 50000u                   /* about one wake: docs/ARCHITECTURE.md, "sleeping" */
+
+/* ---- starting ------------------------------------------------------------------------------ */
+
+/* A slot without a thread; -1: none.  lock held. */
+static int free_slot(const struct auri_team *team)
+{
+    for (uint32_t i = 0; i < team->member_max; i++) {
+        if (!team->member[i].started) {
+            return (int)i;
+        }
+    }
+    return -1;
+}
+
+/* Makes the deque of a place that is used for the first time.  lock held. */
+static bool has_deque(struct auri_member *member)
+{
+    if (auri_load_rlx(&member->deque) != NULL) { /* relaxed: written under the lock */
+        return true;
+    }
+    struct auri_deque *deque = aligned_alloc(alignof(struct auri_deque), sizeof(*deque));
+    if (deque == NULL || !auri_deque_init(deque)) {
+        free(deque);
+        return false;
+    }
+    auri_store_rel(&member->deque, deque); /* release: thieves see it initialised */
+    return true;
+}
+
+/* Starts one thread.  lock held.  Returns 0 or errno. */
+static int start_member(struct auri_team *team)
+{
+    char name[48];
+    int slot = free_slot(team);
+
+    if (slot < 0) {
+        return EAGAIN;
+    }
+    struct auri_member_arg *arg = malloc(sizeof(*arg));
+    if (arg == NULL || !has_deque(&team->member[slot])) {
+        free(arg);
+        return ENOMEM;
+    }
+    *arg = (struct auri_member_arg){ team, (uint32_t)slot };
+    snprintf(name, sizeof(name), "%.9s-%d", team->pool->name, slot);
+    if ((uint32_t)slot >= auri_load_rlx(&team->member_end)) { /* relaxed: under the lock */
+        auri_store_rel(&team->member_end, (uint32_t)slot + 1);
+    }
+    auri_pool_hold(team->pool); /* dropped in auri_team_member_ended() */
+    auri_own_threads_add(1);
+    team->live++;
+    int failed = aurp_thread_start(&team->member[slot].thread, auri_worker_thread, arg, name);
+    if (failed != 0) {
+        team->live--;
+        auri_own_threads_add(-1);
+        auri_pool_drop(team->pool);
+        free(arg);
+        return failed;
+    }
+    team->member[slot].started = true;
+    if (team->abandoned) {
+        aurp_thread_detach(team->member[slot].thread);
+    }
+    return 0;
+}
+
+static void await_started(struct auri_team *team, uint32_t n)
+{
+    for (;;) {
+        uint32_t started = auri_load_acq(&team->started);
+        if (started >= n) {
+            return;
+        }
+        (void)aurp_futex_wait(&team->started, started, AUR_NO_DEADLINE, AURP_PRIVATE);
+    }
+}
+
+static void join_members(struct auri_team *team)
+{
+    for (uint32_t i = 0; i < team->member_max; i++) {
+        if (team->member[i].started) {
+            aurp_thread_join(team->member[i].thread);
+            team->member[i].started = false;
+        }
+    }
+}
+
+static void team_free(struct auri_team *team)
+{
+    pthread_mutex_destroy(&team->lock);
+    pthread_mutex_destroy(&team->fifo_lock);
+    for (uint32_t i = 0; i < team->member_max; i++) {
+        struct auri_deque *deque = auri_load_rlx(&team->member[i].deque); /* relaxed: nobody is left */
+        if (deque != NULL) {
+            auri_deque_fini(deque);
+            free(deque);
+        }
+    }
+    free(team->member);
+    free(team);
+}
+
+static struct auri_team *team_new(aur_pool *pool)
+{
+    size_t size = (sizeof(struct auri_team) + AURI_CACHE_LINE - 1) & ~(size_t)(AURI_CACHE_LINE - 1);
+    struct auri_team *team = aligned_alloc(AURI_CACHE_LINE, size);
+
+    if (team == NULL) {
+        return NULL;
+    }
+    *team = (struct auri_team){ .pool = pool };
+    uint32_t spares = pool->opts.spares_max == AUR_NO_SPARES ? 0 : pool->opts.spares_max;
+    uint32_t most = pool->workers + spares + 1; /* and the reserve */
+    team->member_max = most < AURI_TEAM_HARD_MAX ? most : AURI_TEAM_HARD_MAX;
+    team->member = calloc(team->member_max, sizeof(*team->member));
+    if (team->member == NULL) {
+        free(team);
+        return NULL;
+    }
+    team->spin_ns = aurp_cpu_count() > 1 ? SPIN_NS : 0;
+    pthread_mutex_init(&team->lock, NULL);
+    pthread_mutex_init(&team->fifo_lock, NULL);
+    return team;
+}
+
+static aur_err threads_start(aur_pool *pool, const aur_options *opts, aur_diag *diag)
+{
+    (void)opts;
+    struct auri_team *team = team_new(pool);
+    if (team == NULL) {
+        return auri_diag(diag, AUR_ENOMEM, 0, "team", "no memory for %u workers", pool->workers);
+    }
+    pool->impl = team;
+    pthread_mutex_lock(&team->lock);
+    int failed = 0;
+    uint32_t started = 0;
+    while (started < pool->workers && failed == 0) {
+        failed = start_member(team);
+        started += failed == 0;
+    }
+    pthread_mutex_unlock(&team->lock);
+    await_started(team, started);
+    bool init_failed = auri_load_rlx(&team->init_failed) != 0;
+    if (failed == 0 && !init_failed) {
+        pthread_mutex_lock(&team->lock);
+        team->settled = true;
+        pthread_mutex_unlock(&team->lock);
+        return AUR_OK;
+    }
+    auri_team_stop(team);
+    join_members(team);
+    pool->impl = NULL;
+    team_free(team);
+    if (init_failed) {
+        return auri_diag(diag, AUR_EINIT, 0, "worker_init",
+                         "worker_init returned a value other than 0");
+    }
+    return auri_diag(diag, failed == ENOMEM ? AUR_ENOMEM : AUR_EAGAIN, failed, "pthread_create",
+                     "thread %u of %u could not be started", started + 1, pool->workers);
+}
+
+/* ---- spares -------------------------------------------------------------------------------- */
+
+static void lot_changed(struct auri_team *team)
+{
+    auri_add_sc(&team->lot_word, 1u);
+    aurp_futex_wake(&team->lot_word, INT32_MAX, AURP_PRIVATE);
+}
+
+/* How many workers are missing.  Under the lock it cannot be put right by anybody else. */
+static int missing(struct auri_team *team)
+{
+    return auri_ec_deficit(auri_load_sc(&team->ec.word));
+}
+
+bool auri_team_add_worker(struct auri_team *team, bool must)
+{
+    uint32_t spares = team->pool->opts.spares_max == AUR_NO_SPARES ? 0 : team->pool->opts.spares_max;
+    bool added = true;
+
+    pthread_mutex_lock(&team->lock);
+    /* A worker that a task ended is replaced whatever the limit says: live is below workers then. */
+    bool replaces = team->live < team->pool->workers;
+    /* Nobody is active: whatever lies in the queues may be what all of them wait for. */
+    must = must || missing(team) >= (int)team->pool->workers;
+    if (missing(team) <= 0) {
+        pthread_mutex_unlock(&team->lock);
+        return true; /* somebody else has done it */
+    }
+    if (team->lot_idle > team->lot_tokens) {
+        team->lot_tokens++;
+        lot_changed(team);
+    } else if (replaces || team->spares_live < spares || must) {
+        added = start_member(team) == 0;
+        if (added && !replaces) {
+            team->spares_live++;
+            auri_add_rlx(&team->spares_started, UINT64_C(1));
+        }
+    } else {
+        added = false;
+    }
+    /* Only now: a count taken before and given back would make others believe meanwhile that somebody
+     * is active. */
+    if (added) {
+        auri_ec_deficit_add(&team->ec, -1);
+    }
+    pthread_mutex_unlock(&team->lock);
+    return added;
+}
+
+bool auri_team_lot_wait(struct auri_team *team)
+{
+    aur_deadline until = aur_deadline_in_ns(LOT_IDLE_NS);
+    bool go_on = false;
+
+    pthread_mutex_lock(&team->lock);
+    /* Under the lock: whoever needs a worker after this CAS finds the caller in the lot. */
+    if (!auri_ec_surplus_leave(&team->ec)) {
+        pthread_mutex_unlock(&team->lock);
+        return true;
+    }
+    team->lot_idle++;
+    for (;;) {
+        if (team->lot_tokens != 0) {
+            team->lot_tokens--;
+            go_on = true;
+            break;
+        }
+        if (auri_load_acq(&team->stop) != 0 || aurp_now_ns() >= until) {
+            break;
+        }
+        uint32_t seen = auri_load_acq(&team->lot_word);
+        pthread_mutex_unlock(&team->lock);
+        (void)aurp_futex_wait(&team->lot_word, seen, until, AURP_PRIVATE);
+        pthread_mutex_lock(&team->lock);
+    }
+    team->lot_idle--;
+    pthread_mutex_unlock(&team->lock);
+    return go_on;
+}
+
+/* A worker of this team is about to sleep inside a task. */
+static aur_err threads_block(aur_pool *pool)
+{
+    struct auri_team *team = auri_team_of(pool);
+
+    /* seq_cst, then the look at the queues; pairs with push, fence, look at the word in
+     * auri_ec_notify(): one of us sees the other's, and replaces this worker. */
+    auri_ec_deficit_add(&team->ec, 1);
+    auri_fence_sc();
+    if (!auri_team_has_work(team)) {
+        return AUR_OK;
+    }
+    switch (auri_ec_notify(&team->ec)) {
+    case AURI_EC_WOKEN:
+    case AURI_EC_NOBODY:
+        return AUR_OK;
+    case AURI_EC_SPARE:
+        break;
+    }
+    if (auri_team_add_worker(team, false)) {
+        return AUR_OK;
+    }
+    /* Under the lock: of several that block at once, each but the last may leave it to another. */
+    pthread_mutex_lock(&team->lock);
+    bool nobody_active = missing(team) >= (int)pool->workers;
+    if (nobody_active) {
+        auri_ec_deficit_add(&team->ec, -1);
+    }
+    pthread_mutex_unlock(&team->lock);
+    return nobody_active ? AUR_EAGAIN : AUR_OK;
+}
+
+static void threads_unblock(aur_pool *pool)
+{
+    auri_ec_deficit_add(&auri_team_of(pool)->ec, -1);
+}
+
+/* ---- work ---------------------------------------------------------------------------------- */
+
+static aur_err threads_submit(aur_pool *pool, auri_task *task)
+{
+    struct auri_team *team = auri_team_of(pool);
+    struct auri_record *self = auri_self_;
+
+    if (self == NULL || self->pool != pool || !auri_deque_push(self->deque, task)) {
+        auri_team_push(team, task);
+    }
+    auri_team_notify(team);
+    return AUR_OK;
+}
+
+static bool threads_may_help(aur_pool *pool, auri_task *task)
+{
+    (void)task;
+    /* A worker with an init has state of its own that a waiting outsider lacks. */
+    return (pool->flags & AUR_POOL_NO_HELP) == 0 && pool->opts.worker_init == NULL;
+}
+
+static int threads_cancel(aur_pool *pool, auri_task *task)
+{
+    (void)pool;
+    uint64_t word = auri_load_rlx(&task->word);
+
+    while (auri_word_state(word) == AURI_RUNNING) {
+        /* relaxed: a request. */
+        if (auri_cas_rlx(&task->word, &word, word | AURI_F_CANCEL)) {
+            return AUR_CANCEL_SIGNALLED;
+        }
+    }
+    return AUR_CANCEL_TOO_LATE;
+}
+
+/* ---- ending -------------------------------------------------------------------------------- */
+
+void auri_team_stop(struct auri_team *team)
+{
+    auri_store_sc(&team->stop, 1u);
+    auri_ec_wake_all(&team->ec);
+    pthread_mutex_lock(&team->lock);
+    lot_changed(team);
+    pthread_mutex_unlock(&team->lock);
+}
+
+void auri_team_member_ended(struct auri_team *team, uint32_t index, bool replace)
+{
+    aur_pool *pool = team->pool;
+
+    pthread_mutex_lock(&team->lock);
+    team->live--;
+    if (team->live >= pool->workers && team->spares_live != 0) {
+        team->spares_live--;
+    }
+    if (team->abandoned) {
+        team->member[index].started = false; /* detached already */
+    } else if (team->settled && !team->joined && auri_load_rlx(&team->stop) == 0) {
+        /* A spare that was idle, or a thread that a task ended: free its place now. */
+        aurp_thread_detach(team->member[index].thread);
+        team->member[index].started = false;
+    }
+    auri_add_sc(&team->ended, 1u);
+    aurp_futex_wake(&team->ended, INT32_MAX, AURP_PRIVATE);
+    pthread_mutex_unlock(&team->lock);
+    if (replace && auri_team_has_work(team)) { /* else the next notify finds the deficit */
+        (void)auri_team_add_worker(team, true);
+    }
+    auri_pool_drop(pool); /* the last one frees the team */
+}
+
+/* Called first when the pool closes, again whenever everything accepted is done. */
+static void threads_close(aur_pool *pool)
+{
+    if (auri_pool_is_idle(pool)) {
+        auri_team_stop(auri_team_of(pool));
+    } else {
+        auri_team_notify(auri_team_of(pool));
+    }
+}
+
+static void threads_terminate(aur_pool *pool)
+{
+    struct auri_team *team = auri_team_of(pool);
+
+    /* What slips through is cancelled by the worker that takes it: see auri_run_claimed(). */
+    for (auri_task *task = auri_team_drain(team); task != NULL; task = auri_team_drain(team)) {
+        (void)auri_task_cancel_queued(task);
+        auri_task_unref(task);
+    }
+    threads_close(pool);
+}
+
+static aur_err threads_join(aur_pool *pool, aur_deadline deadline)
+{
+    struct auri_team *team = auri_team_of(pool);
+
+    for (;;) {
+        uint32_t ended = auri_load_acq(&team->ended);
+        pthread_mutex_lock(&team->lock);
+        bool first = team->live == 0 && !team->joined && !team->abandoned;
+        bool gone = team->live == 0;
+        team->joined = team->joined || first;
+        pthread_mutex_unlock(&team->lock);
+        if (first) {
+            join_members(team);
+        }
+        if (gone) {
+            return AUR_OK;
+        }
+        if (aurp_futex_wait(&team->ended, ended, deadline, AURP_PRIVATE) == AUR_ETIMEDOUT) {
+            return AUR_ETIMEDOUT;
+        }
+    }
+}
+
+static void threads_abandon(aur_pool *pool)
+{
+    struct auri_team *team = auri_team_of(pool);
+
+    pthread_mutex_lock(&team->lock);
+    if (!team->joined && !team->abandoned) {
+        team->abandoned = true;
+        for (uint32_t i = 0; i < team->member_max; i++) {
+            if (team->member[i].started) {
+                aurp_thread_detach(team->member[i].thread);
+            }
+        }
+    }
+    pthread_mutex_unlock(&team->lock);
+}
+
+static void threads_destroy(aur_pool *pool)
+{
+    team_free(auri_team_of(pool));
+    pool->impl = NULL;
+}
+
+/* ---- telling ------------------------------------------------------------------------------- */
+
+static void threads_stats(aur_pool *pool, aur_stats *stats)
+{
+    struct auri_team *team = auri_team_of(pool);
+
+    stats->stolen += auri_load_rlx(&team->stolen);
+    stats->parks += auri_load_rlx(&team->parks);
+    stats->wakes += auri_load_rlx(&team->wakes);
+    stats->spares += auri_load_rlx(&team->spares_started);
+    pthread_mutex_lock(&team->lock);
+    stats->workers += team->live;
+    pthread_mutex_unlock(&team->lock);
+}
+
+static size_t threads_explain(aur_pool *pool, char *text, size_t size)
+{
+    struct auri_team *team = auri_team_of(pool);
+    uint32_t latency = auri_load_rlx(&team->wake_latency_ns);
+    int wrote = snprintf(text, size,
+                         "%u threads; a searcher spins %u us before it sleeps; a wake takes about "
+                         "%.1f us here (%s).",
+                         pool->workers, (unsigned)(team->spin_ns / 1000), latency / 1000.0,
+                         latency != 0 ? "learned" : "nobody was woken yet");
+    return wrote > 0 ? (size_t)wrote : 0;
+}
+
+const struct auri_backend auri_backend_threads = {
+    .name = "threads",
+    .start = threads_start,
+    .submit = threads_submit,
+    .cancel = threads_cancel,
+    .may_help = threads_may_help,
+    .block = threads_block,
+    .unblock = threads_unblock,
+    .close = threads_close,
+    .terminate = threads_terminate,
+    .join = threads_join,
+    .abandon = threads_abandon,
+    .destroy = threads_destroy,
+    .stats = threads_stats,
+    .explain = threads_explain,
+};

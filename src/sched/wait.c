@@ -1,0 +1,385 @@
+/* Waiting for one task: run it, or what it waits for; else let a spare work, and sleep.
+ *
+ * Why running the awaited task on the waiter's stack is safe: the waiter depends on it anyway, so
+ * whatever it needs (a lock held further down this stack) would have been missing in any case.  The
+ * same holds for the tasks that the awaited task waits for, and for nothing else; so the walk follows
+ * dependencies only and never picks up unrelated work.
+ *
+ * Why a wait ends: a thread sleeps only if the chain of waits ends at a node that runs, at a task that
+ * others will run (then its pool gets a worker in its place, sched/threads.c), or at nothing that the
+ * library knows.  A chain that leads back is found by the last node that joined it (sched/detect.h).
+ *
+ * Waits with a deadline, and waits for any of several, never run tasks in place: the task could
+ * outlast the deadline, or wait for something that the waiter does later.  They compensate only. */
+#include "sched/wait.h"
+
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "plat/plat.h"
+#include "sched/detect.h"
+
+#define DEPTH_MAX 512u
+#define STACK_RESERVE (64u * 1024u)
+
+/* Room for one more task on this stack. */
+static bool stack_has_room(const struct auri_record *self)
+{
+    /* Not the address of a variable: a sanitizer may keep those elsewhere. */
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+
+    if (self->depth >= DEPTH_MAX) {
+        return false;
+    }
+    return self->stack_low == 0 || here > self->stack_low + 2 * STACK_RESERVE;
+}
+
+/* ---- the walk ------------------------------------------------------------------------------ */
+
+typedef enum walk_end {
+    WALK_DONE,   /* the awaited task is done */
+    WALK_AGAIN,  /* something has changed: start over */
+    WALK_HELP,   /* the chain ends at a task that this thread may run */
+    WALK_PARK,   /* the chain ends at somebody who makes progress */
+    WALK_CYCLE,  /* it may lead back here: ask for a verdict */
+} walk_end;
+
+/* One link of the chain: a task, and the wait through which it is part of the chain. */
+struct link {
+    auri_task *task;
+    struct auri_record *waiter; /* who waits for it; NULL: the walker, which holds a reference */
+    uint64_t seq;               /* the waiter's wait_seq */
+};
+
+/* A queued task at the end of the chain.  WALK_HELP: *ret_task carries a new reference. */
+static walk_end offer_help(const struct auri_record *self, const struct link *link, uint64_t word,
+                           auri_task **ret_task)
+{
+    if ((word & AURI_F_HELP) == 0 || !stack_has_room(self)) {
+        return WALK_PARK;
+    }
+    if (!auri_task_tryref(link->task)) {
+        return WALK_AGAIN;
+    }
+    /* While its waiter waits, the slot cannot have changed hands: so this is the call that the chain
+     * needs, and not another one that has moved in. */
+    if (link->waiter != NULL && auri_load_sc(&link->waiter->wait_seq) != link->seq) {
+        auri_task_unref(link->task);
+        return WALK_AGAIN;
+    }
+    *ret_task = link->task;
+    return WALK_HELP;
+}
+
+/* The task that the runner of link->task waits for becomes the new link, if it waits for just one. */
+static walk_end follow(const struct auri_record *self, struct link *link, uint64_t word)
+{
+    auri_task *task = link->task;
+    unsigned owner = auri_word_owner(word);
+
+    if (owner == 0) {
+        return WALK_PARK;
+    }
+    if (owner == self->id) {
+        return WALK_CYCLE;
+    }
+    struct auri_record *runner = auri_record_at(owner);
+    uint64_t seq = auri_load_sc(&runner->wait_seq); /* pairs with [E1] in sched/detect.c */
+    if ((seq & 1) == 0) {
+        return WALK_PARK;
+    }
+    uint32_t kind = auri_load_sc(&runner->wait_kind);
+    if (kind != AURI_WAIT_TASK) {
+        return kind == AURI_WAIT_ANY || kind == AURI_WAIT_JOB ? WALK_CYCLE : WALK_PARK;
+    }
+    auri_task *next = auri_load_sc(&runner->wait_task);
+    /* The same odd number again: the runner waited for `next`, and held a reference to it, all the
+     * while.  And it still runs `task`. */
+    if (auri_load_sc(&runner->wait_seq) != seq || auri_load_sc(&task->word) != word) {
+        return auri_word_state(auri_load_sc(&task->word)) == AURI_RUNNING ? WALK_PARK : WALK_AGAIN;
+    }
+    *link = (struct link){ next, runner, seq };
+    return WALK_DONE;
+}
+
+/* Follows the chain of waits from `awaited`.  The caller has published its own edge. */
+static walk_end walk(const struct auri_record *self, auri_task *awaited, auri_task **ret_help)
+{
+    struct link link = { .task = awaited };
+
+    for (unsigned steps = auri_record_end() + 1; steps > 0; steps--) {
+        uint64_t word = auri_load_sc(&link.task->word);
+        switch (auri_word_state(word)) {
+        case AURI_DONE:
+            return link.task == awaited ? WALK_DONE : WALK_AGAIN;
+        case AURI_QUEUED:
+            return offer_help(self, &link, word, ret_help);
+        case AURI_RUNNING:
+            break;
+        default:
+            return WALK_AGAIN; /* the slot has moved on to another call */
+        }
+        walk_end end = follow(self, &link, word);
+        if (end != WALK_DONE) {
+            return end;
+        }
+    }
+    return WALK_CYCLE;
+}
+
+/* ---- blocking ------------------------------------------------------------------------------ */
+
+/* The calling worker is about to sleep: its pool may need another one. */
+aur_err auri_block(struct auri_record *self)
+{
+    aur_pool *pool = self->pool;
+
+    auri_finished_flush(self);
+    return pool->backend->block != NULL ? pool->backend->block(pool) : AUR_OK;
+}
+
+void auri_unblock(struct auri_record *self)
+{
+    aur_pool *pool = self->pool;
+
+    if (pool->backend->unblock != NULL) {
+        pool->backend->unblock(pool);
+    }
+}
+
+bool auri_is_worker_in_task(const struct auri_record *self)
+{
+    return self->pool != NULL && self->frame != NULL;
+}
+
+/* Inside aur_blocking_begin() a substitute was asked for already. */
+bool auri_needs_substitute(const struct auri_record *self)
+{
+    return auri_is_worker_in_task(self) && self->blocking == 0;
+}
+
+/* Sleeps on the task's futex until it is done, once. */
+static aur_err sleep_on(struct auri_record *self, auri_task *task, aur_deadline deadline)
+{
+    uint64_t word = auri_load_acq(&task->word);
+
+    while (auri_word_state(word) != AURI_DONE) {
+        uint64_t with = word | AURI_F_WAITERS;
+        /* acq_rel; pairs with the exchange [D1] in task/task.c: it sees the flag, or we see DONE. */
+        if (word != with && !auri_cas_acqrel(&task->word, &word, with)) {
+            continue;
+        }
+        /* After the word was read: see interrupt() in sched/detect.c. */
+        if (auri_load_acq(&self->victim) != 0) {
+            return AUR_OK;
+        }
+        return aurp_futex_wait(auri_task_futex(task), (uint32_t)with, deadline, AURP_PRIVATE);
+    }
+    return AUR_OK;
+}
+
+/* One sleep, by whatever means the task's pool has. */
+static aur_err sleep_once(struct auri_record *self, auri_task *task, aur_deadline deadline)
+{
+    uint64_t word = auri_load_acq(&task->word);
+
+    if (auri_word_state(word) == AURI_DONE) {
+        return AUR_OK;
+    }
+    if ((word & AURI_F_HOLDS) != 0) {
+        task->pool->backend->progress(task->pool, task, deadline);
+        return deadline != AUR_NO_DEADLINE && aurp_now_ns() >= deadline ? AUR_ETIMEDOUT : AUR_OK;
+    }
+    return sleep_on(self, task, deadline);
+}
+
+static aur_err deadlocked(struct auri_record *self, const aur_error *error)
+{
+    aur_pool *pool = self->frame != NULL ? self->frame->pool : NULL;
+
+    auri_last_error_set(error);
+    if (pool != NULL) {
+        auri_add_rlx(&pool->deadlocks, UINT64_C(1));
+        auri_pool_log(pool, AUR_LOG_WARN, "deadlock: %s", error->message);
+    }
+    return AUR_EDEADLK;
+}
+
+/* Sleeps until the task is done, with a published edge. */
+static aur_err sleep_until_done(struct auri_record *self, auri_task *task, aur_deadline deadline)
+{
+    bool compensate = auri_needs_substitute(self);
+    aur_err err = compensate ? auri_block(self) : AUR_OK;
+
+    if (err != AUR_OK) {
+        return stack_has_room(self) ? err : AUR_E2DEEP;
+    }
+    while (err == AUR_OK && !auri_task_is_done(task)) {
+        err = sleep_once(self, task, deadline);
+        if (auri_load_acq(&self->victim) != 0) {
+            err = AUR_EDEADLK;
+        }
+    }
+    if (compensate) {
+        auri_unblock(self);
+    }
+    return auri_task_is_done(task) ? AUR_OK : err;
+}
+
+/* Runs a claimed task in place of the wait for `awaited`. */
+static void help(struct auri_record *self, auri_task *task, auri_task *awaited)
+{
+    struct auri_frame *frame = self->frame;
+
+    if (frame != NULL) {
+        frame->awaits = awaited;
+    }
+    auri_run_claimed(task, true);
+    if (frame != NULL) {
+        frame->awaits = NULL;
+    }
+}
+
+/* The short way: the awaited task itself still waits for a runner. */
+static bool try_own(struct auri_record *self, auri_task *task)
+{
+    uint64_t word = auri_load_acq(&task->word);
+
+    if (auri_word_state(word) != AURI_QUEUED || (word & AURI_F_HELP) == 0 ||
+        !stack_has_room(self) || !auri_task_claim(task, self->id)) {
+        return false;
+    }
+    help(self, task, task);
+    return true;
+}
+
+aur_err auri_wait_task(auri_task *task, aur_deadline deadline)
+{
+    if (auri_task_is_done(task)) {
+        return AUR_OK;
+    }
+    struct auri_record *self = auri_self();
+    if (self == NULL) {
+        return AUR_EAGAIN;
+    }
+    bool timed = deadline != AUR_NO_DEADLINE;
+    if (timed && aurp_now_ns() >= deadline) {
+        if ((auri_load_acq(&task->word) & AURI_F_HOLDS) != 0) {
+            task->pool->backend->progress(task->pool, task, deadline); /* what has arrived counts */
+        }
+        return auri_task_is_done(task) ? AUR_OK : AUR_ETIMEDOUT;
+    }
+    for (;;) {
+        aur_error error;
+        auri_task *target = NULL;
+        walk_end end = WALK_PARK;
+        aur_err err = AUR_OK;
+
+        if (!timed && try_own(self, task)) {
+            return AUR_OK;
+        }
+        auri_edge_task(self, task, timed);
+        if (!timed) {
+            end = walk(self, task, &target);
+            if (end == WALK_CYCLE) {
+                err = auri_detect(self, &error);
+                end = WALK_PARK;
+            }
+        }
+        if (err == AUR_OK && end == WALK_PARK) {
+            err = sleep_until_done(self, task, deadline);
+            end = WALK_DONE;
+            if (err == AUR_EDEADLK) {
+                auri_victim_error(self, &error);
+            }
+        }
+        /* Before anything is run here: a node that runs something does not wait. */
+        auri_edge_clear(self);
+        if (err == AUR_EDEADLK) {
+            return deadlocked(self, &error);
+        }
+        if (err != AUR_OK || end == WALK_DONE) {
+            return err;
+        }
+        if (end == WALK_HELP) {
+            if (auri_task_claim(target, self->id)) {
+                help(self, target, task);
+            }
+            auri_task_unref(target);
+        }
+    }
+}
+
+/* ---- several ------------------------------------------------------------------------------- */
+
+aur_err auri_wait_word(_Atomic(uint32_t) *word, uint32_t value, auri_task *const *tasks, size_t n,
+                       aur_deadline deadline)
+{
+    struct auri_record *self = auri_self();
+    aur_err err = AUR_OK;
+
+    if (auri_load_acq(word) != value) {
+        return AUR_OK;
+    }
+    if (self == NULL) {
+        return AUR_EAGAIN;
+    }
+    bool timed = deadline != AUR_NO_DEADLINE;
+    bool compensate = auri_needs_substitute(self);
+    aur_error error;
+    auri_edge_any(self, tasks, n, word, timed);
+    if (!timed && n != 0) {
+        err = auri_detect(self, &error);
+    }
+    if (err == AUR_OK && compensate) {
+        err = auri_block(self);
+        compensate = err == AUR_OK;
+    } else {
+        compensate = false;
+    }
+    while (err == AUR_OK && auri_load_acq(word) == value) {
+        err = aurp_futex_wait(word, value, deadline, AURP_PRIVATE);
+        if (auri_load_acq(&self->victim) != 0) {
+            err = AUR_EDEADLK;
+            auri_victim_error(self, &error);
+        }
+    }
+    if (compensate) {
+        auri_unblock(self);
+    }
+    auri_edge_clear(self);
+    if (auri_load_acq(word) != value) {
+        return AUR_OK;
+    }
+    return err == AUR_EDEADLK ? deadlocked(self, &error) : err;
+}
+
+void auri_blocking_leave(struct auri_record *self, unsigned depth)
+{
+    bool over = self->blocking > 0 && depth == 0;
+
+    self->blocking = depth;
+    if (over && self->blocking_counts) {
+        self->blocking_counts = false;
+        auri_unblock(self);
+    }
+}
+
+void aur_blocking_begin(void)
+{
+    struct auri_record *self = auri_self_;
+
+    if (self != NULL && auri_is_worker_in_task(self) && self->blocking++ == 0) {
+        /* Without a spare to be had the pool goes on with fewer. */
+        self->blocking_counts = auri_block(self) == AUR_OK;
+    }
+}
+
+void aur_blocking_end(void)
+{
+    struct auri_record *self = auri_self_;
+
+    if (self != NULL && auri_is_worker_in_task(self) && self->blocking > 0) {
+        auri_blocking_leave(self, self->blocking - 1);
+    }
+}

@@ -1,0 +1,29 @@
+/* sched/wait.h: waiting, for threads in and out of tasks: help, compensate, detect, park. */
+#ifndef AURI_SCHED_WAIT_H
+#define AURI_SCHED_WAIT_H
+
+#include "sched/run.h"
+
+/* Waits until the task is done.  The errors of aur_future_wait() but AUR_EINVAL; AUR_EDEADLK fills
+ * aur_last_error().  A wait without a deadline may run the task, or what it waits for, itself. */
+aur_err auri_wait_task(auri_task *task, aur_deadline deadline);
+
+/* Waits until one of n (NULL entries are skipped) is done; *ret_index is the lowest that is. */
+aur_err auri_wait_any(auri_task *const *tasks, size_t n, size_t *ret_index, aur_deadline deadline);
+
+/* Sleeps until *word != value, as a wait of kind ANY over `tasks` (may be NULL with n 0: a wait that
+ * nothing is known about).  For composite waits that count completions in a word of their own. */
+aur_err auri_wait_word(_Atomic(uint32_t) *word, uint32_t value, auri_task *const *tasks, size_t n,
+                       aur_deadline deadline);
+
+/* The calling worker is about to sleep inside a task: its pool may need another one.  On AUR_OK
+ * auri_unblock() must follow. */
+bool auri_is_worker_in_task(const struct auri_record *self);
+/* That, and its pool does not count it as blocked already (aur_blocking_begin). */
+bool auri_needs_substitute(const struct auri_record *self);
+aur_err auri_block(struct auri_record *self);
+void auri_unblock(struct auri_record *self);
+/* Back to `depth` nested aur_blocking_begin(), as at the start of a task that did not end them all. */
+void auri_blocking_leave(struct auri_record *self, unsigned depth);
+
+#endif /* AURI_SCHED_WAIT_H */

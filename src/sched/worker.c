@@ -1,0 +1,425 @@
+/* What a worker thread does: find work, run it, or sleep without missing any.
+ *
+ * Order of looking: own deque (newest first), tasks from outside, other deques (oldest first),
+ * published loops.  Every FAIRNESS-th task the outside comes first, so that nested work cannot starve
+ * it. */
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "sched/run.h"
+#include "sched/team.h"
+#include "task/internal.h"
+
+#define FAIRNESS 61u
+#define BATCH 64u
+#define LATENCY_MIN_NS 2000u
+#define LATENCY_MAX_NS 400000u
+
+/* ---- tasks from outside -------------------------------------------------------------------- */
+
+void auri_team_push(struct auri_team *team, auri_task *task)
+{
+    auri_task *head = auri_load_rlx(&team->inbox); /* relaxed: the CAS decides */
+
+    do {
+        task->next = head;
+        /* release [I1]; pairs with the exchange [I2]: links and tasks are visible. */
+    } while (!auri_cas_rel(&team->inbox, &head, task));
+}
+
+/* Appends the inbox to the fifo.  fifo_lock held.  Nobody pops single nodes: no ABA. */
+static void refill_fifo(struct auri_team *team)
+{
+    auri_task *newest = auri_xchg_acq(&team->inbox, NULL); /* [I2] */
+    auri_task *oldest = NULL;
+
+    while (newest != NULL) {
+        auri_task *next = newest->next;
+        newest->next = oldest;
+        oldest = newest;
+        newest = next;
+    }
+    team->fifo = oldest;
+    auri_store_rel(&team->fifo_filled, oldest != NULL);
+}
+
+/* Takes one task from outside, and moves up to BATCH more to the own deque, where others can steal
+ * them.  NULL: none, or (unless the caller is patient) another worker is at it. */
+static auri_task *take_outside(struct auri_team *team, struct auri_record *self, bool patient)
+{
+    if (auri_load_acq(&team->fifo_filled) == 0 && auri_load_acq(&team->inbox) == NULL) {
+        return NULL;
+    }
+    if (patient) {
+        pthread_mutex_lock(&team->fifo_lock);
+    } else if (pthread_mutex_trylock(&team->fifo_lock) != 0) {
+        return NULL;
+    }
+    if (team->fifo == NULL) {
+        refill_fifo(team);
+    }
+    auri_task *batch[BATCH];
+    uint32_t n = 0;
+    while (n < BATCH && team->fifo != NULL) {
+        batch[n++] = team->fifo;
+        team->fifo = team->fifo->next;
+    }
+    auri_store_rel(&team->fifo_filled, team->fifo != NULL);
+    pthread_mutex_unlock(&team->fifo_lock);
+    bool several = n > 1;
+    /* Newest first, so that the owner, who takes at the bottom, gets the oldest first. */
+    while (n > 1) {
+        n--;
+        if (!auri_deque_push(self->deque, batch[n])) {
+            auri_team_push(team, batch[n]); /* no memory for a longer deque: back to the inbox */
+        }
+    }
+    if (several) {
+        auri_team_notify(team); /* the others could not see them while they were in `batch` */
+    }
+    return n == 1 ? batch[0] : NULL;
+}
+
+/* The oldest task of a deque of another thread, or NULL. */
+static auri_task *steal_one(struct auri_deque *deque)
+{
+    auri_task *task = NULL;
+    auri_steal got = AURI_STEAL_LOST;
+
+    while (got == AURI_STEAL_LOST) { /* each LOST is another thread's progress */
+        got = auri_deque_steal(deque, &task);
+    }
+    return got == AURI_STEAL_TOOK ? task : NULL;
+}
+
+auri_task *auri_team_drain(struct auri_team *team)
+{
+    pthread_mutex_lock(&team->fifo_lock);
+    if (team->fifo == NULL) {
+        refill_fifo(team);
+    }
+    auri_task *task = team->fifo;
+    if (task != NULL) {
+        team->fifo = task->next;
+    }
+    auri_store_rel(&team->fifo_filled, team->fifo != NULL);
+    pthread_mutex_unlock(&team->fifo_lock);
+    uint32_t end = auri_load_acq(&team->member_end);
+    for (uint32_t i = 0; task == NULL && i < end; i++) {
+        struct auri_deque *deque = auri_load_acq(&team->member[i].deque);
+        task = deque != NULL ? steal_one(deque) : NULL;
+    }
+    return task;
+}
+
+/* ---- stealing ------------------------------------------------------------------------------ */
+
+static uint64_t next_random(struct auri_record *self)
+{
+    uint64_t x = self->random;
+
+    x ^= x << 13;
+    x ^= x >> 7;
+    x ^= x << 17;
+    return self->random = x;
+}
+
+/* One round over the other members' deques. */
+static auri_task *steal(struct auri_team *team, struct auri_record *self)
+{
+    uint32_t end = auri_load_acq(&team->member_end);
+    uint32_t start = end != 0 ? (uint32_t)(next_random(self) % end) : 0;
+
+    for (uint32_t i = 0; i < end; i++) {
+        struct auri_deque *deque = auri_load_acq(&team->member[(start + i) % end].deque);
+        auri_task *task = deque != NULL && deque != self->deque ? steal_one(deque) : NULL;
+        if (task != NULL) {
+            auri_add_rlx(&team->stolen, UINT64_C(1));
+            return task;
+        }
+    }
+    return NULL;
+}
+
+bool auri_team_has_work(struct auri_team *team)
+{
+    if (auri_load_acq(&team->inbox) != NULL || auri_load_acq(&team->fifo_filled) != 0 ||
+        auri_range_looks_open(&team->board)) {
+        return true;
+    }
+    uint32_t end = auri_load_acq(&team->member_end);
+    for (uint32_t i = 0; i < end; i++) {
+        struct auri_deque *deque = auri_load_acq(&team->member[i].deque);
+        if (deque != NULL && !auri_deque_looks_empty(deque)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- waking -------------------------------------------------------------------------------- */
+
+void auri_team_notify(struct auri_team *team)
+{
+    switch (auri_ec_notify(&team->ec)) {
+    case AURI_EC_WOKEN:
+        auri_add_rlx(&team->wakes, UINT64_C(1));
+        break;
+    case AURI_EC_SPARE:
+        (void)auri_team_add_worker(team, false);
+        break;
+    case AURI_EC_NOBODY:
+        break;
+    }
+}
+
+/* Learns how long a wake takes: a low quantile (down fast, up slowly), clipped. */
+static void learn_latency(struct auri_team *team)
+{
+    uint64_t given = auri_load_rlx(&team->ec.wake_ns);
+    uint64_t now = aurp_now_ns();
+    uint64_t sample = now > given ? now - given : LATENCY_MIN_NS;
+    uint32_t old = auri_load_rlx(&team->wake_latency_ns);
+
+    if (sample > LATENCY_MAX_NS) {
+        sample = LATENCY_MAX_NS;
+    }
+    uint32_t new = old;
+    if (old == 0) {
+        new = (uint32_t)sample;
+    } else if (sample < old) {
+        new = old - (old - (uint32_t)sample) / 4;
+    } else {
+        new = old + ((uint32_t)sample - old) / 16;
+    }
+    auri_store_rlx(&team->wake_latency_ns, new < LATENCY_MIN_NS ? LATENCY_MIN_NS : new);
+}
+
+/* ---- the loop ------------------------------------------------------------------------------ */
+
+static void drop(auri_task **task)
+{
+    auri_task_unref(*task);
+}
+
+/* Drops the queue's reference, whether the claim is won or a waiter was first; also when the task ends
+ * the thread. */
+static void run_and_drop(struct auri_record *self, auri_task *task)
+{
+    __attribute__((cleanup(drop))) auri_task *held = task;
+
+    if (auri_task_claim(held, self->id)) {
+        auri_run_claimed(held, false);
+    }
+}
+
+/* Work that is at hand without searching. */
+static auri_task *find_near(struct auri_team *team, struct auri_record *self)
+{
+    auri_task *task = NULL;
+
+    if (++self->ticks % FAIRNESS == 0) {
+        task = take_outside(team, self, false);
+    }
+    if (task == NULL) {
+        task = auri_deque_take(self->deque);
+    }
+    return task != NULL ? task : take_outside(team, self, false);
+}
+
+/* A searcher that found work stops searching; the last one makes sure that more work has a searcher. */
+static void found(struct auri_team *team)
+{
+    if (auri_ec_search_stop(&team->ec) && auri_team_has_work(team)) {
+        auri_team_notify(team);
+    }
+}
+
+/* Looks everywhere once, as a searcher.  True: it ran something and is no searcher any more. */
+static bool search_once(struct auri_team *team, struct auri_record *self, bool patient)
+{
+    auri_task *task = take_outside(team, self, patient);
+
+    if (task == NULL) {
+        task = steal(team, self);
+    }
+    if (task != NULL) {
+        found(team);
+        run_and_drop(self, task);
+        return true;
+    }
+    if (auri_range_looks_open(&team->board)) {
+        found(team);
+        if (auri_range_steal(team, self)) {
+            return true;
+        }
+        auri_ec_search_start(&team->ec);
+    }
+    return false;
+}
+
+/* Keeps looking for about as long as a wake would take; one thread at a time. */
+static bool search_spinning(struct auri_team *team, struct auri_record *self, bool patient)
+{
+    uint32_t nobody = 0;
+
+    if (search_once(team, self, patient)) {
+        return true;
+    }
+    if (team->spin_ns == 0 || !auri_cas_rlx(&team->spinning, &nobody, 1u)) {
+        return false;
+    }
+    uint64_t until = aurp_now_ns() + team->spin_ns;
+    bool ran = false;
+    while (!ran && aurp_now_ns() < until && auri_load_rlx(&team->stop) == 0) {
+        for (int i = 0; i < 16; i++) {
+            auri_cpu_relax();
+        }
+        if (auri_team_has_work(team)) {
+            auri_store_rlx(&team->spinning, 0u);
+            ran = search_once(team, self, patient);
+            if (ran) {
+                return true;
+            }
+            nobody = 0;
+            if (!auri_cas_rlx(&team->spinning, &nobody, 1u)) {
+                return false;
+            }
+        }
+    }
+    auri_store_rlx(&team->spinning, 0u);
+    return ran;
+}
+
+/* A searcher goes home.  Its token may have been meant for another sleeper (auri_ec_retract() takes
+ * any), who would sleep on: in ordinary life the searcher looks in its place, here it must wake it. */
+static void stop_searching(struct auri_team *team)
+{
+    (void)auri_ec_search_stop(&team->ec);
+    auri_ec_wake_all(&team->ec);
+}
+
+/* Searches, then sleeps.  Returns when something was run or the thread was woken. */
+static void search_or_sleep(struct auri_team *team, struct auri_record *self)
+{
+    bool patient = false;
+
+    auri_ec_search_start(&team->ec);
+    for (;;) {
+        if (search_spinning(team, self, patient)) {
+            return;
+        }
+        auri_finished_flush(self);
+        auri_slab_flush(self);
+        auri_ec_announce(&team->ec);
+        /* The last look, after the announcement: see sync/eventcount.h.  If the work that it sees lies
+         * behind a lock that another worker holds, the next search waits for the lock instead of
+         * burning the time that the holder may need. */
+        if (auri_team_has_work(team) || auri_load_acq(&team->stop) != 0) {
+            auri_ec_retract(&team->ec);
+            if (auri_load_acq(&team->stop) != 0) {
+                stop_searching(team);
+                return;
+            }
+            auri_cpu_relax();
+            patient = true;
+            continue;
+        }
+        patient = false;
+        auri_add_rlx(&team->parks, UINT64_C(1));
+        (void)auri_ec_sleep(&team->ec, AUR_NO_DEADLINE);
+        learn_latency(team);
+        if (auri_load_acq(&team->stop) != 0) {
+            stop_searching(team);
+            return;
+        }
+    }
+}
+
+/* One more worker than wanted is running: this one may leave, if it has nothing of its own. */
+static bool is_surplus(struct auri_team *team, struct auri_record *self)
+{
+    /* relaxed: a hint; auri_team_lot_wait() decides. */
+    return auri_ec_deficit(auri_load_rlx(&team->ec.word)) < 0 &&
+           auri_deque_looks_empty(self->deque);
+}
+
+static void work(struct auri_team *team, struct auri_record *self)
+{
+    for (;;) {
+        auri_task *task = find_near(team, self);
+        if (task != NULL) {
+            run_and_drop(self, task);
+        } else if (auri_load_acq(&team->stop) != 0 && !auri_team_has_work(team)) {
+            return;
+        } else {
+            search_or_sleep(team, self);
+        }
+        if (is_surplus(team, self)) {
+            auri_finished_flush(self);
+            auri_slab_flush(self);
+            if (!auri_team_lot_wait(team)) {
+                return;
+            }
+        }
+    }
+}
+
+/* A task ended this thread (pthread_exit): settle with the pool, and put another in its place. */
+static void worker_end(struct auri_record *self)
+{
+    aur_pool *pool = self->pool;
+    struct auri_team *team = auri_team_of(pool);
+    uint32_t index = (uint32_t)self->worker;
+
+    auri_finished_flush(self);
+    /* If it ended between aur_blocking_begin() and its end, the pool counts it as missing already. */
+    if (!self->blocking_counts) {
+        auri_ec_deficit_add(&team->ec, 1);
+    }
+    self->blocking_counts = false;
+    self->pool = NULL;
+    self->deque = NULL; /* what lies in it is for thieves, and for the next owner */
+    auri_own_threads_add(-1);
+    auri_team_member_ended(team, index, true);
+}
+
+void *auri_worker_thread(void *member_arg)
+{
+    struct auri_member_arg arg = *(struct auri_member_arg *)member_arg;
+    struct auri_team *team = arg.team;
+    aur_pool *pool = team->pool;
+    struct auri_record *self = auri_self();
+    bool ready = self != NULL;
+
+    free(member_arg);
+    if (ready) {
+        self->pool = pool;
+        self->worker = (int)arg.index;
+        self->deque = auri_load_rlx(&team->member[arg.index].deque); /* relaxed: set before our start */
+        self->worker_end = worker_end;
+        if (pool->opts.worker_init != NULL) {
+            ready = pool->opts.worker_init(pool->opts.worker_ctx, (int)arg.index) == 0;
+        }
+    }
+    if (!ready) {
+        auri_store_rlx(&team->init_failed, 1u);
+        auri_ec_deficit_add(&team->ec, 1); /* a spare that was to stand in, and cannot */
+    }
+    auri_add_sc(&team->started, 1u);
+    aurp_futex_wake(&team->started, INT32_MAX, AURP_PRIVATE);
+    if (ready) {
+        work(team, self);
+        if (pool->opts.worker_fini != NULL) {
+            pool->opts.worker_fini(pool->opts.worker_ctx, (int)arg.index);
+        }
+        auri_finished_flush(self);
+    }
+    if (self != NULL) {
+        self->pool = NULL;
+        auri_self_release();
+    }
+    auri_own_threads_add(-1);
+    auri_team_member_ended(team, arg.index, false);
+    return NULL;
+}

@@ -1,0 +1,281 @@
+/* Goal:   the verdict: every dead wait that is part of a cycle is found, by the node that closes it;
+ *         nobody else is told, and no wait that can end.
+ * Method: graphs of bare nodes, built edge by edge; then threads that publish and clear random edges
+ *         of a graph that never has a cycle.
+ * Guards: src/sched/detect.c. */
+#include "aurt.h"
+
+#include <pthread.h>
+
+#include "sched/detect.h"
+#include "task/pool.h"
+
+#define NODES 6
+
+static const struct auri_backend backend = { .name = "test" };
+static aur_pool pool = {
+    .magic = AURI_POOL_MAGIC, .backend = &backend, .holds = 1, .refs = 1, .name = "graph"
+};
+
+static void nothing(const void *args, void *ret, uint64_t lo, uint64_t hi, uint64_t *item)
+{
+    (void)args, (void)ret, (void)lo, (void)hi, (void)item;
+}
+
+#define FN(n)                                                                                      \
+    {                                                                                              \
+        AUR_FN_ABI, 0, 1, 0, 1, 1, nothing, n                                                      \
+    }
+static const aur_fn fns[NODES] = { FN("f0"), FN("f1"), FN("f2"), FN("f3"), FN("f4"), FN("f5") };
+
+static struct auri_record *node[NODES];
+static auri_task *task[NODES]; /* task[i] is run by node[i] */
+static auri_task *queued;
+
+static int graph_new(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < NODES; i++) {
+        node[i] = auri_record_take();
+        task[i] = auri_task_new(1);
+        task[i]->pool = &pool;
+        task[i]->fn = &fns[i];
+        task[i]->site = "here:1";
+        auri_task_queue(task[i]);
+        AURT_CHECK(auri_task_claim(task[i], node[i]->id));
+    }
+    queued = auri_task_new(1);
+    queued->pool = &pool;
+    auri_task_queue(queued);
+    return 0;
+}
+
+static int graph_free(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < NODES; i++) {
+        if ((auri_load_rlx(&node[i]->wait_seq) & 1) != 0) {
+            auri_edge_clear(node[i]);
+        }
+        auri_record_give(node[i]);
+        auri_task_finish(task[i]);
+        auri_task_unref(task[i]);
+    }
+    auri_task_unref(queued);
+    return 0;
+}
+
+/* node[from] waits for task[to]; the verdict. */
+static aur_err wait_for(unsigned from, unsigned to, aur_error *error)
+{
+    auri_edge_task(node[from], task[to], false);
+    return auri_detect(node[from], error);
+}
+
+static void chain_is_alive(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i + 1 < NODES; i++) {
+        AURT_OK(wait_for(i, i + 1, NULL));
+    }
+    auri_edge_task(node[NODES - 1], queued, false);
+    AURT_OK(auri_detect(node[NODES - 1], NULL));
+}
+
+static void cycles(void **state)
+{
+    aur_error error;
+
+    (void)state;
+    AURT_ERR(AUR_EDEADLK, wait_for(0, 0, NULL)); /* itself */
+    auri_edge_clear(node[0]);
+    AURT_OK(wait_for(0, 1, NULL));
+    AURT_ERR(AUR_EDEADLK, wait_for(1, 0, &error));
+    assert_int_equal(error.err, AUR_EDEADLK);
+    assert_non_null(strstr(error.message, "f0"));
+    assert_non_null(strstr(error.message, "f1"));
+    assert_non_null(strstr(error.message, "here:1"));
+    assert_non_null(strstr(error.message, "pool graph"));
+    /* One victim is enough: until it has left, it counts as able to go on. */
+    AURT_OK(auri_detect(node[0], NULL));
+    auri_edge_clear(node[1]);
+    AURT_OK(wait_for(1, 2, NULL));
+    AURT_ERR(AUR_EDEADLK, wait_for(2, 0, &error));
+    assert_non_null(strstr(error.message, "f2"));
+}
+
+/* Who only waits for a cycle can go on once its victim has left. */
+static void outside_of_the_cycle(void **state)
+{
+    (void)state;
+    AURT_OK(wait_for(0, 1, NULL));
+    auri_edge_task(node[1], task[0], false); /* closed; not judged yet */
+    AURT_OK(wait_for(2, 0, NULL));
+    AURT_ERR(AUR_EDEADLK, auri_detect(node[1], NULL));
+}
+
+static void any_of_several(void **state)
+{
+    auri_task *both[] = { task[1], NULL, task[2] };
+    _Atomic(uint32_t) word = 0;
+
+    (void)state;
+    auri_edge_any(node[0], both, 3, &word, false);
+    AURT_OK(auri_detect(node[0], NULL));
+    AURT_OK(wait_for(1, 0, NULL)); /* task[2] may still end it */
+    auri_edge_task(node[2], queued, false);
+    AURT_OK(auri_detect(node[2], NULL));
+    auri_edge_clear(node[2]);
+    aur_error error;
+    AURT_ERR(AUR_EDEADLK, wait_for(2, 0, &error)); /* now every alternative leads back */
+    assert_non_null(strstr(error.message, "f0"));
+    auri_edge_clear(node[2]);
+    auri_edge_clear(node[0]);
+    /* The other way round: the node with alternatives closes the cycle. */
+    AURT_OK(wait_for(2, 0, NULL));
+    auri_edge_any(node[0], both, 3, &word, false);
+    AURT_ERR(AUR_EDEADLK, auri_detect(node[0], &error));
+    auri_edge_clear(node[0]);
+    auri_task *alive[] = { task[1], queued };
+    auri_edge_any(node[0], alive, 2, &word, false);
+    AURT_OK(auri_detect(node[0], NULL));
+}
+
+static void deadlines_break_themselves(void **state)
+{
+    auri_task *one[] = { task[0] };
+    _Atomic(uint32_t) word = 0;
+
+    (void)state;
+    auri_edge_task(node[0], task[1], true);
+    AURT_OK(wait_for(1, 0, NULL));
+    auri_edge_clear(node[1]);
+    AURT_OK(auri_detect(node[0], NULL));
+    auri_edge_any(node[1], one, 1, &word, true);
+    auri_edge_clear(node[0]);
+    AURT_OK(wait_for(0, 1, NULL));
+}
+
+static void helpers_of_a_map(void **state)
+{
+    static struct auri_helpers helpers;
+
+    (void)state;
+    memset(&helpers, 0, sizeof(helpers));
+    auri_store_sc(&helpers.id[3], node[1]->id);
+    auri_store_sc(&helpers.id[60], node[2]->id);
+    auri_edge_job(node[0], &helpers);
+    AURT_OK(auri_detect(node[0], NULL));
+    /* One helper that cannot go on is enough. */
+    AURT_ERR(AUR_EDEADLK, wait_for(2, 0, NULL));
+    auri_edge_clear(node[2]);
+    auri_edge_clear(node[0]);
+    /* The owner comes last and cannot leave its items: the helper is chosen. */
+    AURT_OK(wait_for(2, 0, NULL));
+    auri_edge_job(node[0], &helpers);
+    uint32_t before = (uint32_t)auri_load_rlx(&task[0]->word);
+    AURT_ERR(AUR_EDEADLK, auri_detect(node[0], NULL));
+    assert_int_equal(auri_load_rlx(&node[0]->victim), 0);
+    assert_int_equal(auri_load_rlx(&node[2]->victim), 1);
+    /* The word that it sleeps on has changed: it cannot fall asleep on what it read before. */
+    assert_true((uint32_t)auri_load_rlx(&task[0]->word) != before);
+    aur_error error;
+    auri_victim_error(node[2], &error);
+    assert_non_null(strstr(error.message, "f0"));
+    auri_edge_clear(node[2]);
+    assert_int_equal(auri_load_rlx(&node[2]->victim), 0);
+}
+
+/* ---- while it changes ---------------------------------------------------------------------- */
+
+static _Atomic(uint32_t) seed = 1;
+
+/* Waits only for nodes with a higher number: no cycle, ever. */
+static void *restless(void *number)
+{
+    unsigned me = (unsigned)(uintptr_t)number;
+    uint32_t random = auri_add_rlx(&seed, 1u) * 2654435761u;
+    _Atomic(uint32_t) word = 0;
+    auri_task *some[NODES];
+
+    for (uint32_t round = 0; round < 6000; round++) {
+        random = random * 1664525u + 1013904223u;
+        unsigned other = me + 1 + (random >> 16) % (NODES - me);
+        auri_task *target = other < NODES ? task[other] : queued;
+        if ((random & 0x300) == 0) {
+            size_t n = 0;
+            for (unsigned i = me + 1; i < NODES; i++) {
+                some[n++] = task[i];
+            }
+            auri_edge_any(node[me], some, n, &word, false);
+        } else {
+            auri_edge_task(node[me], target, (random & 0xc00) == 0);
+        }
+        AURT_CHECK(auri_detect(node[me], NULL) == AUR_OK);
+        auri_edge_clear(node[me]);
+    }
+    return NULL;
+}
+
+static void no_false_alarm(void **state)
+{
+    pthread_t threads[NODES];
+
+    (void)state;
+    for (uintptr_t i = 0; i < NODES; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, restless, (void *)i), 0);
+    }
+    for (unsigned i = 0; i < NODES; i++) {
+        pthread_join(threads[i], NULL);
+    }
+}
+
+static aurt_barrier barrier = { .parties = 3 };
+static _Atomic(uint32_t) verdicts;
+
+static void *closer(void *number)
+{
+    unsigned me = (unsigned)(uintptr_t)number;
+
+    for (uint32_t round = 0; round < 3000; round++) {
+        aurt_barrier_wait(&barrier);
+        if (wait_for(me, (me + 1) % 3, NULL) == AUR_EDEADLK) {
+            auri_add_rlx(&verdicts, 1u);
+        }
+        aurt_barrier_wait(&barrier);
+        AURT_CHECK(auri_load_rlx(&verdicts) == round + 1); /* exactly one of the three */
+        aurt_barrier_wait(&barrier);
+        auri_edge_clear(node[me]);
+    }
+    return NULL;
+}
+
+static void one_victim_however_it_closes(void **state)
+{
+    pthread_t threads[3];
+
+    (void)state;
+    for (uintptr_t i = 0; i < 3; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, closer, (void *)i), 0);
+    }
+    for (int i = 0; i < 3; i++) {
+        pthread_join(threads[i], NULL);
+    }
+}
+
+int main(void)
+{
+#define GRAPH(test) cmocka_unit_test_setup_teardown(test, graph_new, graph_free)
+    const struct CMUnitTest tests[] = {
+        GRAPH(chain_is_alive),
+        GRAPH(cycles),
+        GRAPH(outside_of_the_cycle),
+        GRAPH(any_of_several),
+        GRAPH(deadlines_break_themselves),
+        GRAPH(helpers_of_a_map),
+        GRAPH(no_false_alarm),
+        GRAPH(one_victim_however_it_closes),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
