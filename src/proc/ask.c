@@ -1,0 +1,212 @@
+/* Questions to the parent, through the mailbox. */
+#include "proc/ask.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "plat/process.h"
+#include "task/record.h"
+
+/* ---- questions ------------------------------------------------------------------------------ */
+
+/* Asks, with the lock held.  The bytes of the reply are valid until the next request. */
+void auri_parent_ask_locked(struct auri_worker_self *self, const struct auri_request *request,
+                            struct auri_reply *ret_reply)
+{
+    uint32_t seq = ++self->remote->seq;
+
+    auri_mail_send(self->ctl, seq, request);
+    aurp_eventfd_ring(self->bell);
+    auri_mail_wait(self->ctl, seq, ret_reply);
+}
+
+/* A question whose reply has no bytes. */
+aur_err auri_parent_ask(struct auri_worker_self *self, const struct auri_request *request,
+                        uint64_t *ret_value)
+{
+    struct auri_reply reply;
+
+    pthread_mutex_lock(&self->remote->lock);
+    auri_parent_ask_locked(self, request, &reply);
+    pthread_mutex_unlock(&self->remote->lock);
+    if (ret_value != NULL) {
+        *ret_value = reply.value;
+    }
+    return reply.err;
+}
+
+uint64_t auri_view_address(const aur_pool *pool)
+{
+    return ((const struct auri_view *)(const void *)pool)->address;
+}
+
+/* ---- outcomes ------------------------------------------------------------------------------- */
+
+static void *copy_of(const void *from, size_t size, size_t align)
+{
+    size_t to = align < 64 ? 64 : align;
+    void *copy = aligned_alloc(to, (size + to - 1) & ~(to - 1));
+
+    if (copy != NULL) {
+        memcpy(copy, from, size);
+    }
+    return copy;
+}
+
+/* Takes a reply to WAIT or POLL apart, with the lock held. */
+struct auri_news auri_news_of(const struct auri_reply *reply, size_t align)
+{
+    struct auri_news news = { .done = true, .err = reply->err };
+    const void *at = auri_worker_at(reply->out);
+
+    if (reply->err == AUR_OK) {
+        news.size = reply->out.size;
+        if (news.size != 0 &&
+            (at == NULL || (news.bytes = copy_of(at, news.size, align)) == NULL)) {
+            news.size = 0;
+            news.err = AUR_ENOMEM;
+        }
+    } else if (reply->task_failed != 0) {
+        if (at != NULL && reply->out.size >= sizeof(aur_error)) {
+            news.error = malloc(sizeof(*news.error));
+        }
+        if (news.error != NULL) {
+            memcpy(news.error, at, sizeof(*news.error));
+        }
+    } else {
+        /* The question failed, not the task.  But for a deadlock and a deadline that becomes the
+         * outcome, since there is nothing that the waiter could sleep on. */
+        news.done = reply->err != AUR_ETIMEDOUT && reply->err != AUR_EDEADLK;
+    }
+    return news;
+}
+
+/* The wait of the calling thread would never end, says the parent: wakes it up with that. */
+static void note_deadlock(const struct auri_reply *reply)
+{
+    struct auri_record *record = auri_self();
+    const void *at = auri_worker_at(reply->out);
+
+    if (record == NULL || (auri_load_rlx(&record->wait_seq) & 1) == 0) {
+        return; /* it does not wait, but attends: see the head of remote.h */
+    }
+    record->victim_error = (aur_error){ .err = AUR_EDEADLK, .item = AUR_NO_ITEM, .worker = -1 };
+    if (at != NULL && reply->out.size >= sizeof(aur_error)) {
+        memcpy(&record->victim_error, at, sizeof(aur_error));
+        record->victim_error.function = NULL; /* addresses of the parent */
+        record->victim_error.site = NULL;
+    } else {
+        snprintf(record->victim_error.message, sizeof(record->victim_error.message), "%s",
+                 aur_err_text(AUR_EDEADLK));
+    }
+    /* release; pairs with the acquire load in sched/wait.c.  No other thread chooses a node that waits
+     * for a task of the parent. */
+    auri_store_rel(&record->victim, 1u);
+}
+
+/* WAIT or POLL. */
+struct auri_news auri_parent_ask_news(struct auri_worker_self *self, uint64_t id, uint64_t pool,
+                                      aur_deadline deadline, size_t align)
+{
+    struct auri_request request = { .op = deadline == 0 ? AURI_REQ_POLL : AURI_REQ_WAIT,
+                                    .pool = pool,
+                                    .id = id,
+                                    .deadline = deadline };
+    struct auri_reply reply;
+
+    auri_parent_ask_locked(self, &request, &reply);
+    if (reply.err == AUR_EDEADLK && reply.task_failed == 0) {
+        note_deadlock(&reply);
+    }
+    return auri_news_of(&reply, align);
+}
+
+void auri_news_drop(struct auri_news *news)
+{
+    free(news->bytes);
+    free(news->error);
+}
+
+/* ---- submits -------------------------------------------------------------------------------- */
+
+static bool same_limits(const struct auri_limits *x, const struct auri_limits *y)
+{
+    return x == y || (x->item_timeout_ns == y->item_timeout_ns && x->retries == y->retries &&
+                      x->retry_on == y->retry_on);
+}
+
+/* Names fn in a request.  A spawned worker has it elsewhere than the parent: by module then. */
+static aur_err name_fn(struct auri_worker_self *self, const aur_fn *fn,
+                       struct auri_request *request, struct auri_extent *ret_named)
+{
+    char path[AURI_MODULE_PATH_MAX];
+    auri_module_ref ref;
+    struct auri_fn_entry entry = { .path = { 0, 0 } };
+
+    request->fn = (uint64_t)(uintptr_t)fn;
+    if ((self->ctl->setup.flags & AURI_SETUP_SPAWN) == 0) {
+        return AUR_OK;
+    }
+    aur_err err = auri_module_encode(fn, false, &ref);
+    if (err == AUR_OK) {
+        err = auri_module_path(fn, path, sizeof(path));
+    }
+    if (err != AUR_OK) {
+        return err;
+    }
+    size_t length = strlen(path);
+    err = auri_worker_alloc(self, sizeof(entry) + length, ret_named);
+    if (err != AUR_OK) {
+        return err;
+    }
+    uint64_t offset = auri_extent_off(*ret_named);
+    memcpy(entry.ref, &ref, sizeof(ref));
+    if (length != 0) {
+        entry.path = auri_extent_make(AURI_SEG_RESULT, offset + sizeof(entry), length);
+    }
+    unsigned char *at = auri_arena_at(self->results, offset);
+    memcpy(at, &entry, sizeof(entry));
+    memcpy(at + sizeof(entry), path, length);
+    request->fn = offset;
+    request->fn_ref = 1;
+    return AUR_OK;
+}
+
+/* One call for the parent.  The bytes in `args` are copied by the parent before it replies. */
+aur_err auri_parent_submit(struct auri_worker_self *self, const aur_pool *pool, const aur_fn *fn,
+                           const void *args, uint64_t size, const struct auri_limits *limits,
+                           uint64_t *ret_id)
+{
+    struct auri_request request = { .op = AURI_REQ_SUBMIT, .pool = auri_view_address(pool) };
+    struct auri_extent named = { 0, 0 };
+    struct auri_reply reply = { 0 };
+    aur_err err = AUR_OK;
+
+    request.bytes = (fn->flags & AUR_FN_BYTES) != 0;
+    if (limits != NULL && !same_limits(limits, &pool->limits)) {
+        request.limits = 1;
+        request.timeout_ns = limits->item_timeout_ns;
+        request.retries = limits->retries;
+        request.retry_on = limits->retry_on;
+    }
+    pthread_mutex_lock(&self->remote->lock);
+    if (size != 0) {
+        err = auri_worker_alloc(self, size, &request.in);
+    }
+    if (err == AUR_OK) {
+        if (size != 0) {
+            memcpy(auri_arena_at(self->results, auri_extent_off(request.in)), args, size);
+        }
+        err = name_fn(self, fn, &request, &named);
+    }
+    if (err == AUR_OK) {
+        auri_parent_ask_locked(self, &request, &reply);
+        err = reply.err;
+    }
+    auri_worker_free(self, request.in);
+    auri_worker_free(self, named);
+    pthread_mutex_unlock(&self->remote->lock);
+    *ret_id = reply.value;
+    return err;
+}

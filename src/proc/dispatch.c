@@ -1,0 +1,413 @@
+/* From the queue to the rings: which worker gets what, and taking it back.
+ *
+ * One worker is filled before a second one is woken, until it holds more work than two wakes cost;
+ * then the others get their share, up to some 600 us each.  Too much in one ring does no harm: what
+ * a worker has not begun can be taken back at any time. */
+#include <string.h>
+
+#include "proc/internal.h"
+
+/* ---- the queue ----------------------------------------------------------------------------------- */
+
+static auri_task **prev_of(auri_task *task)
+{
+    struct auri_mapjob *job = auri_mapjob_of(task);
+
+    return job != NULL ? &job->prev : (auri_task **)(void *)&task->priv;
+}
+
+static void link_between(struct auri_proc *p, auri_task *prev, auri_task *task, auri_task *next)
+{
+    *prev_of(task) = prev;
+    task->next = next;
+    *(prev != NULL ? &prev->next : &p->queue_first) = task;
+    *(next != NULL ? prev_of(next) : &p->queue_last) = task;
+    if (task->map != NULL) {
+        auri_mapjob_of(task)->queued = true;
+    }
+    p->queued++;
+}
+
+void auri_queue_append(struct auri_proc *p, auri_task *task)
+{
+    link_between(p, p->queue_last, task, NULL);
+}
+
+void auri_queue_prepend(struct auri_proc *p, auri_task *task)
+{
+    link_between(p, NULL, task, p->queue_first);
+}
+
+void auri_queue_remove(struct auri_proc *p, auri_task *task)
+{
+    auri_task *prev = *prev_of(task);
+    auri_task *next = task->next;
+
+    *(prev != NULL ? &prev->next : &p->queue_first) = next;
+    *(next != NULL ? prev_of(next) : &p->queue_last) = prev;
+    if (task->map != NULL) {
+        auri_mapjob_of(task)->queued = false;
+    } else {
+        task->priv = NULL;
+    }
+    task->next = NULL;
+    p->queued--;
+}
+
+/* ---- what calls cost ------------------------------------------------------------------------------ */
+
+static struct auri_cost *cost_slot(struct auri_proc *p, const aur_fn *fn)
+{
+    return &p->costs[((uintptr_t)fn >> 6) % AURI_COSTS];
+}
+
+uint64_t auri_cost_of(struct auri_proc *p, const aur_fn *fn)
+{
+    struct auri_cost *cost = cost_slot(p, fn);
+
+    return cost->fn == fn ? cost->ns : AURI_UNKNOWN_NS;
+}
+
+/* Quick to believe that calls are short, since every error makes them look longer. */
+uint64_t auri_cost_mix(uint64_t before, uint64_t now)
+{
+    return now < before ? (before + now) / 2 : (before * 3 + now) / 4;
+}
+
+void auri_cost_learn(struct auri_proc *p, const aur_fn *fn, uint64_t ns)
+{
+    struct auri_cost *cost = cost_slot(p, fn);
+
+    if (cost->fn != fn) {
+        cost->fn = fn;
+        cost->ns = ns;
+    } else {
+        cost->ns = auri_cost_mix(cost->ns, ns);
+    }
+    if (cost->ns == 0) {
+        cost->ns = 1;
+    }
+}
+
+/* ---- choosing a worker ---------------------------------------------------------------------------- */
+
+static bool usable(const struct auri_worker *w)
+{
+    return w != NULL && w->state == AURI_W_LIVE && !w->blocked;
+}
+
+static bool has_room(const struct auri_proc *p, const struct auri_worker *w, uint64_t cost)
+{
+    uint64_t held = auri_unanswered(w);
+
+    if (!usable(w)) {
+        return false;
+    }
+    if (held == 0) {
+        return true;
+    }
+    /* With a queue limit "in the ring" would be a second queue: one call at a time, then. */
+    if (p->pool->opts.queue_max != 0 || held >= AURI_RING - 2) {
+        return false; /* one place is kept for a QUIT */
+    }
+    return held - w->revoked < 2 || w->queued_ns + cost <= AURI_QUEUE_AHEAD_NS;
+}
+
+/* not: a worker that must not be chosen, or NULL. */
+static struct auri_worker *pick(struct auri_proc *p, uint64_t cost, const struct auri_worker * not )
+{
+    struct auri_worker *best = p->slots[p->cursor].worker;
+
+    if (best != NULL && best != not &&has_room(p, best, cost) &&
+        (auri_unanswered(best) == 0 || best->queued_ns + cost <= AURI_FILL_NS)) {
+        return best;
+    }
+    best = NULL;
+    for (unsigned i = 0; i < p->slots_end; i++) {
+        unsigned at = (p->cursor + i) % p->slots_end;
+        struct auri_worker *w = p->slots[at].worker;
+        if (w == NULL || w == not || !has_room(p, w, cost)) {
+            continue;
+        }
+        if (auri_unanswered(w) == 0) {
+            p->cursor = at;
+            return w;
+        }
+        if (best == NULL || w->queued_ns < best->queued_ns) {
+            best = w;
+        }
+    }
+    return best;
+}
+
+/* ---- putting an entry ----------------------------------------------------------------------------- */
+
+static void put(struct auri_proc *p, struct auri_worker *w, const struct auri_flight *flight,
+                const struct auri_sub_desc *entry)
+{
+    auri_extents_flush(w);
+    *auri_flight_at(w, w->tail) = *flight;
+    if (auri_unanswered(w) == 0) {
+        w->busy_since_ns = aurp_now_ns();
+        w->rang = false;
+        p->busy++;
+    }
+    if (flight->count == 0) {
+        flight->task->priv = (void *)(uintptr_t)w->tail; /* so that a waiter finds it */
+    }
+    if (entry->timeout_ns != 0 && aurp_now_ns() + entry->timeout_ns < p->guardian_wakes_ns) {
+        auri_kick(p);
+    }
+    auri_ring_put(w->ctl, w->tail++, entry);
+    if (auri_ring_wake(w->ctl)) {
+        w->rang = true;
+        p->wakes++;
+    }
+    w->queued_ns += flight->cost_ns;
+    w->items += flight->count == 0 ? 1 : flight->count;
+    w->general += !flight->awaited;
+    p->flying++;
+    if (p->pool->opts.tasks_per_worker_max != 0 && w->items >= p->pool->opts.tasks_per_worker_max) {
+        auri_quit(p, w);
+    }
+}
+
+void auri_quit(struct auri_proc *p, struct auri_worker *w)
+{
+    struct auri_flight none = { 0 };
+    struct auri_sub_desc entry = { .op = AURI_OP_QUIT };
+
+    if (w->state != AURI_W_LIVE) {
+        return;
+    }
+    w->state = AURI_W_QUITTING;
+    w->asked_to_quit = true;
+    *auri_flight_at(w, w->tail) = none;
+    if (auri_unanswered(w) == 0) {
+        p->busy++;
+    }
+    auri_ring_put(w->ctl, w->tail++, &entry);
+    if (auri_ring_wake(w->ctl)) {
+        p->wakes++;
+    }
+    p->flying++;
+}
+
+/* What is left of a call that was cancelled while it was in the queue. */
+void auri_forget(struct auri_proc *p, auri_task *task)
+{
+    auri_args_free(p, task);
+    if (task->map != NULL) {
+        auri_mapjob_free(p, task);
+    }
+    auri_task_unref(task);
+}
+
+static void put_call(struct auri_proc *p, struct auri_worker *w, auri_task *task, uint64_t cost,
+                     bool awaited)
+{
+    struct auri_flight flight = { .task = task, .cost_ns = (uint32_t)cost, .awaited = awaited };
+    struct auri_sub_desc entry = { .op = AURI_OP_CALL,
+                                   .attempt = task->attempts + 1u,
+                                   .task_id = auri_task_id(task),
+                                   .timeout_ns = auri_limits_of(task)->item_timeout_ns };
+    uint64_t size = task->fn->args_size;
+
+    auri_queue_remove(p, task);
+    if (!auri_task_claim(task, w->record->id)) {
+        auri_forget(p, task);
+        return;
+    }
+    if (auri_task_is_bytes(task)) {
+        entry.op = AURI_OP_BYTES;
+        size = auri_bytes_of(task)->in_size;
+    }
+    if (auri_in_arena(p, task->args)) {
+        entry.args = auri_extent_make(AURI_SEG_ARGS, auri_arena_offset(p, task->args), size);
+    } else {
+        entry.args = auri_extent_make(AURI_SEG_INLINE, 0, size);
+        if (size != 0) {
+            memcpy(entry.data, task->args, size);
+        }
+    }
+    auri_fn_encode(p, task->fn, &entry);
+    put(p, w, &flight, &entry);
+}
+
+static void put_chunk(struct auri_proc *p, struct auri_worker *w, auri_task *task, bool awaited)
+{
+    struct auri_flight flight;
+    struct auri_sub_desc entry = { .op = AURI_OP_MAP };
+    struct auri_mapjob *job = auri_mapjob_of(task);
+
+    if (!job->claimed) {
+        if (!auri_task_claim(task, 0)) {
+            auri_queue_remove(p, task);
+            auri_forget(p, task);
+            return;
+        }
+        job->claimed = true;
+    }
+    uint64_t most = UINT64_MAX;
+    if (p->pool->opts.tasks_per_worker_max != 0) {
+        most = p->pool->opts.tasks_per_worker_max - w->items;
+    }
+    if (!auri_mapjob_take(p, task, most, &flight, &entry)) {
+        auri_queue_remove(p, task);
+        return;
+    }
+    flight.awaited = awaited;
+    if (!auri_mapjob_has_work(job, task->map)) {
+        auri_queue_remove(p, task);
+    }
+    auri_fn_encode(p, task->map->fn, &entry);
+    put(p, w, &flight, &entry);
+}
+
+void auri_dispatch(struct auri_proc *p)
+{
+    while (p->queue_first != NULL && !p->stopping && !p->broken) {
+        auri_task *task = p->queue_first;
+        struct auri_mapjob *job = auri_mapjob_of(task);
+        uint64_t cost = job != NULL ? auri_mapjob_chunk_ns(p, task) : auri_cost_of(p, task->fn);
+        bool awaited = false;
+        struct auri_worker *reserve = p->nests ? auri_reserve(p, &awaited) : NULL;
+        if (awaited) {
+            task = p->queue_first;
+            job = auri_mapjob_of(task);
+        }
+        struct auri_worker *w = awaited && reserve != NULL && has_room(p, reserve, cost)
+                                    ? reserve
+                                    : pick(p, cost, awaited ? NULL : reserve);
+        if (w == NULL) {
+            break;
+        }
+        if (job != NULL) {
+            put_chunk(p, w, task, awaited);
+        } else {
+            put_call(p, w, task, cost < UINT32_MAX ? cost : UINT32_MAX, awaited);
+        }
+    }
+}
+
+/* ---- taking back ----------------------------------------------------------------------------------- */
+
+void auri_flight_taken(struct auri_worker *w, struct auri_flight *flight)
+{
+    flight->revoked = true;
+    w->revoked++;
+    w->general -= !flight->awaited;
+    w->queued_ns -= flight->cost_ns < w->queued_ns ? flight->cost_ns : w->queued_ns;
+}
+
+static void take_back(struct auri_proc *p, struct auri_worker *w, struct auri_flight *flight)
+{
+    auri_task *task = flight->task;
+
+    auri_flight_taken(w, flight);
+    w->items -= flight->count == 0 ? 1 : flight->count;
+    p->revoked++;
+    if (flight->count != 0) {
+        struct auri_mapjob *job = auri_mapjob_of(task);
+        auri_mapjob_back(p, task, flight->item, flight->count, flight->attempt);
+        if (--job->flying == 0 && job->stopped) { /* nothing will land any more */
+            if (job->queued) {
+                auri_queue_remove(p, task);
+            }
+            task->next = p->settled;
+            p->settled = task;
+            auri_kick(p);
+        }
+    } else {
+        auri_task_requeue(task);
+        auri_queue_prepend(p, task);
+    }
+}
+
+unsigned auri_revoke_from(struct auri_proc *p, struct auri_worker *w, uint64_t from)
+{
+    unsigned n = 0;
+
+    if (w->ctl == NULL) {
+        return 0;
+    }
+    for (uint64_t seq = w->tail; seq-- > from && seq >= w->head;) {
+        struct auri_flight *flight = auri_flight_at(w, seq);
+        if (flight->task == NULL || flight->revoked) {
+            continue;
+        }
+        if (!auri_ring_revoke(w->ctl, seq)) {
+            break; /* it has begun this one, and so all before */
+        }
+        take_back(p, w, flight);
+        n++;
+    }
+    return n;
+}
+
+/* How long the oldest entry has been that.  `now` may be older than it. */
+static uint64_t since_ns(const struct auri_worker *w, uint64_t now)
+{
+    return now > w->busy_since_ns ? now - w->busy_since_ns : 0;
+}
+
+/* A worker that holds much while another holds nothing.  `stuck`: it may have been stopped. */
+static struct auri_worker *richest(struct auri_proc *p, uint64_t now, bool *ret_stuck)
+{
+    struct auri_worker *best = NULL;
+
+    *ret_stuck = false;
+    for (unsigned i = 0; i < p->slots_end; i++) {
+        struct auri_worker *w = p->slots[i].worker;
+        if (w == NULL || w->ctl == NULL || auri_unanswered(w) <= w->revoked) {
+            continue;
+        }
+        uint64_t since = since_ns(w, now);
+        uint64_t begun = auri_flight_at(w, w->head)->revoked ? 0 : 1;
+        if (auri_unanswered(w) - w->revoked > begun &&
+            (w->queued_ns > 2 * AURI_FILL_NS || since > AURI_FILL_NS) &&
+            (best == NULL || w->queued_ns > best->queued_ns)) {
+            best = w;
+        }
+        if (since > AURI_TICK_NS &&
+            auri_ring_judge(w->ctl, w->head, false) == AURI_VERDICT_REQUEUE) {
+            *ret_stuck = true;
+            return w;
+        }
+    }
+    return best;
+}
+
+static bool anybody_idle(const struct auri_proc *p)
+{
+    for (unsigned i = 0; i < p->slots_end; i++) {
+        const struct auri_worker *w = p->slots[i].worker;
+        if (usable(w) && auri_unanswered(w) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void auri_rebalance(struct auri_proc *p, uint64_t now)
+{
+    for (unsigned rounds = 0; rounds < p->slots_end; rounds++) {
+        bool stuck;
+        if (p->queue_first != NULL || p->stopping || !anybody_idle(p)) {
+            return;
+        }
+        struct auri_worker *w = richest(p, now, &stuck);
+        if (w == NULL) {
+            return;
+        }
+        uint64_t open = auri_unanswered(w) - w->revoked;
+        uint64_t from = stuck ? w->head : w->head + (open > 2 ? (open + 1) / 2 : 1);
+        if (since_ns(w, now) > AURI_TICK_NS) {
+            from = stuck ? w->head : w->head + 1;
+        }
+        if (auri_revoke_from(p, w, from) == 0) {
+            return;
+        }
+        auri_dispatch(p);
+    }
+}

@@ -1,0 +1,285 @@
+/* The backend of process pools: what the layers above call.  README.md says how it works. */
+#include "proc/engine.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "proc/internal.h"
+
+/* ---- functions ------------------------------------------------------------------------------------------- */
+
+aur_err auri_fn_known(struct auri_proc *p, const aur_fn *fn)
+{
+    auri_module_ref ref;
+
+    /* relaxed: a cache; what it holds was checked by somebody. */
+    if (auri_load_rlx(&p->checked) == fn) {
+        return AUR_OK;
+    }
+    aur_err err;
+    if (p->spawn) {
+        err = auri_module_encode(fn, false, &ref);
+    } else {
+        err = auri_modules_check(p->modules, fn, false);
+    }
+    if (err == AUR_OK) {
+        const void *range = (const void *)(uintptr_t)fn->range;
+        err = p->spawn ? auri_module_encode(range, true, &ref)
+                       : auri_modules_check(p->modules, range, true);
+    }
+    if (err == AUR_OK) {
+        auri_store_rlx(&p->checked, fn); /* relaxed: as above */
+    }
+    return err;
+}
+
+/* A place in the table of functions: its number + 1, or 0. */
+static uint32_t fn_place(struct auri_proc *p, const aur_fn *fn)
+{
+    uint32_t at = (uint32_t)(((uintptr_t)fn >> 4) % AURI_FNS_MAX);
+
+    for (uint32_t i = 0; i < AURI_FNS_MAX; i++, at = (at + 1) % AURI_FNS_MAX) {
+        if (p->fn_table[at] == fn) {
+            return at + 1;
+        }
+        if (p->fn_table[at] != NULL) {
+            continue;
+        }
+        struct auri_fn_entry *entry = (struct auri_fn_entry *)auri_arena_at(p->args, p->fns) + at;
+        auri_module_ref ref;
+        char path[AURI_MODULE_PATH_MAX];
+        uint64_t offset;
+        if (p->fn_n == AURI_FNS_MAX - 1 || auri_module_encode(fn, false, &ref) != AUR_OK) {
+            return 0;
+        }
+        memset(entry, 0, sizeof(*entry));
+        memcpy(entry->ref, &ref, sizeof(ref));
+        if (!auri_module_at_start(fn) && auri_module_path(fn, path, sizeof(path)) == AUR_OK &&
+            path[0] != '\0' && auri_arena_alloc(p->args, strlen(path), &offset) == AUR_OK) {
+            memcpy(auri_arena_at(p->args, offset), path, strlen(path));
+            entry->path = auri_extent_make(AURI_SEG_ARGS, offset, strlen(path));
+        }
+        p->fn_table[at] = fn;
+        p->fn_n++;
+        return at + 1;
+    }
+    return 0;
+}
+
+void auri_fn_encode(struct auri_proc *p, const aur_fn *fn, struct auri_sub_desc *entry)
+{
+    entry->fn = (uint64_t)(uintptr_t)fn;
+    entry->fn_ref = p->spawn ? fn_place(p, fn) : 0;
+}
+
+/* ---- arguments --------------------------------------------------------------------------------------------- */
+
+static bool in_store(const auri_task *task, const void *at)
+{
+    return (uintptr_t)at - (uintptr_t)task->store < AURI_INLINE_BYTES;
+}
+
+aur_err auri_args_place(struct auri_proc *p, auri_task *task)
+{
+    uint64_t size = auri_task_is_bytes(task) ? auri_bytes_of(task)->in_size : task->fn->args_size;
+    uint64_t offset;
+
+    if (size <= AURI_SUB_INLINE) {
+        return AUR_OK;
+    }
+    aur_err err = auri_arena_alloc(p->args, size, &offset);
+    if (err != AUR_OK) {
+        return err == AUR_ETOOBIG ? AUR_ENOMEM : err;
+    }
+    memcpy(auri_arena_at(p->args, offset), task->args, size);
+    if (!in_store(task, task->args) && !auri_task_is_bytes(task)) {
+        free(task->args); /* a byte string is the caller's: borrows_bytes */
+    }
+    task->args = auri_arena_at(p->args, offset);
+    return AUR_OK;
+}
+
+void auri_args_free(struct auri_proc *p, auri_task *task)
+{
+    if (task->map == NULL && auri_in_arena(p, task->args)) {
+        auri_arena_free(p->args, auri_arena_offset(p, task->args));
+        task->args = task->store; /* nothing to free with the task */
+    }
+}
+
+/* ---- submit ------------------------------------------------------------------------------------------------- */
+
+/* Nobody has room: what has been answered meanwhile makes some. */
+static void make_room(struct auri_proc *p, struct auri_harvest *h)
+{
+    auri_drain(p, h);
+    auri_dispatch(p);
+}
+
+aur_err auri_engine_submit(aur_pool *pool, auri_task *task)
+{
+    struct auri_proc *p = auri_proc_of(pool);
+    struct auri_harvest h;
+    aur_err err = auri_fn_known(p, task->map != NULL ? task->map->fn : task->fn);
+
+    if (err != AUR_OK) {
+        return err;
+    }
+    if (task->map != NULL && task->map->n == 0) {
+        if (auri_task_claim(task, 0)) {
+            auri_task_finish(task); /* no item would ever end it */
+        }
+        auri_task_unref(task);
+        return AUR_OK;
+    }
+    err = task->map != NULL ? auri_mapjob_new(p, task) : auri_args_place(p, task);
+    if (err != AUR_OK) {
+        return err;
+    }
+    AURI_HARVEST_INIT(&h);
+    pthread_mutex_lock(&p->lock);
+    if (p->broken || p->stopping) {
+        err = p->broken ? AUR_EBROKEN : AUR_ESHUTDOWN;
+        if (task->map != NULL) {
+            auri_mapjob_free(p, task);
+        }
+        auri_args_free(p, task);
+        pthread_mutex_unlock(&p->lock);
+        return err;
+    }
+    auri_queue_append(p, task);
+    auri_dispatch(p);
+    if (p->queue_first != NULL) {
+        make_room(p, &h);
+    }
+    auri_listen(p);
+    pthread_mutex_unlock(&p->lock);
+    if (h.n != 0 || h.parcel_n != 0 || h.asking_n != 0) {
+        (void)auri_deliver(p, &h);
+    }
+    return AUR_OK;
+}
+
+/* ---- the end ------------------------------------------------------------------------------------------------- */
+
+static void engine_close(aur_pool *pool)
+{
+    struct auri_proc *p = auri_proc_of(pool);
+
+    pthread_mutex_lock(&p->lock);
+    auri_kick(p);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void engine_terminate(aur_pool *pool)
+{
+    struct auri_proc *p = auri_proc_of(pool);
+
+    pthread_mutex_lock(&p->lock);
+    p->stopping = true;
+    auri_kick(p);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static aur_err engine_join(aur_pool *pool, aur_deadline deadline)
+{
+    struct auri_proc *p = auri_proc_of(pool);
+
+    while (auri_load_acq(&p->ended) == 0) { /* acquire; pairs with the guardian's release */
+        if (aurp_futex_wait(&p->ended, 0, deadline, AURP_PRIVATE) == AUR_ETIMEDOUT) {
+            return AUR_ETIMEDOUT;
+        }
+    }
+    pthread_mutex_lock(&p->lock);
+    bool first = !p->joined;
+    p->joined = true;
+    pthread_mutex_unlock(&p->lock);
+    if (first) {
+        aurp_thread_join(p->guardian);
+    }
+    return AUR_OK;
+}
+
+static void engine_destroy(aur_pool *pool)
+{
+    struct auri_proc *p = auri_proc_of(pool);
+
+    if (!p->joined) {
+        if (pthread_equal(p->guardian.id, pthread_self())) {
+            aurp_thread_detach(p->guardian); /* its hold was the last one */
+        } else {
+            aurp_thread_join(p->guardian);
+        }
+    }
+    auri_engine_free(p);
+}
+
+/* ---- what it says about itself ------------------------------------------------------------------------------- */
+
+static void engine_stats(aur_pool *pool, aur_stats *stats)
+{
+    struct auri_proc *p = auri_proc_of(pool);
+
+    pthread_mutex_lock(&p->lock);
+    for (unsigned i = 0; i < p->slots_end; i++) {
+        stats->workers += p->slots[i].worker != NULL;
+    }
+    stats->deaths += p->deaths;
+    stats->spares += p->spares;
+    stats->parks += p->parks;
+    stats->wakes += p->wakes;
+    stats->stolen += p->revoked;
+    pthread_mutex_unlock(&p->lock);
+}
+
+static size_t engine_explain(aur_pool *pool, char *text, size_t size)
+{
+    struct auri_proc *p = auri_proc_of(pool);
+
+    pthread_mutex_lock(&p->lock);
+    int n = snprintf(
+        text, size,
+        "Workers are %s.\n"
+        "A worker has up to %u us of work, or 2 calls, in its ring; a second one is woken once the "
+        "first holds %u us.\n"
+        "%llu workers died unasked and %llu spares were started; %llu entries were taken back.\n"
+        "The waiting thread looks after the rings itself; it did so %llu times and slept %llu "
+        "times; "
+        "workers were woken %llu times.\n",
+        p->spawn ? "fresh images of the program (AUR_START_SPAWN)"
+                 : "forks of the program as it was when the pool was made (AUR_START_FORK)",
+        (unsigned)(AURI_QUEUE_AHEAD_NS / 1000), (unsigned)(AURI_FILL_NS / 1000),
+        (unsigned long long)p->deaths, (unsigned long long)p->spares,
+        (unsigned long long)p->revoked, (unsigned long long)p->leads, (unsigned long long)p->parks,
+        (unsigned long long)p->wakes);
+    pthread_mutex_unlock(&p->lock);
+    return n > 0 ? (size_t)n : 0;
+}
+
+static bool engine_may_help(aur_pool *pool, auri_task *task)
+{
+    (void)pool;
+    (void)task;
+    return false; /* a crash must not hit the host */
+}
+
+const struct auri_backend auri_backend_processes = {
+    .name = "processes",
+    .borrows_bytes = true,
+    .start = auri_engine_start,
+    .submit = auri_engine_submit,
+    .progress = auri_progress,
+    .attend = auri_attend,
+    .cancel = auri_cancel,
+    .may_help = engine_may_help,
+    .close = engine_close,
+    .terminate = engine_terminate,
+    .join = engine_join,
+    .destroy = engine_destroy,
+    .stats = engine_stats,
+    .explain = engine_explain,
+    .buf_new = auri_buf_new,
+    .buf_free = auri_buf_free,
+};

@@ -1,0 +1,9 @@
+/* proc/engine.h: the backend of AUR_PROCESSES. */
+#ifndef AURI_PROC_ENGINE_H
+#define AURI_PROC_ENGINE_H
+
+#include "task/pool.h"
+
+extern const struct auri_backend auri_backend_processes;
+
+#endif /* AURI_PROC_ENGINE_H */

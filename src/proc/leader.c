@@ -1,0 +1,305 @@
+/* Waiting: the waiting thread itself looks after the rings.  README.md has the argument why no wake is
+ * lost; the letters in the comments refer to it. */
+#include <string.h>
+
+#include "proc/internal.h"
+
+/* ---- who rings when ------------------------------------------------------------------------------------ */
+
+/* The entry of w whose answer brings `task` on, or 0. */
+static uint64_t entry_of(struct auri_worker *w, const auri_task *task)
+{
+    if (task == NULL) {
+        return 0;
+    }
+    if (task->map == NULL) {
+        /* relaxed: under the lock, which whoever claims or finishes it holds. */
+        uint64_t word = auri_load_rlx(&((auri_task *)task)->word);
+        uint64_t seq = (uintptr_t)task->priv;
+        bool here = auri_word_state(word) == AURI_RUNNING && auri_word_owner(word) == w->record->id;
+        return here && seq >= w->head && seq < w->tail && auri_flight_at(w, seq)->task == task ? seq
+                                                                                               : 0;
+    }
+    for (uint64_t seq = w->tail; seq-- > w->head;) { /* the last chunk of the map */
+        if (auri_flight_at(w, seq)->task == task && !auri_flight_at(w, seq)->revoked) {
+            return seq;
+        }
+    }
+    return 0;
+}
+
+static uint64_t nearer(uint64_t a, uint64_t b)
+{
+    return a == 0 ? b : b == 0 ? a : a < b ? a : b;
+}
+
+/* After which answer of w somebody has to look at its ring; 0: no matter. */
+static uint64_t target_of(struct auri_proc *p, struct auri_worker *w)
+{
+    uint64_t target = 0;
+
+    if (p->attended) {
+        return w->head;
+    }
+    if (p->leading) {
+        target = entry_of(w, p->led);
+    }
+    for (const struct auri_parked *parked = p->parked; parked != NULL; parked = parked->next) {
+        target = nearer(target, entry_of(w, parked->task));
+    }
+    if (p->queue_first != NULL) { /* to refill it in time */
+        target = nearer(target, w->head + (auri_unanswered(w) - 1) / 2);
+    }
+    /* Idle workers may take over from busy ones; a closing pool waits for all. */
+    if (p->flying > p->busy || w->state == AURI_W_QUITTING ||
+        auri_load_rlx(&p->pool->state) !=
+            AURI_OPEN) { /* relaxed: set before the guardian is kicked */
+        target = nearer(target, w->tail - 1);
+    }
+    return target;
+}
+
+/* Tells each busy worker when to ring.  True: one of these answers is there already. */
+static bool arm(struct auri_proc *p)
+{
+    bool missed = false;
+
+    for (unsigned i = 0; i < p->slots_end && p->flying != 0; i++) {
+        struct auri_worker *w = p->slots[i].worker;
+        if (w == NULL || w->ctl == NULL || w->wild || auri_unanswered(w) == 0) {
+            continue;
+        }
+        uint64_t target = target_of(p, w);
+        if (target == 0 || (w->armed != 0 && w->armed <= target)) {
+            continue;
+        }
+        p->armed_n += w->armed == 0;
+        w->armed = target;
+        auri_ring_wake_at(w->ctl, target); /* with the fence [C4] */
+        missed |= auri_answered(w, target);
+    }
+    return missed;
+}
+
+static void disarm(struct auri_proc *p)
+{
+    for (unsigned i = 0; i < p->slots_end && p->armed_n != 0; i++) {
+        struct auri_worker *w = p->slots[i].worker;
+        if (w != NULL && w->armed != 0) {
+            w->armed = 0;
+            p->armed_n--;
+            auri_store_rlx(&w->ctl->wake_at,
+                           UINT64_C(0)); /* relaxed: a ring too much does no harm */
+        }
+    }
+}
+
+void auri_listen(struct auri_proc *p)
+{
+    if (p->leading && auri_load_rlx(&p->asleep) == 0) {
+        return; /* the leader is awake, and looks before it sleeps (B) */
+    }
+    if (p->flying != 0 && p->guardian_wakes_ns == UINT64_MAX) {
+        auri_kick(p); /* it sleeps without a tick */
+    }
+    if (!p->attended && p->parked == NULL && p->queue_first == NULL && !p->leading &&
+        auri_load_rlx(&p->pool->state) == AURI_OPEN) { /* relaxed: as in target_of() */
+        return;                                        /* nobody waits for anything */
+    }
+    if (arm(p) && p->bell >= 0) {
+        aurp_eventfd_ring(p->bell);
+    }
+}
+
+void auri_attend(aur_pool *pool, auri_task *task)
+{
+    struct auri_proc *p = auri_proc_of(pool);
+
+    if (auri_task_is_done(task)) {
+        return;
+    }
+    pthread_mutex_lock(&p->lock);
+    if (!p->attended || p->armed_n < p->busy) {
+        p->attended = true;
+        auri_listen(p);
+    }
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* ---- sleeping -------------------------------------------------------------------------------------------- */
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Sleeps on the bell as the leader.  With the lock held, which it releases meanwhile. */
+static void sleep_on_bell(struct auri_proc *p, auri_task *task, aur_deadline deadline)
+{
+    uint64_t until = earlier(deadline, aurp_now_ns() + AURI_TICK_NS);
+    int bell = p->bell;
+
+    auri_store_rlx(&p->asleep, 1u); /* relaxed: ordered by the fence */
+    /* fence; pairs with the one in finish_all() (deliver.c) (C). */
+    auri_fence_sc();
+    if (auri_task_is_done(task) || bell < 0) {
+        auri_store_rlx(&p->asleep, 0u);
+        return;
+    }
+    if (p->bell_added) {
+        aurp_epoll_remove(p->epoll, bell);
+        p->bell_added = false;
+    }
+    p->parks++;
+    pthread_mutex_unlock(&p->lock);
+    (void)aurp_fd_wait(bell, until);
+    pthread_mutex_lock(&p->lock);
+    auri_store_rlx(&p->asleep, 0u);
+    if (p->bell >= 0) { /* the pool may have ended since our task did */
+        aurp_eventfd_clear(p->bell);
+        if (!p->bell_added) {
+            p->bell_added = aurp_epoll_add(p->epoll, p->bell, AURI_TOKEN_BELL) == 0;
+        }
+    }
+    disarm(p);
+}
+
+/* Sleeps until the task is done or somebody wakes us to lead.  With the lock held, which it releases
+ * meanwhile. */
+static void park(struct auri_proc *p, auri_task *task, aur_deadline deadline)
+{
+    struct auri_parked node = { p->parked, task };
+    uint64_t word = auri_load_acq(&task->word);
+
+    p->parked = &node;
+    auri_listen(p);
+    pthread_mutex_unlock(&p->lock);
+    while (auri_word_state(word) != AURI_DONE) {
+        uint64_t with = word | AURI_F_WAITERS;
+        /* acq_rel; pairs with the exchange [D1] in task/task.c: it sees the flag, or we see DONE. */
+        if (word == with || auri_cas_acqrel(&task->word, &word, with)) {
+            /* After the word was read: see interrupt() in sched/detect.c. */
+            if (auri_load_acq(&auri_self()->victim) != 0) {
+                break;
+            }
+            (void)aurp_futex_wait(auri_task_futex(task), (uint32_t)with, deadline, AURP_PRIVATE);
+            break;
+        }
+    }
+    pthread_mutex_lock(&p->lock);
+    struct auri_parked **at = &p->parked;
+    while (*at != &node) {
+        at = &(*at)->next;
+    }
+    *at = node.next;
+}
+
+/* ---- leading --------------------------------------------------------------------------------------------- */
+
+/* Looking on for a while is worth it if the answer may come sooner than a sleep would take, and if
+ * nobody needs the CPU.  Not after the bell of a sleeping worker was rung: it wakes sooner here,
+ * on a CPU that is awake, if we leave it. */
+static bool may_spin(struct auri_proc *p, const auri_task *task)
+{
+    if (p->cpus < 2 || p->busy >= p->cpus || task->map != NULL) {
+        return false;
+    }
+    if (p->spin_skip != 0) {
+        p->spin_skip--;
+        return false;
+    }
+    /* relaxed: a guess. */
+    unsigned owner = auri_word_owner(auri_load_rlx(&((auri_task *)task)->word));
+    struct auri_worker *w = owner != 0 ? auri_runner_of(p, owner) : NULL;
+    return w != NULL && w->ctl != NULL && !w->rang && auri_cost_of(p, task->fn) <= 2 * AURI_SPIN_NS;
+}
+
+static void relax(void)
+{
+    for (int i = 0; i < 4; i++) { /* the worker may live on the other half of this core */
+        auri_cpu_relax();
+    }
+}
+
+/* A spin that brings nothing most likely holds the CPU that the worker waits for.  Then the next calls
+ * sleep at once, twice as many after each failure. */
+static void spin_failed(struct auri_proc *p)
+{
+    p->spin_fails += p->spin_fails < 8;
+    p->spin_skip = 1u << p->spin_fails;
+}
+
+static void lead(struct auri_proc *p, auri_task *task, aur_deadline deadline)
+{
+    struct auri_harvest h;
+    uint64_t spin_until = 0;
+    bool spins = true; /* until it was in vain, or a sleep */
+
+    while (!auri_task_is_done(task)) {
+        AURI_HARVEST_INIT(&h);
+        pthread_mutex_lock(&p->lock);
+        auri_drain(p, &h);
+        auri_dispatch(p);
+        spins = spins && (spin_until != 0 || may_spin(p, task));
+        bool spin = spins;
+        if (h.n == 0 && h.parcel_n == 0 && h.asking_n == 0 && !spin) {
+            uint64_t now = aurp_now_ns();
+            if (now >= deadline) {
+                pthread_mutex_unlock(&p->lock);
+                return;
+            }
+            auri_rebalance(p, now);
+            if (!arm(p)) {
+                sleep_on_bell(p, task, deadline);
+                spins = false;
+            }
+        } else if (spin && spin_until != 0 && h.n != 0) {
+            p->spin_fails = 0; /* seen while looking on */
+        }
+        pthread_mutex_unlock(&p->lock);
+        if (!auri_deliver(p, &h) && spin) {
+            uint64_t now = aurp_now_ns();
+            spin_until = spin_until == 0 ? now + AURI_SPIN_NS : spin_until;
+            if (now >= spin_until) {
+                spins = false;
+                pthread_mutex_lock(&p->lock);
+                spin_failed(p);
+                pthread_mutex_unlock(&p->lock);
+            }
+            relax();
+        }
+    }
+}
+
+void auri_progress(aur_pool *pool, auri_task *task, aur_deadline deadline)
+{
+    struct auri_proc *p = auri_proc_of(pool);
+
+    if (deadline == 0 || aurp_now_ns() >= deadline) {
+        while (!auri_task_is_done(task) && auri_pump(p)) {
+        }
+        return;
+    }
+    pthread_mutex_lock(&p->lock);
+    if (p->leading) {
+        if (!auri_task_is_done(task)) {
+            park(p, task, deadline);
+        }
+        pthread_mutex_unlock(&p->lock);
+        return;
+    }
+    p->leading = true;
+    p->led = task;
+    p->leads++;
+    disarm(p);
+    pthread_mutex_unlock(&p->lock);
+    lead(p, task, deadline);
+    pthread_mutex_lock(&p->lock);
+    p->leading = false;
+    p->led = NULL;
+    auri_listen(p);          /* the guardian hears the bell from here on (D) */
+    if (p->parked != NULL) { /* one of them can do it with a hop less */
+        aurp_futex_wake(auri_task_futex(p->parked->task), INT32_MAX, AURP_PRIVATE);
+    }
+    pthread_mutex_unlock(&p->lock);
+}

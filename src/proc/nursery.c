@@ -1,0 +1,386 @@
+/* The host's side of a nursery. */
+#include "proc/nursery.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "plat/plat.h"
+#include "plat/process.h"
+#include "proc/image.h"
+#include "proc/zygote.h"
+
+struct auri_nursery {
+    int socket;
+    int pidfd;           /* the nursery's, -1 before its hello */
+    int child_pid;       /* the nursery's, if it is a (hidden) child of this process, else 0 */
+    int owner_pid;       /* the process that made it */
+    unsigned unanswered; /* requests without STARTED or FAILED */
+    bool dead;
+};
+
+/* ---- the fork start ------------------------------------------------------------------------- */
+
+/* Everything the host has printed goes out before a copy of the buffers exists.  fflush(NULL)
+ * waits for the lock of each stream, and another thread may hold stdin's for ever while it reads a
+ * line; so with threads around only the streams that everybody shares are flushed, and not if they
+ * are busy.  The nursery empties its copy of those, and other streams have no descriptor there
+ * (but for a second stream that the host made on descriptor 1 or 2). */
+static void flush_output(bool alone)
+{
+    FILE *const shared[] = { stdout, stderr };
+
+    if (alone) {
+        fflush(NULL);
+        return;
+    }
+    for (size_t i = 0; i < 2; i++) {
+        if (ftrylockfile(shared[i]) == 0) {
+            fflush_unlocked(shared[i]);
+            funlockfile(shared[i]);
+        }
+    }
+}
+
+/* Forks twice, so that the nursery is an orphan.  With other threads about, malloc's lock may be
+ * held by one of them at this moment: only the C library's fork() leaves the child a usable malloc,
+ * but its children are ordinary ones, which wait() sees.  The child between is reaped by its pid;
+ * if the host reaps all its children, or ignores SIGCHLD, somebody else has done that. */
+static int fork_orphan(const auri_zygote_start *start)
+{
+    int between = (int)fork();
+
+    if (between < 0) {
+        return errno;
+    }
+    if (between > 0) {
+        aurp_reap(between, NULL);
+        return 0;
+    }
+    int pid = (int)fork();
+    if (pid == 0) {
+        auri_zygote_run(start);
+    }
+    if (pid < 0) { /* say so in the nursery's place */
+        auri_zygote_message hello = { .kind = AURI_ZYGOTE_HELLO, .status = errno };
+        (void)aurp_send(start->socket, &hello, sizeof(hello), NULL, 0);
+    }
+    _exit(0);
+}
+
+/* In the calling thread, for its stack and thread-locals are those that every worker will have.
+ * With one thread no lock can be held: one fork is enough then, as a child that wait() does not
+ * see.  All signals are blocked meanwhile: a handler of the host must not run in the nursery. */
+static int fork_nursery(const auri_zygote_start *start, int *ret_child_pid)
+{
+    bool alone = aurp_thread_count() == 1;
+    sigset_t before;
+    int failed = 0;
+
+    flush_output(alone);
+    aurp_signals_block(&before);
+    if (alone) {
+        int pid = aurp_fork_hidden();
+        if (pid == 0) {
+            auri_zygote_run(start);
+        }
+        failed = pid < 0 ? -pid : 0;
+        *ret_child_pid = pid > 0 ? pid : 0;
+    } else {
+        failed = fork_orphan(start);
+    }
+    aurp_signals_restore(&before);
+    return failed;
+}
+
+/* ---- both starts ---------------------------------------------------------------------------- */
+
+static aur_err failed_call(aur_diag *diag, int sys_errno, const char *step, const char *text)
+{
+    return auri_diag(diag, auri_err_of_errno(sys_errno), sys_errno, step, "%s", text);
+}
+
+static aur_err spawn_nursery(auri_nursery *n, const auri_zygote_start *start, aur_diag *diag)
+{
+    int pid;
+    int pidfd;
+
+    aur_err err = auri_image_start("nursery", start->socket, &pid, &pidfd, diag);
+    if (err != AUR_OK) {
+        return err;
+    }
+    aurp_close(&pidfd); /* the hello brings another */
+    int failed = aurp_send(n->socket, &start->setup, sizeof(start->setup), &start->host_pidfd, 1);
+    if (failed != 0) {
+        return failed_call(diag, failed, "sendmsg", "the helper process could not be set up");
+    }
+    return AUR_OK;
+}
+
+/* Waits for the nursery's first message.  No time limit is needed: either it comes, or the nursery
+ * is dead and its end of the socket closed, as ours is the only other copy. */
+static aur_err take_hello(auri_nursery *n, aur_diag *diag)
+{
+    auri_zygote_message hello = { 0 };
+    unsigned fds = 0;
+
+    (void)aurp_fd_wait(n->socket, AUR_NO_DEADLINE);
+    int failed = aurp_receive(n->socket, &hello, sizeof(hello), &n->pidfd, 1, &fds);
+    if (failed == 0 && hello.status != 0) {
+        failed = hello.status;
+    }
+    if (failed == EPIPE) {
+        return auri_diag(diag, AUR_EAGAIN, 0, "hello", "the helper process of the pool died at its "
+                                                       "start");
+    }
+    if (failed != 0) {
+        return failed_call(diag, failed, "hello", "the helper process of the pool did not start");
+    }
+    return hello.kind == AURI_ZYGOTE_HELLO && fds == 1
+               ? AUR_OK
+               : auri_diag(diag, AUR_ESYS, 0, "hello", "the helper process of the pool said "
+                                                       "something else than hello");
+}
+
+/* Checks the options and gathers what the nursery is given, but for its socket.  The host's pidfd
+ * is opened here, by the host: it names the right process even if the host dies a moment later. */
+static aur_err prepare(const auri_nursery_options *opts, auri_zygote_start *ret, aur_diag *diag)
+{
+    bool spawn = opts->start == AUR_START_SPAWN;
+    const void *addr;
+
+    if ((!spawn && opts->start != AUR_START_FORK) || opts->worker_main == NULL ||
+        (spawn && opts->ctx != NULL)) {
+        return auri_diag(diag, AUR_EINVAL, 0, "options", "a nursery needs a start, a worker "
+                                                         "function, and no ctx to spawn");
+    }
+    *ret = (auri_zygote_start){ .socket = -1, .host_pidfd = -1 };
+    ret->setup.memory_max_bytes = opts->memory_max_bytes;
+    snprintf(ret->setup.name, sizeof(ret->setup.name), "%s",
+             opts->name != NULL ? opts->name : "aur");
+    if (spawn) {
+        memcpy(&addr, &opts->worker_main, sizeof(addr));
+        aur_err err = auri_module_encode(addr, true, &ret->setup.worker_main);
+        if (err != AUR_OK) {
+            return auri_diag(diag, err, 0, "worker function", "it is in no module");
+        }
+    } else {
+        ret->worker_main = opts->worker_main;
+        ret->ctx = opts->ctx;
+    }
+    ret->host_pidfd = aurp_pidfd_open(aurp_pid());
+    if (ret->host_pidfd < 0) {
+        return failed_call(diag, -ret->host_pidfd, "pidfd_open", "no descriptor for this process");
+    }
+    return AUR_OK;
+}
+
+/* On failure whatever was made so far is left to auri_nursery_free(). */
+static aur_err start_nursery(auri_nursery *n, auri_zygote_start *start, aur_diag *diag)
+{
+    int pair[2];
+    aur_err err;
+
+    int failed = aurp_socketpair(pair);
+    if (failed != 0) {
+        return failed_call(diag, failed, "socketpair", "no socket for the helper process");
+    }
+    n->socket = pair[0];
+    start->socket = pair[1];
+    if (start->worker_main == NULL) {
+        err = spawn_nursery(n, start, diag);
+    } else {
+        failed = fork_nursery(start, &n->child_pid);
+        err = failed == 0 ? AUR_OK
+                          : failed_call(diag, failed, "fork", "the helper process did not start");
+    }
+    aurp_close(&start->socket); /* before the wait for hello: the nursery's must be the last one */
+    return err == AUR_OK ? take_hello(n, diag) : err;
+}
+
+aur_err auri_nursery_new(const auri_nursery_options *opts, auri_nursery **ret_nursery,
+                         aur_diag *reterr_diag)
+{
+    auri_zygote_start start;
+
+    aur_err err = prepare(opts, &start, reterr_diag);
+    if (err != AUR_OK) {
+        return err;
+    }
+    auri_nursery *n = malloc(sizeof(*n));
+    if (n == NULL) {
+        aurp_close(&start.host_pidfd);
+        return failed_call(reterr_diag, ENOMEM, "malloc", "no memory for a nursery");
+    }
+    *n = (auri_nursery){ .socket = -1, .pidfd = -1, .owner_pid = aurp_pid() };
+    err = start_nursery(n, &start, reterr_diag);
+    aurp_close(&start.host_pidfd);
+    if (err != AUR_OK) {
+        auri_nursery_free(n);
+        return err;
+    }
+    *ret_nursery = n;
+    return AUR_OK;
+}
+
+/* ---- requests and events -------------------------------------------------------------------- */
+
+aur_err auri_nursery_request(auri_nursery *nursery, unsigned slot, uint64_t epoch, const int *fds,
+                             unsigned nfds)
+{
+    auri_zygote_message message = { .kind = AURI_ZYGOTE_REQUEST, .slot = slot, .epoch = epoch };
+
+    if (nfds > AURP_FDS_MAX) {
+        return AUR_EINVAL;
+    }
+    if (nursery->dead) {
+        return AUR_EBROKEN;
+    }
+    if (nursery->unanswered >= AURI_NURSERY_REQUESTS_MAX) {
+        return AUR_EAGAIN;
+    }
+    int failed = aurp_send(nursery->socket, &message, sizeof(message), fds, nfds);
+    switch (failed) {
+    case 0:
+        nursery->unanswered++;
+        return AUR_OK;
+    case EPIPE:
+    case ECONNRESET:
+        return AUR_EBROKEN; /* not yet `dead`: its last events may still wait to be read */
+    case ETOOMANYREFS:
+    case ENOBUFS:
+        return AUR_EAGAIN;
+    default:
+        return auri_err_of_errno(failed);
+    }
+}
+
+int auri_nursery_fd(const auri_nursery *nursery)
+{
+    return nursery->socket;
+}
+
+aur_err auri_nursery_wait(auri_nursery *nursery, aur_deadline deadline)
+{
+    return aurp_fd_wait(nursery->socket, deadline);
+}
+
+/* A started worker whose pidfd found no room here: the host could not watch it. */
+static void give_up(auri_nursery *n, auri_nursery_event *event)
+{
+    auri_zygote_message message = { .kind = AURI_ZYGOTE_KILL,
+                                    .slot = event->slot,
+                                    .epoch = event->epoch };
+
+    (void)aurp_send(n->socket, &message, sizeof(message), NULL, 0);
+    event->kind = AURI_NURSERY_FAILED;
+    event->pid = 0;
+    event->sys_errno = EMFILE;
+}
+
+/* pidfd: what came with the message, or -1. */
+static void fill_event(auri_nursery *n, const auri_zygote_message *message, int pidfd,
+                       auri_nursery_event *ret)
+{
+    *ret = (auri_nursery_event){ .kind = (int)message->kind,
+                                 .slot = message->slot,
+                                 .epoch = message->epoch,
+                                 .pid = message->pid,
+                                 .pidfd = pidfd };
+    if (message->kind == AURI_NURSERY_EXITED) {
+        ret->status = message->status;
+        ret->maxrss_bytes = message->maxrss_bytes;
+        return;
+    }
+    n->unanswered--;
+    if (message->kind == AURI_NURSERY_FAILED) {
+        ret->sys_errno = message->status;
+    } else if (pidfd < 0) {
+        give_up(n, ret);
+    }
+}
+
+aur_err auri_nursery_next(auri_nursery *nursery, auri_nursery_event *ret_event)
+{
+    auri_zygote_message message;
+    int pidfd = -1;
+    unsigned fds = 0;
+
+    if (nursery->dead) {
+        return AUR_EBROKEN;
+    }
+    int failed = aurp_receive(nursery->socket, &message, sizeof(message), &pidfd, 1, &fds);
+    if (failed == EAGAIN) {
+        return AUR_EPENDING;
+    }
+    if (failed != 0 && failed != EMFILE) { /* EMFILE: the message is there, its pidfd is lost */
+        nursery->dead = true;
+        return AUR_EBROKEN;
+    }
+    fill_event(nursery, &message, fds == 1 ? pidfd : -1, ret_event);
+    return AUR_OK;
+}
+
+/* ---- the end -------------------------------------------------------------------------------- */
+
+/* A nursery that was stopped (SIGSTOP), or whose worker cannot be torn down, is killed: then the
+ * kernel kills the workers, and init reaps them. */
+#define GOODBYE_NS 5000000000u
+
+static void bury(auri_nursery *n)
+{
+    if (aurp_pidfd_wait(n->pidfd, aurp_now_ns() + GOODBYE_NS) != AUR_OK) {
+        aurp_pidfd_kill(n->pidfd, SIGKILL);
+        (void)aurp_pidfd_wait(n->pidfd, AUR_NO_DEADLINE);
+    }
+    aurp_pidfd_reap(n->pidfd);
+}
+
+auri_nursery *auri_nursery_free(auri_nursery *nursery)
+{
+    if (nursery == NULL) {
+        return NULL;
+    }
+    bool ours = nursery->owner_pid == aurp_pid();
+    if (ours && nursery->socket >= 0) {
+        aurp_hang_up(nursery->socket);
+    }
+    if (ours && nursery->pidfd >= 0) {
+        bury(nursery);
+    } else if (ours && nursery->child_pid > 0) {
+        aurp_reap(nursery->child_pid, NULL); /* it died, or dies now, before its hello */
+    }
+    aurp_close(&nursery->socket);
+    aurp_close(&nursery->pidfd);
+    free(nursery);
+    return NULL;
+}
+
+/* ---- what speaks for or against a fork ------------------------------------------------------ */
+
+static unsigned foreign_now(unsigned own_threads)
+{
+    unsigned all = aurp_thread_count();
+
+    return all > own_threads ? all - own_threads : 0;
+}
+
+unsigned auri_foreign_threads(unsigned own_threads)
+{
+    unsigned foreign = foreign_now(own_threads);
+
+    if (foreign > 0) {
+        _Atomic(uint32_t) nothing = 0; /* nobody wakes this: a pause */
+        aurp_futex_wait(&nothing, 0, aurp_now_ns() + 1000000, AURP_PRIVATE);
+        foreign = foreign_now(own_threads);
+    }
+    return foreign;
+}
+
+uint64_t auri_parent_anon_bytes(void)
+{
+    return aurp_anon_bytes();
+}

@@ -1,0 +1,382 @@
+/* Pools and futures that live in the parent: proxies, the backend, views. */
+#include "proc/remote.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proc/ask.h"
+#include "task/record.h"
+
+/* A future that stands for one of the parent: task->priv. */
+struct proxy {
+    uint64_t id;  /* I */
+    bool owned;   /* I: the parent holds a reference for us */
+    bool settled; /* under auri_remote.lock: somebody has the outcome and finishes the task */
+    aur_fn fn;    /* for a future that was opened: only the size of the result is known */
+};
+
+static bool in_store(const auri_task *task, const void *at)
+{
+    const unsigned char *byte = at;
+
+    return byte >= task->store && byte < task->store + AURI_INLINE_BYTES;
+}
+
+/* ---- outcomes ------------------------------------------------------------------------------- */
+
+/* Fits a result of a typed call into the room that the task has. */
+static aur_err take_record(auri_task *task, struct auri_news *news)
+{
+    const aur_fn *fn = task->fn;
+
+    if (news->size != fn->ret_size) {
+        return AUR_ESIZE;
+    }
+    if (news->size != 0) {
+        memcpy(task->ret, news->bytes, news->size);
+    }
+    return AUR_OK;
+}
+
+/* Writes the outcome into the task, which the caller has the right to finish. */
+static void take_news(auri_task *task, struct auri_news *news)
+{
+    struct proxy *proxy = task->priv;
+
+    task->err = news->err;
+    if (news->err != AUR_OK) {
+        task->error = news->error;
+        news->error = NULL;
+        if (task->error == NULL) {
+            auri_task_fail(task, news->err, "%s", aur_err_text(news->err));
+        } else {
+            /* Its pointers are the parent's; a forked worker could read some of them, not all. */
+            task->error->function = task->fn != &proxy->fn ? task->fn->name : NULL;
+            task->error->site = task->site;
+        }
+    } else if (task->fn == &proxy->fn) {
+        proxy->fn.ret_size = news->size;
+        task->ret = news->bytes;
+        news->bytes = NULL;
+    } else if (auri_task_is_bytes(task)) {
+        auri_bytes_of(task)->out_size = news->size;
+        task->ret = news->bytes;
+        news->bytes = NULL;
+    } else {
+        task->err = take_record(task, news);
+    }
+    auri_news_drop(news);
+}
+
+/* Asks about a proxy, and finishes it if it is done. */
+static void fetch(auri_task *task, aur_deadline deadline)
+{
+    struct auri_worker_self *self = auri_worker_self();
+    struct proxy *proxy = task->priv;
+    struct auri_news news = { .done = false };
+
+    if (self == NULL) {
+        return;
+    }
+    pthread_mutex_lock(&self->remote->lock);
+    if (!proxy->settled) {
+        size_t align =
+            task->fn == &proxy->fn || auri_task_is_bytes(task) ? 64 : task->fn->ret_align;
+        news =
+            auri_parent_ask_news(self, proxy->id, auri_view_address(task->pool), deadline, align);
+        proxy->settled = news.done;
+    }
+    pthread_mutex_unlock(&self->remote->lock);
+    if (news.done) {
+        take_news(task, &news);
+        auri_task_finish(task);
+    }
+}
+
+/* The last reference is gone. */
+static void proxy_drop(auri_task *task)
+{
+    struct auri_worker_self *self = auri_worker_self();
+    struct proxy *proxy = task->priv;
+
+    if (proxy->owned && self != NULL) {
+        struct auri_request request = { .op = AURI_REQ_DROP,
+                                        .pool = auri_view_address(task->pool),
+                                        .id = proxy->id };
+        (void)auri_parent_ask(self, &request, NULL);
+    }
+    if (!in_store(task, task->args)) {
+        free(task->args);
+    }
+    if (!in_store(task, task->ret)) {
+        free(task->ret);
+    }
+    free(proxy);
+}
+
+/* ---- the backend ---------------------------------------------------------------------------- */
+
+static aur_err submit_call(struct auri_worker_self *self, aur_pool *pool, auri_task *task)
+{
+    bool bytes = auri_task_is_bytes(task);
+    uint64_t size = bytes ? auri_bytes_of(task)->in_size : task->fn->args_size;
+    struct proxy *proxy = calloc(1, sizeof(*proxy));
+
+    if (proxy == NULL) {
+        return AUR_ENOMEM;
+    }
+    proxy->owned = true;
+    aur_err err =
+        auri_parent_submit(self, pool, task->fn, task->args, size, task->limits, &proxy->id);
+    if (err != AUR_OK) {
+        free(proxy);
+        return err; /* still QUEUED, as the caller wants it */
+    }
+    task->priv = proxy;
+    task->drop = proxy_drop;
+    (void)auri_task_claim(task, 0); /* nobody else knows it yet */
+    auri_task_unref(task);
+    return AUR_OK;
+}
+
+static aur_err remote_submit(aur_pool *pool, auri_task *task)
+{
+    struct auri_worker_self *self = auri_worker_self();
+
+    if (self == NULL) {
+        return AUR_EFORKED;
+    }
+    return task->map != NULL ? auri_remote_map(self, pool, task) : submit_call(self, pool, task);
+}
+
+static void remote_progress(aur_pool *pool, auri_task *task, aur_deadline deadline)
+{
+    (void)pool;
+    if (task->priv != NULL && !auri_task_is_done(task)) {
+        fetch(task, deadline);
+    }
+}
+
+/* See the head of remote.h. */
+static void remote_attend(aur_pool *pool, auri_task *task)
+{
+    remote_progress(pool, task, AUR_NO_DEADLINE);
+}
+
+static int remote_cancel(aur_pool *pool, auri_task *task)
+{
+    struct auri_worker_self *self = auri_worker_self();
+    struct proxy *proxy = task->priv;
+    struct auri_request request = { .op = AURI_REQ_CANCEL, .pool = auri_view_address(pool) };
+    uint64_t what = 0;
+
+    if (self == NULL || proxy == NULL || auri_task_is_done(task)) {
+        return AUR_CANCEL_TOO_LATE;
+    }
+    request.id = proxy->id;
+    aur_err err = auri_parent_ask(self, &request, &what);
+    remote_progress(pool, task, 0); /* it may be done now */
+    return err == AUR_OK && what >= AUR_CANCEL_DROPPED && what <= AUR_CANCEL_TOO_LATE
+               ? (int)what
+               : AUR_CANCEL_TOO_LATE;
+}
+
+static void remote_nothing(aur_pool *pool)
+{
+    (void)pool; /* the pool is the parent's to close */
+}
+
+static aur_err remote_join(aur_pool *pool, aur_deadline deadline)
+{
+    (void)pool;
+    (void)deadline;
+    return AUR_EDEADLK; /* this process is one of its workers, or serves one */
+}
+
+static size_t remote_explain(aur_pool *pool, char *text, size_t size)
+{
+    int length = snprintf(
+        text, size, "The pool \"%s\" lives in the parent of this worker process.\n", pool->name);
+
+    return length > 0 ? (size_t)length : 0;
+}
+
+static aur_err remote_buf_new(aur_pool *pool, size_t size, unsigned flags, void **ret_data,
+                              uint64_t *ret_key)
+{
+    (void)pool;
+    (void)size;
+    (void)flags;
+    (void)ret_data;
+    (void)ret_key;
+    return AUR_ENOTSUP; /* other workers could not see it */
+}
+
+static void remote_buf_free(aur_pool *pool, void *data, size_t size, uint64_t key)
+{
+    (void)pool;
+    (void)data;
+    (void)size;
+    (void)key;
+}
+
+const struct auri_backend auri_backend_remote = {
+    .name = "remote",
+    .submit = remote_submit,
+    .progress = remote_progress,
+    .attend = remote_attend,
+    .cancel = remote_cancel,
+    .close = remote_nothing,
+    .terminate = remote_nothing,
+    .join = remote_join,
+    .destroy = remote_nothing,
+    .explain = remote_explain,
+    .buf_new = remote_buf_new,
+    .buf_free = remote_buf_free,
+};
+
+/* ---- views ---------------------------------------------------------------------------------- */
+
+static struct auri_view *view_new(uint64_t address)
+{
+    size_t align = alignof(struct auri_view);
+    struct auri_view *view = aligned_alloc(align, (sizeof(*view) + align - 1) & ~(align - 1));
+
+    if (view == NULL) {
+        return NULL;
+    }
+    memset(view, 0, sizeof(*view));
+    view->address = address;
+    view->pool.magic = AURI_POOL_MAGIC;
+    view->pool.generation = auri_process_generation();
+    view->pool.backend = &auri_backend_remote;
+    view->pool.kind = AUR_PROCESSES;
+    view->pool.opts.size = sizeof(view->pool.opts);
+    view->pool.opts.kind = AUR_PROCESSES;
+    view->pool.opts.name = view->pool.name;
+    view->pool.limits.retry_on = AUR_RETRY_WORKER;
+    /* relaxed: not shared yet.  One hold and one reference stay for good. */
+    auri_store_rlx(&view->pool.refs, 1u);
+    auri_store_rlx(&view->pool.holds, 2u);
+    return view;
+}
+
+aur_err auri_remote_start(struct auri_worker_self *self)
+{
+    const struct auri_setup *setup = &self->ctl->setup;
+    struct auri_remote *remote = calloc(1, sizeof(*remote));
+    struct auri_view *view = view_new(0);
+
+    if (remote == NULL || view == NULL) {
+        free(remote);
+        free(view);
+        return AUR_ENOMEM;
+    }
+    view->pool.workers = setup->workers;
+    view->pool.opts.workers = setup->workers;
+    view->pool.limits.item_timeout_ns = setup->item_timeout_ns;
+    view->pool.limits.retries = setup->retries;
+    if (setup->retry_on != 0) {
+        view->pool.limits.retry_on = setup->retry_on;
+    }
+    snprintf(view->pool.name, sizeof(view->pool.name), "%.*s", (int)sizeof(setup->name) - 1,
+             setup->name);
+    pthread_mutex_init(&remote->lock, NULL);
+    remote->own = view;
+    self->remote = remote;
+    return AUR_OK;
+}
+
+aur_pool *auri_remote_pool(void)
+{
+    struct auri_worker_self *self = auri_worker_self();
+
+    return self != NULL && self->remote != NULL ? &self->remote->own->pool : NULL;
+}
+
+aur_pool *auri_remote_pool_for(aur_pool *inherited)
+{
+    struct auri_worker_self *self = auri_worker_self();
+    uint64_t address = (uint64_t)(uintptr_t)inherited;
+
+    if (self == NULL || inherited == NULL) {
+        return NULL;
+    }
+    if (address == self->ctl->setup.pool || inherited == &self->remote->own->pool) {
+        return &self->remote->own->pool;
+    }
+    pthread_mutex_lock(&self->remote->lock);
+    struct auri_view *view = self->remote->others;
+    while (view != NULL && view->address != address && &view->pool != inherited) {
+        view = view->next;
+    }
+    if (view == NULL && (view = view_new(address)) != NULL) {
+        /* The parent's struct as it was when this process was forked; constants only. */
+        view->pool.workers = inherited->workers;
+        view->pool.opts.workers = inherited->workers;
+        view->pool.limits = inherited->limits;
+        memcpy(view->pool.name, inherited->name, sizeof(view->pool.name));
+        view->next = self->remote->others;
+        self->remote->others = view;
+    }
+    pthread_mutex_unlock(&self->remote->lock);
+    return view != NULL ? &view->pool : NULL;
+}
+
+uint64_t auri_remote_id(const auri_task *task)
+{
+    const struct proxy *proxy = task->priv;
+
+    return task->pool != NULL && task->pool->backend == &auri_backend_remote && task->map == NULL &&
+                   proxy != NULL
+               ? proxy->id
+               : auri_task_id(task);
+}
+
+/* ---- futures -------------------------------------------------------------------------------- */
+
+auri_task *auri_remote_future(uint64_t id)
+{
+    struct auri_worker_self *self = auri_worker_self();
+    struct proxy *proxy = calloc(1, sizeof(*proxy));
+
+    if (self == NULL || proxy == NULL) {
+        free(proxy);
+        return NULL;
+    }
+    pthread_mutex_lock(&self->remote->lock);
+    struct auri_request request = { .op = AURI_REQ_POLL, .id = id };
+    struct auri_reply reply;
+    auri_parent_ask_locked(self, &request, &reply);
+    struct auri_news news = auri_news_of(&reply, 64);
+    pthread_mutex_unlock(&self->remote->lock);
+    bool unknown = news.done && news.err != AUR_OK && reply.task_failed == 0;
+    auri_task *task = unknown ? NULL : auri_task_new(1);
+    if (task == NULL) {
+        auri_news_drop(&news);
+        free(proxy);
+        return NULL;
+    }
+    proxy->id = id;
+    proxy->fn = (aur_fn){ .abi = AUR_FN_ABI,
+                          .args_size = 1,
+                          .args_align = 1,
+                          .ret_align = 1,
+                          .name = "future of the parent" };
+    proxy->settled = news.done;
+    task->pool = &self->remote->own->pool;
+    task->fn = &proxy->fn;
+    task->limits = &task->pool->limits;
+    task->priv = proxy;
+    task->drop = proxy_drop;
+    auri_add_rlx(&task->pool->submitted, UINT64_C(1)); /* relaxed: statistics */
+    auri_task_queue(task);
+    (void)auri_task_claim(task, 0);
+    if (news.done) {
+        take_news(task, &news);
+        auri_task_finish(task);
+    }
+    return task;
+}

@@ -1,0 +1,46 @@
+/* proc/remote.h: the parent's pools and futures, as tasks in a worker process see them.
+ *
+ * Each stands for an object of the parent: a pool with a backend that asks the parent, a future whose
+ * outcome is fetched when somebody waits for it.  Questions go through the mailbox of the control
+ * segment, one at a time; a worker process with threads of its own queues behind it, also behind a
+ * wait that takes long.
+ *
+ * What such a future cannot do: nobody tells this process when it is done.  So whatever needs to be
+ * told (aur_future_on_done, aur_wait_any, aur_as_completed) waits for it, one future after the other,
+ * before it goes on: a slow future holds back a fast one, and a deadline does not cut that short.  If
+ * the parent finds that this wait would never end, the future is left to a later wait.
+ *
+ * Maps on such a pool are sent item by item, and done when the call returns, also for the _async
+ * forms.  aur_for bodies run here, since they share their context. */
+#ifndef AURI_PROC_REMOTE_H
+#define AURI_PROC_REMOTE_H
+
+#include "task/pool.h"
+
+struct auri_worker_self;
+
+extern const struct auri_backend auri_backend_remote;
+
+/* Makes the view of the worker's own pool.  Called by: auri_worker_main(), once. */
+aur_err auri_remote_start(struct auri_worker_self *self);
+
+/* The view of the pool that this process is a worker of; NULL: it is no worker.  Not a reference. */
+aur_pool *auri_remote_pool(void);
+
+/* The view of a pool that was inherited over fork(), by its address; made on first use and kept.
+ * NULL: this process is no worker, or no memory.  Threads: any. */
+aur_pool *auri_remote_pool_for(aur_pool *inherited);
+
+/* A proxy for the parent's future with this number, with one reference.  The parent's future must be
+ * kept by somebody else as long as the proxy is used.  NULL: there is no such future, no memory, or
+ * this process is no worker.  Threads: any.  Blocks: for an answer of the parent. */
+auri_task *auri_remote_future(uint64_t id);
+
+/* The number that a future has everywhere: for a proxy that of the parent's future. */
+uint64_t auri_remote_id(const auri_task *task);
+
+/* In a worker process: the memory of the parent's shared buffer with this key (proc/buf.c).  AUR_EINVAL: no
+ * such buffer in this worker's pool, or this process is no worker. */
+aur_err auri_remote_buf(uint64_t key, void **ret_data, size_t *ret_size);
+
+#endif /* AURI_PROC_REMOTE_H */

@@ -1,0 +1,130 @@
+/* Maps on a pool of the parent, sent item by item. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "proc/ask.h"
+#include "sched/run.h"
+
+#define MAP_WINDOW 64u /* items under way: enough for the workers, few for the parent */
+
+/* A map that is being sent, item by item, in order. */
+struct sending {
+    struct auri_worker_self *self;
+    aur_pool *pool;
+    const struct auri_map *map;
+    uint64_t id[MAP_WINDOW]; /* of item i at i % MAP_WINDOW; valid for taken <= i < sent */
+    uint64_t sent;
+    uint64_t taken;
+    aur_err err; /* of the first failed item, or why sending ended */
+    aur_error *error;
+};
+
+static void note(struct sending *s, uint64_t i, aur_err err, aur_error *error)
+{
+    if (s->map->item_errs != NULL) {
+        s->map->item_errs[i] = err;
+    }
+    if (err == AUR_OK || s->err != AUR_OK) {
+        free(error);
+        return;
+    }
+    s->err = err;
+    s->error = error;
+    if (error != NULL) {
+        error->item = s->map->first + i;
+        error->function = s->map->fn->name;
+        error->site = s->map->site;
+    }
+}
+
+/* Waits for the oldest item under way and takes its result. */
+static void take_oldest(struct sending *s)
+{
+    const aur_fn *fn = s->map->fn;
+    uint64_t i = s->taken++;
+    uint64_t id = s->id[i % MAP_WINDOW];
+    uint64_t address = auri_view_address(s->pool);
+    struct auri_news news;
+
+    pthread_mutex_lock(&s->self->remote->lock);
+    do {
+        news = auri_parent_ask_news(s->self, id, address, AUR_NO_DEADLINE, fn->ret_align);
+    } while (!news.done && news.err != AUR_EDEADLK);
+    pthread_mutex_unlock(&s->self->remote->lock);
+    struct auri_request request = { .op = AURI_REQ_DROP, .pool = address, .id = id };
+    (void)auri_parent_ask(s->self, &request, NULL);
+
+    aur_err err = news.err;
+    if (err == AUR_OK && news.size != fn->ret_size) {
+        err = AUR_ESIZE;
+    }
+    if (err == AUR_OK && s->map->out != NULL && news.size != 0) {
+        memcpy((unsigned char *)s->map->out + i * fn->ret_size, news.bytes, news.size);
+    }
+    note(s, i, err, news.error);
+    news.error = NULL;
+    auri_news_drop(&news);
+}
+
+static void send_items(struct sending *s)
+{
+    const struct auri_map *map = s->map;
+    aur_err refused = AUR_OK;
+
+    while (s->sent < map->n && refused == AUR_OK && (s->err == AUR_OK || map->all_errors)) {
+        if (s->sent - s->taken == MAP_WINDOW) {
+            take_oldest(s);
+            continue;
+        }
+        const unsigned char *args = map->args;
+        refused = auri_parent_submit(s->self, s->pool, map->fn, args + s->sent * map->fn->args_size,
+                                     map->fn->args_size, map->limits, &s->id[s->sent % MAP_WINDOW]);
+        s->sent += refused == AUR_OK;
+    }
+    while (s->taken < s->sent) {
+        take_oldest(s);
+    }
+    if (refused != AUR_OK && s->err == AUR_OK) {
+        s->err = refused;
+    }
+}
+
+/* A range body: here and now, one index after the other. */
+static void run_indexes(struct sending *s, auri_task *task)
+{
+    const struct auri_map *map = s->map;
+    struct auri_record *record = auri_self();
+
+    for (uint64_t i = 0; i < map->n && (s->err == AUR_OK || map->all_errors); i++) {
+        struct auri_frame frame = { .task = task,
+                                    .pool = s->pool,
+                                    .item = map->first + i,
+                                    .deadline_ns = AUR_NO_DEADLINE,
+                                    .stop = &s->self->ctl->stop,
+                                    .in_map = true };
+        auri_frame_push(record, &frame);
+        map->fn->range(map->args, NULL, map->first + i, map->first + i + 1, &frame.item);
+        auri_frame_pop(record, &frame);
+        note(s, i, frame.error != NULL ? frame.error->err : AUR_OK, frame.error);
+    }
+}
+
+aur_err auri_remote_map(struct auri_worker_self *self, aur_pool *pool, auri_task *task)
+{
+    struct sending sending = { .self = self, .pool = pool, .map = task->map };
+
+    if ((task->map->fn->flags & AUR_FN_BYTES) != 0) {
+        return AUR_ENOTSUP;
+    }
+    (void)auri_task_claim(task, 0);
+    if ((task->map->fn->flags & AUR_FN_RANGE_BODY) != 0) {
+        run_indexes(&sending, task);
+    } else {
+        send_items(&sending);
+    }
+    task->err = sending.err;
+    task->error = sending.error;
+    auri_task_finish(task);
+    auri_task_unref(task);
+    return AUR_OK;
+}

@@ -1,0 +1,504 @@
+/* Requests of tasks in workers: futures of nested calls.
+ *
+ * A worker has at most one request at a time.  While it waits for another task it takes no entries,
+ * so what it has not begun goes back to the queue, the awaited task goes to its front, and, if no
+ * other worker is free for it, a spare worker is started. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "proc/internal.h"
+#include "sched/detect.h"
+#include "sched/run.h"
+
+void auri_request_look(struct auri_proc *p, struct auri_worker *w, struct auri_harvest *h)
+{
+    (void)p;
+    /* acquire: as auri_mail_take() [C9]. */
+    if (w->serving || w->blocked || w->cont_armed || w->state == AURI_W_DEAD ||
+        h->asking_n == AURI_PARCELS || auri_load_acq(&w->ctl->mailbox.req_seq) == w->req_seen) {
+        return;
+    }
+    w->serving = true;
+    w->refs++;
+    h->asking[h->asking_n++] = w;
+}
+
+/* ---- replies --------------------------------------------------------------------------------------------- */
+
+/* With the lock held.  data: bytes that come with it. */
+static void reply(struct auri_worker *w, struct auri_reply *r, const void *data, uint64_t size)
+{
+    struct auri_proc *p = w->proc;
+
+    if (w->ctl == NULL) {
+        return; /* it died meanwhile */
+    }
+    if (w->reply_extent != AURI_NO_EXTENT) {
+        auri_arena_free(p->args, w->reply_extent);
+        w->reply_extent = AURI_NO_EXTENT;
+    }
+    if (size != 0) {
+        if (auri_arena_alloc(p->args, size, &w->reply_extent) == AUR_OK) {
+            memcpy(auri_arena_at(p->args, w->reply_extent), data, size);
+            r->out = auri_extent_make(AURI_SEG_ARGS, w->reply_extent, size);
+        } else {
+            w->reply_extent = AURI_NO_EXTENT;
+            if (!r->task_failed) {
+                r->err = AUR_ENOMEM;
+            }
+        }
+    }
+    auri_mail_reply(w->ctl, w->req_seen, r);
+}
+
+static void reply_code(struct auri_worker *w, aur_err err, uint64_t value)
+{
+    struct auri_reply r = { .err = err, .value = value };
+
+    reply(w, &r, NULL, 0);
+}
+
+/* The outcome of a task that is done. */
+static void reply_outcome(struct auri_worker *w, auri_task *task)
+{
+    struct auri_reply r = { .err = task->err, .task_failed = task->err != AUR_OK };
+
+    if (task->err != AUR_OK) {
+        auri_or_rlx(&task->word, AURI_F_SEEN); /* relaxed: as in auri_task_seen() */
+        if (task->pool != NULL) {
+            auri_add_rlx(&task->pool->seen, UINT64_C(1)); /* relaxed: statistics */
+        }
+        reply(w, &r, task->error, task->error != NULL ? sizeof(*task->error) : 0);
+    } else if (task->map != NULL || task->fn == NULL) {
+        reply(w, &r, NULL, 0);
+    } else if (auri_task_is_bytes(task)) {
+        reply(w, &r, task->ret, auri_bytes_of(task)->out_size);
+    } else {
+        reply(w, &r, task->ret, task->fn->ret_size);
+    }
+}
+
+/* ---- what it holds ----------------------------------------------------------------------------------------- */
+
+static bool hold(struct auri_worker *w, auri_task *task)
+{
+    if (w->held_n == w->held_room) {
+        uint32_t room = w->held_room == 0 ? 16 : w->held_room * 2;
+        auri_task **held = realloc(w->held, room * sizeof(auri_task *));
+        if (held == NULL) {
+            return false;
+        }
+        w->held = held;
+        w->held_room = room;
+    }
+    w->held[w->held_n++] = task;
+    return true;
+}
+
+/* Takes the worker's reference to the task named id; NULL: it has none. */
+static auri_task *unhold(struct auri_worker *w, uint64_t id)
+{
+    for (uint32_t i = w->held_n; i-- > 0;) {
+        if (auri_task_id(w->held[i]) == id) {
+            auri_task *task = w->held[i];
+            w->held[i] = w->held[--w->held_n];
+            return task;
+        }
+    }
+    return NULL;
+}
+
+/* ---- submit ------------------------------------------------------------------------------------------------ */
+
+static aur_err find_fn(struct auri_proc *p, struct auri_worker *w, const struct auri_request *r,
+                       const aur_fn **ret_fn)
+{
+    const void *addr = (const void *)(uintptr_t)r->fn;
+
+    if (r->fn_ref != 0) {
+        const struct auri_fn_entry *at =
+            auri_window_at(w->req_segment->window, r->fn, sizeof(struct auri_fn_entry));
+        struct auri_fn_entry entry;
+        auri_module_ref ref;
+        if (at == NULL) {
+            return AUR_EINVAL;
+        }
+        auri_copy_once(&entry, at, sizeof(entry));
+        memcpy(&ref, entry.ref, sizeof(ref));
+        aur_err err = auri_module_decode(&ref, NULL, &addr);
+        if (err != AUR_OK) {
+            return err;
+        }
+    }
+    if (addr == NULL) {
+        return AUR_EINVAL;
+    }
+    aur_err err = auri_fn_known(p, addr);
+    if (err != AUR_OK) {
+        return err;
+    }
+    *ret_fn = addr;
+    return (*ret_fn)->abi == AUR_FN_ABI ? AUR_OK : AUR_EINVAL;
+}
+
+static aur_err make_task(struct auri_proc *p, struct auri_worker *w, const struct auri_request *r,
+                         const aur_fn *fn, auri_task **ret_task)
+{
+    const void *in = auri_window_at(w->req_segment->window, auri_extent_off(r->in), r->in.size);
+    bool bytes = (fn->flags & AUR_FN_BYTES) != 0;
+
+    if (in == NULL || bytes != (r->bytes != 0) || (!bytes && r->in.size != fn->args_size) ||
+        (fn->flags & AUR_FN_RANGE_BODY) != 0) {
+        return AUR_EINVAL;
+    }
+    auri_task *task = auri_task_new(2);
+    if (task == NULL) {
+        return AUR_ENOMEM;
+    }
+    task->pool = p->pool;
+    task->fn = fn;
+    task->run = auri_run_call;
+    task->limits = &p->pool->limits;
+    aur_err err = AUR_OK;
+    if (r->limits != 0) {
+        struct auri_limits *limits = malloc(sizeof(*limits));
+        if (limits != NULL) {
+            *limits = (struct auri_limits){ r->timeout_ns, r->retries, r->retry_on };
+            task->limits = limits;
+        } else {
+            err = AUR_ENOMEM;
+        }
+    }
+    if (err == AUR_OK && bytes) {
+        auri_bytes_of(task)->in_size = r->in.size;
+        task->args = malloc(r->in.size != 0 ? r->in.size : 1);
+        err = task->args != NULL ? AUR_OK : AUR_ENOMEM;
+        if (err == AUR_OK) {
+            auri_copy_once(task->args, in, r->in.size);
+        }
+    } else if (err == AUR_OK) {
+        err = auri_task_fill(task, fn, in);
+    }
+    if (err != AUR_OK) {
+        auri_task_unref(task);
+        auri_task_unref(task);
+        return err;
+    }
+    *ret_task = task;
+    return AUR_OK;
+}
+
+/* Without the lock.  The submitting task runs, so the pool is not idle: what it submits is accepted
+ * while the pool drains. */
+static void serve_submit(struct auri_proc *p, struct auri_worker *w, const struct auri_request *r)
+{
+    auri_task *task = NULL;
+    const aur_fn *fn = NULL;
+    uint32_t state = auri_load_acq(&p->pool->state);
+    aur_err err = state == AURI_OPEN || state == AURI_DRAINING ? find_fn(p, w, r, &fn)
+                  : state == AURI_BROKEN                       ? AUR_EBROKEN
+                                                               : AUR_ESHUTDOWN;
+
+    if (err == AUR_OK) {
+        err = make_task(p, w, r, fn, &task);
+    }
+    uint64_t id = 0;
+    if (err == AUR_OK) {
+        auri_add_sc(&p->pool->submitted, UINT64_C(1)); /* seq_cst: as in pool/submit.c [A1] */
+        if (p->pool->opts.queue_max != 0) {
+            auri_add_sc(&p->pool->queued,
+                        1u); /* beyond the limit: waiting here could wait for ever */
+        }
+        auri_task_queue(task);
+        id = auri_task_id(task);
+        err = auri_engine_submit(p->pool, task);
+        if (err != AUR_OK) {
+            bool claimed = auri_task_claim(task, 0);
+            (void)claimed;
+            auri_task_unref(task);
+            auri_task_unref(task);
+            auri_pool_finished(p->pool, 1);
+        }
+    }
+    pthread_mutex_lock(&p->lock);
+    if (err == AUR_OK && (w->ctl == NULL || !hold(w, task))) {
+        auri_task_unref(task); /* the call goes on; its future is nobody's */
+        err = AUR_ENOMEM;
+    }
+    w->serving = false;
+    reply_code(w, err, id);
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* ---- wait ---------------------------------------------------------------------------------------------------- */
+
+/* With the lock held: the wait is over, one way or another; the caller replies. */
+static auri_task *end_wait(struct auri_worker *w)
+{
+    auri_task *task = w->awaited;
+
+    w->blocked = false;
+    w->proc->blocked--;
+    w->awaited = NULL;
+    w->wait_deadline = AUR_NO_DEADLINE;
+    if (w->edge) {
+        auri_edge_clear(w->record);
+        w->edge = false;
+    }
+    return task;
+}
+
+/* The awaited task is done.  Called without the pool's lock. */
+static void awaited_done(struct auri_cont *cont, auri_task *task)
+{
+    struct auri_worker *w =
+        (struct auri_worker *)(void *)((char *)cont - offsetof(struct auri_worker, cont));
+    struct auri_proc *p = w->proc;
+    auri_task *waited = NULL;
+
+    pthread_mutex_lock(&p->lock);
+    w->cont_armed = false;
+    if (w->blocked && w->awaited == task) {
+        waited = end_wait(w);
+        reply_outcome(w, task);
+    }
+    auri_worker_unref(p, w);
+    p->firing--;
+    if (p->firing == 0 && p->quitting) {
+        auri_kick(p);
+    }
+    pthread_mutex_unlock(&p->lock);
+    if (waited != NULL) {
+        auri_task_unref(waited);
+    }
+}
+
+/* With the lock held: gives the continuation up, unless it is on its way. */
+static void disconnect(struct auri_worker *w, auri_task *task)
+{
+    if (w->cont_armed && auri_cont_remove(task, &w->cont)) {
+        w->cont_armed = false;
+        w->refs--; /* the caller has another */
+        w->proc->firing--;
+    }
+}
+
+/* With the lock held: moves an awaited task of this pool to the front of the queue. */
+void auri_hurry(struct auri_proc *p, auri_task *task)
+{
+    /* relaxed: moves only under the lock, but for a cancellation, which leaves it in the queue. */
+    if (task->pool != p->pool || p->queue_first == task ||
+        auri_word_state(auri_load_rlx(&task->word)) != AURI_QUEUED) {
+        return;
+    }
+    const struct auri_mapjob *job = auri_mapjob_of(task);
+    bool queued = task->map != NULL ? job != NULL && job->queued : task->priv != NULL;
+    if (queued) { /* else its submit is still on the way */
+        auri_queue_remove(p, task);
+        auri_queue_prepend(p, task);
+    }
+}
+
+static void serve_wait(struct auri_proc *p, struct auri_worker *w, const struct auri_request *r)
+{
+    auri_task *task = auri_task_from_id(r->id);
+    aur_error error;
+    aur_err err = AUR_OK;
+    bool polls = r->op == AURI_REQ_POLL;
+
+    if (task != NULL && polls && !auri_task_is_done(task) && task->pool == p->pool) {
+        auri_pump(p);
+    }
+    pthread_mutex_lock(&p->lock);
+    if (w->ctl == NULL || w->state == AURI_W_DEAD) {
+        err = AUR_ECANCELED; /* nobody to answer */
+    } else if (task == NULL) {
+        reply_code(w, AUR_EINVAL, 0);
+        err = AUR_EINVAL;
+    } else if (auri_task_is_done(task)) {
+        reply_outcome(w, task);
+        err = AUR_END;
+    } else if (polls || (r->deadline != AUR_NO_DEADLINE && aurp_now_ns() >= r->deadline)) {
+        reply_code(w, AUR_ETIMEDOUT, 0);
+        err = AUR_ETIMEDOUT;
+    }
+    if (err != AUR_OK) {
+        w->serving = false;
+        pthread_mutex_unlock(&p->lock);
+        if (task != NULL) {
+            auri_task_unref(task);
+        }
+        return;
+    }
+    bool timed = r->deadline != AUR_NO_DEADLINE;
+    w->blocked = true;
+    p->blocked++;
+    p->nests = true;
+    w->awaited = task;
+    w->wait_deadline = r->deadline;
+    auri_revoke_from(p, w, w->head + 1);
+    auri_hurry(p, task);
+    auri_edge_task(w->record, task, timed);
+    w->edge = true;
+    w->refs++;
+    p->firing++;
+    w->cont_armed = true;
+    w->cont.fire = awaited_done;
+    auri_task_ref(task); /* ours: from here on the wait can end at any time, and drop its own */
+    pthread_mutex_unlock(&p->lock);
+
+    bool added = auri_cont_add(task, &w->cont);
+    if (!added) {
+        awaited_done(&w->cont, task);
+    } else if (!timed) {
+        err = auri_detect(w->record, &error);
+    }
+    if (added && task->pool != NULL && task->pool != p->pool &&
+        task->pool->backend->attend != NULL) {
+        task->pool->backend->attend(task->pool, task);
+    }
+    pthread_mutex_lock(&p->lock);
+    auri_task *waited = NULL;
+    w->serving = false; /* from here on the node of the continuation is settled */
+    if (!w->blocked) {
+        disconnect(w, task); /* the wait ended before the continuation was there */
+    }
+    if (err == AUR_EDEADLK && w->blocked && w->awaited == task) {
+        struct auri_reply answer = { .err = AUR_EDEADLK };
+        auri_add_rlx(&p->pool->deadlocks, UINT64_C(1)); /* relaxed: statistics */
+        disconnect(w, task);
+        waited = end_wait(w);
+        reply(w, &answer, &error, sizeof(error));
+    }
+    auri_dispatch(p);
+    auri_relieve(p);
+    auri_listen(p);
+    if (timed && r->deadline < p->guardian_wakes_ns) {
+        auri_kick(p);
+    }
+    pthread_mutex_unlock(&p->lock);
+    if (waited != NULL) {
+        auri_task_unref(waited);
+    }
+    auri_task_unref(task);
+}
+
+uint64_t auri_request_deadlines(struct auri_proc *p, uint64_t now)
+{
+    uint64_t next = UINT64_MAX;
+
+    for (unsigned i = 0; i < p->slots_end; i++) {
+        struct auri_worker *w = p->slots[i].worker;
+        if (w == NULL || !w->blocked) {
+            continue;
+        }
+        bool victim = auri_load_acq(&w->record->victim) != 0;
+        if (!victim && w->wait_deadline > now) {
+            next = w->wait_deadline < next ? w->wait_deadline : next;
+            continue;
+        }
+        disconnect(w, w->awaited);
+        auri_task *task = end_wait(w);
+        reply_code(w, victim ? AUR_EDEADLK : AUR_ETIMEDOUT, 0);
+        auri_task_unref(task);
+    }
+    return next;
+}
+
+void auri_request_abandon(struct auri_proc *p, struct auri_worker *w)
+{
+    (void)p;
+    if (w->blocked) {
+        disconnect(w, w->awaited);
+        auri_task_unref(end_wait(w));
+    }
+    if (w->reply_extent != AURI_NO_EXTENT) {
+        auri_arena_free(w->proc->args, w->reply_extent);
+        w->reply_extent = AURI_NO_EXTENT;
+    }
+    while (w->held_n != 0) {
+        auri_task_unref(w->held[--w->held_n]);
+    }
+}
+
+/* Ends the wait of a worker with an error. */
+void auri_wait_refuse(struct auri_worker *w, aur_err err)
+{
+    auri_task *task = w->awaited;
+
+    disconnect(w, task);
+    end_wait(w);
+    reply_code(w, err, 0);
+    auri_task_unref(task);
+}
+
+/* ---- all requests ------------------------------------------------------------------------------------------------ */
+
+static void finish_request(struct auri_proc *p, struct auri_worker *w, aur_err err, uint64_t value)
+{
+    pthread_mutex_lock(&p->lock);
+    w->serving = false;
+    reply_code(w, err, value);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void serve_cancel(struct auri_proc *p, struct auri_worker *w, const struct auri_request *r)
+{
+    auri_task *task = auri_task_from_id(r->id);
+    int what = AUR_CANCEL_TOO_LATE;
+
+    if (task == NULL) {
+        finish_request(p, w, AUR_EINVAL, 0);
+        return;
+    }
+    if (auri_task_cancel_queued(task)) {
+        what = AUR_CANCEL_DROPPED;
+    } else if (!auri_task_is_done(task) && task->pool != NULL &&
+               task->pool->backend->cancel != NULL) {
+        what = task->pool->backend->cancel(task->pool, task);
+    }
+    auri_task_unref(task);
+    finish_request(p, w, AUR_OK, (uint64_t)what);
+}
+
+void auri_request_serve(struct auri_proc *p, struct auri_worker *w)
+{
+    struct auri_request r;
+    auri_task *dropped = NULL;
+
+    pthread_mutex_lock(&p->lock);
+    bool there = w->ctl != NULL && auri_mail_take(w->ctl, w->req_seen, &w->req_seen, &r);
+    struct auri_segment *segment = w->segment;
+    if (there) {
+        auri_segment_ref(segment); /* so that no successor gets it while we read */
+        w->req_segment = segment;
+    }
+    if (!there) {
+        w->serving = false;
+    } else if (r.op == AURI_REQ_DROP) {
+        dropped = unhold(w, r.id);
+        w->serving = false;
+        reply_code(w, AUR_OK, 0);
+    }
+    pthread_mutex_unlock(&p->lock);
+    if (dropped != NULL) {
+        auri_task_unref(dropped);
+    }
+    if (!there) {
+        return;
+    }
+    if (r.op == AURI_REQ_DROP) {
+        /* answered above */
+    } else if (r.pool != 0 && r.pool != (uint64_t)(uintptr_t)p->pool) {
+        finish_request(p, w, AUR_ENOTSUP, 0);
+    } else if (r.op == AURI_REQ_SUBMIT) {
+        serve_submit(p, w, &r);
+    } else if (r.op == AURI_REQ_WAIT || r.op == AURI_REQ_POLL) {
+        serve_wait(p, w, &r);
+    } else if (r.op == AURI_REQ_CANCEL) {
+        serve_cancel(p, w, &r);
+    } else {
+        finish_request(p, w, AUR_EINVAL, 0);
+    }
+    auri_segment_unref(segment);
+}

@@ -1,0 +1,111 @@
+/* Spare workers, and the one worker that is kept for what others wait for. */
+#include "proc/internal.h"
+
+/* A blocked worker whose awaited task is in our queue. */
+static struct auri_worker *waits_for_queue(const struct auri_proc *p)
+{
+    for (unsigned i = 0; i < p->slots_end; i++) {
+        struct auri_worker *w = p->slots[i].worker;
+        /* relaxed: moves only under the lock, but for a cancellation. */
+        if (w != NULL && w->blocked && w->awaited->pool == p->pool &&
+            auri_word_state(auri_load_rlx(&w->awaited->word)) == AURI_QUEUED) {
+            return w;
+        }
+    }
+    return NULL;
+}
+
+static bool spare_left(const struct auri_proc *p)
+{
+    for (unsigned i = p->slots_max; i > p->pool->workers; i--) {
+        if (!p->slots[i - 1].wanted && p->slots[i - 1].worker == NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Nothing in our queue can end the waits: all of them wait, in the end, for somebody else. */
+static bool all_wait_for_others(struct auri_proc *p)
+{
+    for (unsigned i = 0; i < p->slots_end; i++) {
+        struct auri_worker *w = p->slots[i].worker;
+        if (w == NULL || !w->blocked) {
+            continue;
+        }
+        uint64_t word = auri_load_acq(&w->awaited->word);
+        if (auri_word_state(word) != AURI_RUNNING) {
+            return false;
+        }
+        struct auri_worker *runner =
+            w->awaited->pool == p->pool ? auri_runner_of(p, auri_word_owner(word)) : NULL;
+        if (w->awaited->pool == p->pool && (runner == NULL || !runner->blocked)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Any task may wait, so once no spare is left, one worker must be kept free of tasks that nobody
+ * waits for: else all could wait for what is still in the queue.  README.md. */
+struct auri_worker *auri_reserve(struct auri_proc *p, bool *ret_awaited)
+{
+    struct auri_worker *reserve = NULL;
+    unsigned free = 0;
+    unsigned active = 0;
+
+    *ret_awaited = false;
+    if (!p->nests || spare_left(p)) {
+        return NULL;
+    }
+    struct auri_worker *waits = waits_for_queue(p);
+    if (waits != NULL) {
+        auri_hurry(p, waits->awaited);
+        *ret_awaited = true;
+    }
+    for (unsigned i = 0; i < p->slots_end; i++) {
+        struct auri_worker *w = p->slots[i].worker;
+        bool is_active = w != NULL && w->state == AURI_W_LIVE && !w->blocked;
+        active += is_active;
+        if (is_active && w->general == 0) {
+            free++;
+            reserve = w;
+        }
+    }
+    if (free != 1 || (active == 1 && p->blocked == 0) ||
+        (active == 1 && auri_unanswered(reserve) == 0 && all_wait_for_others(p))) {
+        return NULL;
+    }
+    return reserve;
+}
+
+void auri_relieve(struct auri_proc *p)
+{
+    unsigned active = 0;
+    bool leaving = false; /* a place will be free in a moment */
+
+    if (p->blocked == 0 || p->queue_first == NULL || p->stopping || p->broken) {
+        return;
+    }
+    for (unsigned i = 0; i < p->slots_end; i++) {
+        const struct auri_worker *w = p->slots[i].worker;
+        active += w == NULL || w->state == AURI_W_ASKED ? p->slots[i].wanted
+                                                        : w->state == AURI_W_LIVE && !w->blocked;
+        leaving |= w != NULL && w->state == AURI_W_QUITTING;
+    }
+    if (active >= p->pool->workers) {
+        return;
+    }
+    for (unsigned i = p->pool->workers; i < p->slots_max; i++) {
+        if (!p->slots[i].wanted && p->slots[i].worker == NULL) {
+            p->spares++;
+            auri_want(p, i, 0);
+            auri_kick(p);
+            return;
+        }
+    }
+    struct auri_worker *waits = active == 0 && !leaving ? waits_for_queue(p) : NULL;
+    if (waits != NULL) { /* nobody is left to run what it waits for */
+        auri_wait_refuse(waits, AUR_E2DEEP);
+    }
+}

@@ -1,0 +1,156 @@
+/* proc/steps.h: what the files of the process engine's parent side do for each other.  Included by
+ * internal.h, which has the types. */
+#ifndef AURI_PROC_STEPS_H
+#define AURI_PROC_STEPS_H
+
+/* ---- dispatch.c: with the lock held, but for the last ------------------------------------------ */
+
+void auri_queue_append(struct auri_proc *p, auri_task *task);
+void auri_queue_prepend(struct auri_proc *p, auri_task *task);
+void auri_queue_remove(struct auri_proc *p, auri_task *task);
+void auri_forget(struct auri_proc *p, auri_task *task);
+
+/* Fills workers from the queue as far as they have room. */
+void auri_dispatch(struct auri_proc *p);
+/* Takes back what the worker has not begun, from entry `from` on, to the front of the queue. */
+unsigned auri_revoke_from(struct auri_proc *p, struct auri_worker *w, uint64_t from);
+/* Moves work from workers that hold much to workers that hold none. */
+void auri_rebalance(struct auri_proc *p, uint64_t now);
+/* Puts a QUIT; the worker ends after what it has. */
+void auri_quit(struct auri_proc *p, struct auri_worker *w);
+/* Its task has moved on; the answer will say SKIPPED. */
+void auri_flight_taken(struct auri_worker *w, struct auri_flight *flight);
+
+/* ---- cancel.c ---------------------------------------------------------------------------------- */
+
+void auri_kill(struct auri_worker *w, int reason, uint64_t seq);
+uint64_t auri_cost_of(struct auri_proc *p, const aur_fn *fn);
+uint64_t auri_cost_mix(uint64_t before, uint64_t now);
+void auri_cost_learn(struct auri_proc *p, const aur_fn *fn, uint64_t ns);
+struct auri_worker *auri_runner_of(struct auri_proc *p, unsigned owner);
+int auri_cancel(aur_pool *pool, auri_task *task); /* takes the lock */
+
+/* ---- engine.c ---------------------------------------------------------------------------------- */
+
+/* May workers be asked for fn?  AUR_ESTALE, AUR_ENOFUNC, AUR_ENOMEM.  Without the lock. */
+aur_err auri_fn_known(struct auri_proc *p, const aur_fn *fn);
+/* With the lock: how workers find fn. */
+void auri_fn_encode(struct auri_proc *p, const aur_fn *fn, struct auri_sub_desc *entry);
+/* Moves large arguments to the arena; and gives them back. */
+aur_err auri_args_place(struct auri_proc *p, auri_task *task);
+void auri_args_free(struct auri_proc *p, auri_task *task);
+aur_err auri_engine_submit(aur_pool *pool, auri_task *task); /* takes the lock */
+
+/* ---- start.c, buf.c ----------------------------------------------------------------------------- */
+
+aur_err auri_engine_start(aur_pool *pool, const aur_options *opts, aur_diag *diag);
+/* Everything that start() made and the guardian did not close yet. */
+void auri_engine_free(struct auri_proc *p);
+/* With the lock held: the arenas go, unless buffers are left in them. */
+void auri_arenas_close(struct auri_proc *p);
+aur_err auri_buf_new(aur_pool *pool, size_t size, unsigned flags, void **ret_data,
+                     uint64_t *ret_key);
+void auri_buf_free(aur_pool *pool, void *data, size_t size, uint64_t key);
+
+/* ---- chunk.c ----------------------------------------------------------------------------------- */
+
+aur_err auri_mapjob_new(struct auri_proc *p, auri_task *task); /* without the lock */
+void auri_mapjob_free(struct auri_proc *p, auri_task *task);
+bool auri_mapjob_has_work(const struct auri_mapjob *job, const struct auri_map *map);
+uint64_t auri_mapjob_chunk_ns(const struct auri_proc *p, const auri_task *task);
+bool auri_mapjob_take(struct auri_proc *p, auri_task *task, uint64_t most,
+                      struct auri_flight *ret_flight, struct auri_sub_desc *ret_entry);
+void auri_mapjob_back(struct auri_proc *p, auri_task *task, uint64_t item, uint64_t count,
+                      uint32_t attempt);
+void auri_mapjob_fail_item(struct auri_mapjob *job, auri_task *task, uint64_t item, aur_err err,
+                           aur_error *error);
+void auri_mapjob_settle(struct auri_proc *p, auri_task *task, struct auri_harvest *h);
+/* One chunk less is under way. */
+void auri_mapjob_landed(struct auri_proc *p, auri_task *task, struct auri_harvest *h);
+/* Without the lock: copies results of items whose code is AUR_OK. */
+void auri_chunk_copy(const auri_task *task, struct auri_segment *segment,
+                     const struct auri_flight *flight, struct auri_extent out, aur_err *errs);
+void auri_chunk_strings_back(struct auri_worker *w, struct auri_segment *segment,
+                             const struct auri_flight *flight, struct auri_extent out);
+
+/* ---- drain.c, deliver.c, judge.c ---------------------------------------------------------------- */
+
+/* With the lock held: takes all answers there is room for. */
+void auri_drain(struct auri_proc *p, struct auri_harvest *h);
+void auri_drain_worker(struct auri_proc *p, struct auri_worker *w, struct auri_harvest *h);
+/* Hands a task whose outcome is set to whoever delivers the harvest. */
+void auri_done(struct auri_harvest *h, auri_task *task);
+/* Another attempt after a failure of this kind (AUR_RETRY_*)? */
+bool auri_may_retry(const auri_task *task, uint32_t kind, uint32_t attempts);
+/* A private copy of the error details that a worker left, or NULL. */
+aur_error *auri_error_copy(struct auri_segment *segment, struct auri_extent from);
+/* Without the lock: copies, accounts, finishes, serves requests.  True: something was done. */
+bool auri_deliver(struct auri_proc *p, struct auri_harvest *h);
+/* drain + dispatch + deliver. */
+bool auri_pump(struct auri_proc *p);
+/* With the lock held: the worker is dead: judges its entries. */
+void auri_judge(struct auri_proc *p, struct auri_worker *w, struct auri_harvest *h);
+/* ... and its status is known, or never will be: finishes what was lost with it. */
+void auri_bury(struct auri_proc *p, struct auri_worker *w, struct auri_harvest *h);
+void auri_worker_unref(struct auri_proc *p, struct auri_worker *w);
+
+/* ---- segment.c ---------------------------------------------------------------------------------- */
+
+struct auri_segment *auri_segment_new(void);
+void auri_segment_ref(struct auri_segment *segment);
+void auri_segment_unref(struct auri_segment *segment);
+/* With the lock held: the worker may use the extent again; and: those that views gave back. */
+void auri_extent_back(struct auri_worker *w, uint64_t offset);
+void auri_extents_flush(struct auri_worker *w);
+/* Makes the result of a byte-string task a view. */
+void auri_view_set(auri_task *task, struct auri_segment *segment, void *data);
+
+/* ---- leader.c ------------------------------------------------------------------------------------ */
+
+void auri_progress(aur_pool *pool, auri_task *task, aur_deadline deadline);
+void auri_attend(aur_pool *pool, auri_task *task);
+/* With the lock held, after anything new: whoever sleeps must hear of it. */
+void auri_listen(struct auri_proc *p);
+
+/* ---- guardian.c, nurse.c -------------------------------------------------------------------------- */
+
+void *auri_guardian(void *proc);
+void auri_kick(struct auri_proc *p); /* with the lock held */
+void auri_break(struct auri_proc *p, struct auri_harvest *h, const char *why);
+/* Slot i shall have a worker from start_ns on. */
+void auri_want(struct auri_proc *p, unsigned slot, uint64_t start_ns);
+/* Asks the nursery for the workers that are due; returns when the next one is. */
+uint64_t auri_nurse_ask(struct auri_proc *p, uint64_t now);
+/* Takes the nursery's events.  *ret_errno: of the last that FAILED. */
+void auri_nursery_events(struct auri_proc *p, struct auri_harvest *h, int *ret_errno);
+/* The worker's pidfd is readable. */
+void auri_worker_died(struct auri_proc *p, struct auri_worker *w, struct auri_harvest *h);
+struct auri_worker *auri_worker_by_epoch(struct auri_proc *p, uint64_t epoch);
+#define AURI_TOKEN_KICK 0u
+#define AURI_TOKEN_BELL 1u
+#define AURI_TOKEN_NURSERY 2u
+#define AURI_TOKEN_EPOCH 16u /* + epoch: a worker's pidfd */
+
+/* ---- request.c ------------------------------------------------------------------------------------ */
+
+/* With the lock held: notes requests in the harvest. */
+void auri_request_look(struct auri_proc *p, struct auri_worker *w, struct auri_harvest *h);
+void auri_request_serve(struct auri_proc *p, struct auri_worker *w); /* without the lock */
+/* With the lock held: the worker is dead. */
+void auri_request_abandon(struct auri_proc *p, struct auri_worker *w);
+/* With the lock held: answers waits whose deadline has passed; returns the next one. */
+uint64_t auri_request_deadlines(struct auri_proc *p, uint64_t now);
+/* With the lock held: moves an awaited task of this pool to the front of the queue. */
+void auri_hurry(struct auri_proc *p, auri_task *task);
+/* With the lock held: ends the wait of a worker with an error. */
+void auri_wait_refuse(struct auri_worker *w, aur_err err);
+
+/* ---- spare.c -------------------------------------------------------------------------------------- */
+
+/* With the lock held: starts a spare in place of workers that wait, or refuses a wait. */
+void auri_relieve(struct auri_proc *p);
+/* With the lock held: the worker that must be kept for what others wait for, or NULL; *ret_awaited: the
+ * front of the queue is that. */
+struct auri_worker *auri_reserve(struct auri_proc *p, bool *ret_awaited);
+
+#endif /* AURI_PROC_STEPS_H */

@@ -1,0 +1,309 @@
+/* The life of a worker process: segments, init, entries one by one (proc/entry.c), fini.
+ *
+ * The claim comes first, and everything that can run foreign code (loading a module, the task) or
+ * that looks at the entry's numbers comes after it: an entry that kills is then a lost one, and not
+ * one that is queued again for ever. */
+#include "proc/worker.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "plat/plat.h"
+#include "plat/process.h"
+#include "plat/shm.h"
+#include "proc/entry.h"
+#include "proc/remote.h"
+#include "task/record.h"
+
+#define SPINS_PER_LOOK 32 /* about a microsecond: reading the clock costs 30 ns */
+
+_Static_assert(sizeof(auri_module_ref) == AURI_REF_BYTES, "what wire/ctl.h has room for");
+
+/* Set once, before hello; NULL in every other process. */
+static struct auri_worker_self *the_worker;
+
+struct auri_worker_self *auri_worker_self(void)
+{
+    if (the_worker == NULL || the_worker->generation != auri_process_generation()) {
+        return NULL;
+    }
+    return the_worker;
+}
+
+bool auri_worker_should_stop(void)
+{
+    struct auri_worker_self *self = auri_worker_self();
+
+    /* relaxed, both: late is allowed, and nothing else depends on them. */
+    return self != NULL && (auri_load_rlx(&self->ctl->stop) != 0 ||
+                            auri_load_rlx(&self->ctl->cancel_seq) == self->head);
+}
+
+uint64_t auri_worker_task_id(void)
+{
+    struct auri_worker_self *self = auri_worker_self();
+
+    return self != NULL ? self->ctl->sub[auri_ring_at(self->head)].task_id : UINT64_MAX;
+}
+
+/* ---- segments ------------------------------------------------------------------------------- */
+
+void *auri_worker_at(struct auri_extent extent)
+{
+    struct auri_worker_self *self = auri_worker_self();
+    uint64_t offset = auri_extent_off(extent);
+
+    if (self == NULL || extent.size == 0) {
+        return NULL;
+    }
+    switch (auri_extent_seg(extent)) {
+    case AURI_SEG_ARGS:
+        return self->args != NULL ? auri_window_at(self->args, offset, extent.size) : NULL;
+    case AURI_SEG_SHARED:
+        return self->shared != NULL ? auri_window_at(self->shared, offset, extent.size) : NULL;
+    case AURI_SEG_RESULT:
+        if (offset > auri_arena_bytes(self->results) ||
+            extent.size > auri_arena_bytes(self->results) - offset) {
+            return NULL;
+        }
+        return auri_arena_at(self->results, offset);
+    default:
+        return NULL;
+    }
+}
+
+aur_err auri_worker_alloc(struct auri_worker_self *self, uint64_t size,
+                          struct auri_extent *ret_extent)
+{
+    uint64_t offset;
+
+    pthread_mutex_lock(&self->alloc_lock);
+    while (auri_free_take(self->ctl, self->free_head, &offset)) {
+        self->free_head++;
+        auri_arena_free(self->results, offset);
+    }
+    pthread_mutex_unlock(&self->alloc_lock);
+    aur_err err = auri_arena_alloc(self->results, size, &offset);
+    if (err == AUR_OK) {
+        *ret_extent = auri_extent_make(AURI_SEG_RESULT, offset, size);
+    }
+    return err;
+}
+
+void auri_worker_free(struct auri_worker_self *self, struct auri_extent extent)
+{
+    if (extent.size != 0) {
+        auri_arena_free(self->results, auri_extent_off(extent));
+    }
+}
+
+/* A reference of a spawned worker, into an address. */
+aur_err auri_worker_find(const struct auri_fn_entry *entry, const void **ret_addr)
+{
+    char path[AURI_MODULE_PATH_MAX] = "";
+    auri_module_ref ref;
+    const void *text = auri_worker_at(entry->path);
+
+    if (entry->path.size >= sizeof(path) || (entry->path.size != 0 && text == NULL)) {
+        return AUR_ENOFUNC;
+    }
+    if (text != NULL) {
+        memcpy(path, text, entry->path.size);
+    }
+    memcpy(&ref, entry->ref, sizeof(ref));
+    return auri_module_decode(&ref, path[0] != '\0' ? path : NULL, ret_addr);
+}
+
+/* ---- the loop ------------------------------------------------------------------------------- */
+
+/* Waits for entry self->head.  patient: look for a while before parking. */
+static void await_entry(struct auri_worker_self *self, struct auri_sub_desc *ret_desc, bool patient)
+{
+    uint64_t spin_ns = patient ? self->ctl->setup.spin_ns : 0;
+    uint64_t since = 0;
+
+    if (auri_ring_next(self->ctl, self->head, ret_desc)) {
+        return;
+    }
+    if (spin_ns != 0) {
+        since = aurp_now_ns();
+        do {
+            for (int i = 0; i < SPINS_PER_LOOK; i++) {
+                if (auri_ring_next(self->ctl, self->head, ret_desc)) {
+                    return;
+                }
+                auri_cpu_relax();
+            }
+        } while (aurp_now_ns() - since < spin_ns);
+    }
+    while (!auri_ring_next(self->ctl, self->head, ret_desc)) {
+        auri_ring_park(self->ctl, self->head);
+    }
+}
+
+/* Takes and answers entries until QUIT. */
+static void serve(struct auri_worker_self *self, aur_worker_fini_fn *fini)
+{
+    bool rang = false;
+    bool quit = false;
+
+    while (!quit) {
+        struct auri_sub_desc desc;
+        struct auri_comp_desc comp;
+
+        /* Who rang the bell parks at once: a spinning CPU would keep the woken parent off it. */
+        await_entry(self, &desc, !rang);
+        memset(&comp, 0, sizeof(comp));
+        comp.op = AURI_COMP_SKIPPED;
+        if (auri_ring_claim(self->ctl, self->head)) {
+            comp.op = AURI_COMP_DONE;
+            quit = desc.op == AURI_OP_QUIT;
+            if (!quit) {
+                auri_entry_run(self, &desc, &comp);
+            } else if (fini != NULL) {
+                fini((void *)(uintptr_t)self->ctl->setup.worker_ctx, (int)self->slot);
+            }
+        }
+        rang = auri_ring_answer(self->ctl, self->head, &comp, &self->rung);
+        if (rang) {
+            aurp_eventfd_ring(self->bell);
+        }
+        self->head++;
+    }
+}
+
+/* ---- start ---------------------------------------------------------------------------------- */
+
+static struct auri_ctl *map_ctl(int fd, unsigned slot, uint64_t epoch)
+{
+    void *base = NULL;
+
+    if (aurp_shm_check(fd, AURI_CTL_BYTES) != 0 ||
+        aurp_shm_map(fd, AURI_CTL_BYTES, AURP_MAP_WRITE | AURP_MAP_DONTFORK, &base) != 0) {
+        return NULL;
+    }
+    struct auri_ctl *ctl = base;
+    if (ctl->magic != AURI_CTL_MAGIC || ctl->abi_size != sizeof(struct auri_ctl) ||
+        ctl->epoch != epoch || ctl->slot != slot) {
+        aurp_shm_unmap(base, AURI_CTL_BYTES);
+        return NULL;
+    }
+    return ctl;
+}
+
+static aur_err map_segments(struct auri_worker_self *self, const int *fds)
+{
+    const struct auri_setup *setup = &self->ctl->setup;
+    aur_err err = AUR_OK;
+
+    if (setup->args_bytes != 0) {
+        err = auri_window_open(fds[AURI_WORKER_FD_ARGS], setup->args_bytes, AURI_WINDOW_DONTFORK,
+                               &self->args);
+    }
+    if (err == AUR_OK && setup->shared_bytes != 0) {
+        err = auri_window_open(fds[AURI_WORKER_FD_SHARED], setup->shared_bytes,
+                               AURI_WINDOW_WRITE | AURI_WINDOW_DONTFORK, &self->shared);
+    }
+    if (err == AUR_OK) {
+        err = auri_arena_attach(fds[AURI_WORKER_FD_RESULT], setup->result_bytes, setup->result_warm,
+                                &self->results);
+    }
+    return err;
+}
+
+/* A task ended the thread that it ran in. */
+static void thread_ended(struct auri_record *record)
+{
+    (void)record;
+    _exit(AURI_WORKER_EXIT_THREAD);
+}
+
+static aur_err become_worker(struct auri_worker_self *self)
+{
+    struct auri_record *record = auri_self();
+
+    self->generation = auri_process_generation();
+    self->task = auri_task_new(1);
+    if (record == NULL || self->task == NULL) {
+        return AUR_ENOMEM;
+    }
+    the_worker = self;
+    aur_err err = auri_remote_start(self);
+    if (err != AUR_OK) {
+        return err;
+    }
+    self->task->pool = auri_remote_pool();
+    auri_task_queue(self->task);
+    (void)auri_task_claim(self->task, record->id);
+    record->pool = self->task->pool;
+    record->running = self->task;
+    record->worker = (int)self->slot;
+    record->thread_end = thread_ended;
+    record->worker_end = thread_ended;
+    return AUR_OK;
+}
+
+/* init or fini: by address, or by reference.  *ret_addr stays NULL if there is none. */
+static aur_err find_hook(const struct auri_setup *setup, uint32_t flag, uint64_t addr,
+                         const struct auri_fn_entry *entry, const void **ret_addr)
+{
+    *ret_addr = NULL;
+    if ((setup->flags & flag) == 0) {
+        return AUR_OK;
+    }
+    if ((setup->flags & AURI_SETUP_SPAWN) != 0) {
+        return auri_worker_find(entry, ret_addr);
+    }
+    *ret_addr = (const void *)(uintptr_t)addr;
+    return AUR_OK;
+}
+
+/* Up to the point where entries can be run. */
+static bool start(struct auri_worker_self *self, const int *fds, aur_worker_fini_fn **ret_fini)
+{
+    const struct auri_setup *setup = &self->ctl->setup;
+    aur_worker_init_fn *init = NULL;
+    const void *init_addr = NULL;
+    const void *fini_addr = NULL;
+
+    if (become_worker(self) != AUR_OK || map_segments(self, fds) != AUR_OK ||
+        find_hook(setup, AURI_SETUP_INIT, setup->init, &setup->init_ref, &init_addr) != AUR_OK ||
+        find_hook(setup, AURI_SETUP_FINI, setup->fini, &setup->fini_ref, &fini_addr) != AUR_OK) {
+        return false;
+    }
+    memcpy(&init, &init_addr, sizeof(init));
+    memcpy(ret_fini, &fini_addr, sizeof(*ret_fini));
+    return init == NULL || init((void *)(uintptr_t)setup->worker_ctx, (int)self->slot) == 0;
+}
+
+int auri_worker_main(void *ctx, unsigned slot, uint64_t epoch, const int *fds, unsigned nfds)
+{
+    struct auri_worker_self *self = calloc(1, sizeof(*self));
+    aur_worker_fini_fn *fini = NULL;
+
+    (void)ctx;
+    if (self == NULL || nfds < AURI_WORKER_FDS) {
+        free(self);
+        return AURI_WORKER_EXIT_BAD;
+    }
+    pthread_mutex_init(&self->alloc_lock, NULL);
+    self->slot = slot;
+    self->bell = fds[AURI_WORKER_FD_BELL];
+    self->head = 1;
+    self->ctl = map_ctl(fds[AURI_WORKER_FD_CTL], slot, epoch);
+    if (self->ctl == NULL) {
+        free(self);
+        return AURI_WORKER_EXIT_BAD;
+    }
+    bool good = start(self, fds, &fini);
+    /* release: whoever sees it sees what init left in shared buffers. */
+    auri_store_rel(&self->ctl->hello, good ? 1u : 2u);
+    aurp_eventfd_ring(self->bell);
+    if (!good) {
+        return AURI_WORKER_EXIT_INIT;
+    }
+    serve(self, fini);
+    return 0;
+}
