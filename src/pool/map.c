@@ -1,0 +1,245 @@
+/* Maps and loops: one root task, whose items are the backend's business. */
+#include <stdlib.h>
+
+#include "map/map.h"
+#include "pool/face.h"
+#include "pool/maps.h"
+#include "pool/submit.h"
+
+/* ---- what is asked for --------------------------------------------------------------------- */
+
+static const char *args_complaint(const struct auri_map_ask *ask)
+{
+    bool bytes = (ask->flags & AUR_FN_BYTES) != 0;
+    size_t args_size = bytes ? sizeof(aur_bytes) : ask->fn->args_size;
+    size_t ret_size = bytes ? sizeof(aur_bytes) : ask->fn->ret_size;
+
+    if (ask->args == NULL && ask->n != 0) {
+        return "no arguments are given";
+    }
+    if (ask->out != NULL && ret_size == 0) {
+        return "the function returns nothing, but there is an array for its results";
+    }
+    if (ask->n > SIZE_MAX / args_size || (ret_size != 0 && ask->n > SIZE_MAX / ret_size)) {
+        return "the number of items times their size overflows";
+    }
+    return NULL;
+}
+
+aur_err auri_map_check(aur_pool **pool, const struct auri_map_ask *ask, struct auri_call *ret_call,
+                       const char **reterr_why)
+{
+    aur_err err = auri_pool_here(pool);
+
+    if (err != AUR_OK) {
+        *reterr_why = err == AUR_EINVAL ? "no pool is given" : NULL;
+        return err;
+    }
+    err = auri_fn_check(ask->fn, ask->flags, reterr_why);
+    if (err != AUR_OK) {
+        return err;
+    }
+    if ((ask->flags & AUR_FN_RANGE_BODY) == 0) {
+        *reterr_why = args_complaint(ask);
+    } else if (ask->args == NULL) {
+        *reterr_why = "no context is given";
+    } else if ((*pool)->kind == AUR_PROCESSES && ask->fn->args_size > AURI_RECORD_BYTES_MAX) {
+        *reterr_why = "the context is larger than 1 MiB, and would be copied to each worker";
+        return AUR_ETOOBIG;
+    }
+    if (*reterr_why != NULL) {
+        return AUR_EINVAL;
+    }
+    return auri_call_resolve(*pool, ask->opts, ret_call, reterr_why);
+}
+
+static void fill_map(struct auri_map *map, const struct auri_map_ask *ask,
+                     const struct auri_call *call)
+{
+    *map = (struct auri_map){
+        .fn = ask->fn,
+        .args = ask->args,
+        .out = ask->out,
+        .item_errs = (ask->flags & AUR_FN_RANGE_BODY) != 0 ? NULL : call->item_errs,
+        .n = ask->n,
+        .first = ask->first,
+        .limits = &call->limits,
+        .site = ask->site,
+        .all_errors = call->all_errors,
+    };
+    for (uint64_t i = 0; map->item_errs != NULL && i < map->n; i++) {
+        map->item_errs[i] = AUR_ECANCELED;
+    }
+}
+
+/* ---- the root ------------------------------------------------------------------------------ */
+
+static void run_nothing(auri_task *root)
+{
+    (void)root;
+}
+
+/* How a thread runs the root; NULL: only the backend can. */
+static auri_run_fn *runner_of(const aur_pool *pool, const struct auri_map *map)
+{
+    if (map->n == 0) {
+        return run_nothing;
+    }
+    return pool->kind == AUR_PROCESSES ? NULL : auri_map_run;
+}
+
+/* The limits are the items'; a root is not retried and has no deadline. */
+static auri_task *root_new(aur_pool *pool, struct auri_map *map, uint32_t refs)
+{
+    auri_task *root = auri_task_new(refs);
+
+    if (root != NULL) {
+        root->pool = pool;
+        root->map = map;
+        root->site = map->site;
+        root->run = runner_of(pool, map);
+        root->args = root->store; /* no memory of its own */
+        root->ret = root->store;
+    }
+    return root;
+}
+
+/* Waits for the end of a map whose wait has failed: its items still use the caller's arrays and
+ * frame. It was cancelled, so it ends as soon as the items that run now do.  No verdict and no
+ * compensation: both have just been refused. */
+static void wait_out(auri_task *root)
+{
+    auri_task_cancel(root);
+    for (;;) {
+        uint64_t word = auri_load_acq(&root->word); /* acquire: as auri_task_is_done() */
+        if (auri_word_state(word) == AURI_DONE) {
+            return;
+        }
+        if ((word & AURI_F_HOLDS) != 0) {
+            root->pool->backend->progress(root->pool, root, AUR_NO_DEADLINE);
+            continue;
+        }
+        uint64_t with = word | AURI_F_WAITERS;
+        /* acq_rel; pairs with the exchange [D1] in task/task.c: it sees the flag, or we see
+         * DONE. */
+        if (word == with || auri_cas_acqrel(&root->word, &word, with)) {
+            aurp_futex_wait(auri_task_futex(root), (uint32_t)with, AUR_NO_DEADLINE, AURP_PRIVATE);
+        }
+    }
+}
+
+aur_err auri_map_sync(aur_pool *pool, const struct auri_map_ask *ask, const struct auri_call *call)
+{
+    struct auri_map map;
+    bool queued;
+
+    fill_map(&map, ask, call);
+    if (map.n == 0) {
+        aur_err err = auri_pool_closed(pool);
+        return err == AUR_OK ? AUR_OK : auri_verb_failed(err, ask->fn, ask->site, NULL);
+    }
+    auri_task *root = root_new(pool, &map, 2);
+    if (root == NULL) {
+        return auri_verb_failed(AUR_ENOMEM, ask->fn, ask->site, NULL);
+    }
+    aur_err err = auri_submit_and_wait(pool, root, &queued);
+    if (queued && !auri_task_is_done(root)) {
+        wait_out(root);
+    }
+    auri_task_unref(root);
+    return err;
+}
+
+/* ---- the verbs ----------------------------------------------------------------------------- */
+
+static aur_err run_ask(aur_pool *pool, const struct auri_map_ask *ask)
+{
+    struct auri_call call;
+    const char *why = NULL;
+    aur_err err = auri_map_check(&pool, ask, &call, &why);
+
+    if (err != AUR_OK) {
+        return auri_verb_failed(err, ask->fn, ask->site, why);
+    }
+    return auri_map_sync(pool, ask, &call);
+}
+
+aur_err aur_fn_map(aur_pool *pool, const aur_call_options *opts, const aur_fn *fn, const void *args,
+                   size_t n, void *out, const char *site)
+{
+    struct auri_map_ask ask = {
+        .fn = fn, .args = args, .n = n, .out = out, .opts = opts, .site = site
+    };
+
+    return run_ask(pool, &ask);
+}
+
+aur_err aur_fn_for(aur_pool *pool, const aur_call_options *opts, uint64_t lo, uint64_t hi,
+                   const aur_fn *fn, void *ctx, const char *site)
+{
+    struct auri_map_ask ask = { .fn = fn,
+                                .flags = AUR_FN_RANGE_BODY,
+                                .args = ctx,
+                                .n = hi - lo,
+                                .first = lo,
+                                .opts = opts,
+                                .site = site };
+
+    if (lo > hi) {
+        return auri_verb_failed(AUR_EINVAL, fn, site,
+                                "the loop's lower bound is above its upper bound");
+    }
+    return run_ask(pool, &ask);
+}
+
+/* A map that outlives its caller's frame: freed with the root, as its argument record. */
+struct own_map {
+    struct auri_map map;
+    struct auri_limits limits;
+};
+
+static aur_err map_async(aur_pool *pool, const struct auri_map_ask *ask,
+                         const struct auri_call *call, aur_future **ret_future)
+{
+    uint32_t refs = ret_future != NULL ? 2 : 1;
+    struct own_map *own = malloc(sizeof(*own));
+
+    if (own == NULL) {
+        return AUR_ENOMEM;
+    }
+    fill_map(&own->map, ask, call);
+    own->limits = call->limits;
+    own->map.limits = &own->limits;
+    auri_task *root = root_new(pool, &own->map, refs);
+    if (root == NULL) {
+        free(own);
+        return AUR_ENOMEM;
+    }
+    root->args = own;
+    aur_err err = auri_submit(pool, root, AURI_ROOM_POLICY, AUR_NO_DEADLINE);
+    if (err != AUR_OK) {
+        auri_task_discard(root, refs);
+        return err;
+    }
+    if (ret_future != NULL) {
+        *ret_future = root;
+    }
+    return AUR_OK;
+}
+
+aur_err aur_fn_map_async(aur_pool *pool, const aur_call_options *opts, const aur_fn *fn,
+                         const void *args, size_t n, void *out, aur_future **ret_future,
+                         const char *site)
+{
+    struct auri_map_ask ask = {
+        .fn = fn, .args = args, .n = n, .out = out, .opts = opts, .site = site
+    };
+    struct auri_call call;
+    const char *why = NULL;
+    aur_err err = auri_map_check(&pool, &ask, &call, &why);
+
+    if (err == AUR_OK) {
+        err = map_async(pool, &ask, &call, ret_future);
+    }
+    return err == AUR_OK ? AUR_OK : auri_verb_failed(err, fn, site, why);
+}

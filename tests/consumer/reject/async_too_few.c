@@ -1,0 +1,17 @@
+/* Misuse: an argument of an asynchronous call is missing. */
+#include <auriga.h>
+
+static double power(int x, int y)
+{
+    return x + y;
+}
+AUR_FN(double, power, int, int);
+
+aur_err misuse(aur_pool *pool, aur_future **ret)
+{
+#ifdef AURT_TWIN
+    return aur_apply_async(pool, ret, power, 5, 2);
+#else
+    return aur_apply_async(pool, ret, power, 5);
+#endif
+}

@@ -1,0 +1,17 @@
+/* Misuse: the input array has another element type. */
+#include <auriga.h>
+
+static long square(long x)
+{
+    return x * x;
+}
+AUR_FN(long, square, long);
+
+aur_err misuse(aur_pool *pool, const int *narrow, const long *in, long *out)
+{
+#ifdef AURT_TWIN
+    return aur_map(pool, square, in, narrow != NULL, out);
+#else
+    return aur_map(pool, square, narrow, in != NULL, out);
+#endif
+}
