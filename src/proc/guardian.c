@@ -98,10 +98,7 @@ void auri_break(struct auri_proc *p, struct auri_harvest *h, const char *why)
     }
     p->broken = true;
     auri_store_sc(&p->pool->state, (uint32_t)AURI_BROKEN); /* seq_cst: as all changes of it */
-    auri_pool_log(p->pool, AUR_LOG_WARN,
-                  "pool \"%s\" is broken: %s; what it had to do fails with "
-                  "AUR_EBROKEN",
-                  p->pool->name, why);
+    p->broken_why = why; /* the guardian says so, without the lock: a log hook may ask the pool */
     fail_queue(p, AUR_EBROKEN, h);
     for (unsigned i = 0; i < p->slots_end; i++) {
         if (p->slots[i].worker != NULL) {
@@ -231,6 +228,9 @@ static uint64_t look(struct auri_proc *p, struct auri_harvest *h, bool *ret_end)
     until = earlier(until, item_deadlines(p, now));
     until = earlier(until, auri_request_deadlines(p, now));
     until = earlier(until, auri_nurse_ask(p, now));
+    if (p->deaths_in_row >= AURI_DEATHS_MAX) { /* also those that could not even be asked for */
+        auri_break(p, h, "10 workers in a row could not be made");
+    }
     auri_dispatch(p);
     auri_rebalance(p, now);
     auri_relieve(p);
@@ -260,7 +260,14 @@ void *auri_guardian(void *proc)
         AURI_HARVEST_INIT(&h);
         pthread_mutex_lock(&p->lock);
         uint64_t until = look(p, &h, &end);
+        const char *why = p->broken_why;
+        p->broken_why = NULL;
         pthread_mutex_unlock(&p->lock);
+        if (why != NULL) {
+            auri_pool_log(p->pool, AUR_LOG_WARN,
+                          "pool \"%s\" is broken: %s; what it had to do fails with AUR_EBROKEN",
+                          p->pool->name, why);
+        }
         bool any = auri_deliver(p, &h);
         if (end) {
             break;

@@ -501,14 +501,36 @@ static int bad_init(void *ctx, int worker)
     return 1;
 }
 
+/* A log hook may ask the pool that it hears of. */
+struct heard {
+    _Atomic(aur_pool *) pool;
+    aurt_event broken;
+};
+
+static void hears(void *ctx, int level, const char *text)
+{
+    struct heard *heard = ctx;
+    aur_stats stats = { .size = sizeof(stats) };
+    aur_pool *pool = atomic_load(&heard->pool);
+
+    if (level == AUR_LOG_WARN && strstr(text, "is broken") != NULL) {
+        AURT_CHECK(pool == NULL || aur_pool_stats(pool, &stats) == AUR_OK);
+        aurt_event_set(&heard->broken);
+    }
+}
+
 static void test_broken(void **state)
 {
     aur_options opts = AUR_OPTIONS_INIT;
     aur_future *future = NULL;
+    static struct heard heard;
 
     (void)state;
     opts.worker_init = bad_init;
+    opts.log = hears;
+    opts.log_ctx = &heard;
     aur_pool *pool = pool_with(1, opts);
+    atomic_store(&heard.pool, pool);
     aur_err err = aur_apply_async(pool, &future, add, 1, 2);
     if (err == AUR_OK) {
         AURT_ERR(AUR_EBROKEN, aur_future_outcome(future, AUR_NO_DEADLINE));
@@ -517,6 +539,7 @@ static void test_broken(void **state)
         AURT_ERR(AUR_EBROKEN, err);
     }
     AURT_ERR(AUR_EBROKEN, aur_apply_async(pool, &future, add, 1, 2));
+    aurt_event_wait(&heard.broken);
     end(pool);
 }
 
