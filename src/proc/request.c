@@ -378,6 +378,7 @@ static void serve_wait(struct auri_proc *p, struct auri_worker *w, const struct 
     }
     pthread_mutex_unlock(&p->lock);
     if (waited != NULL) {
+        auri_pool_log(p->pool, AUR_LOG_WARN, "deadlock: %s", error.message);
         auri_task_unref(waited);
     }
     auri_task_unref(task);

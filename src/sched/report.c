@@ -99,13 +99,28 @@ static auri_task *awaited(const struct survey *survey, unsigned id, const struct
     return inner->task;
 }
 
+/* The task through which the cycle comes back to `first`: what a worker process, whose frames are not
+ * here, is running.  NULL: not found. */
+static auri_task *closing_task(const struct survey *survey, unsigned first)
+{
+    unsigned id = first;
+
+    for (unsigned steps = survey->end; steps > 0 && id != 0; steps--) {
+        auri_task *task = auri_survey_edge(survey, id, &id);
+        if (id == first) {
+            return task;
+        }
+    }
+    return NULL;
+}
+
 void auri_survey_report(const struct survey *survey, unsigned first, aur_error *error)
 {
     struct text text = { error->message, sizeof(error->message) };
     const struct auri_record *record = auri_record_at(first);
     const struct auri_frame *frame = record->frame;
-    const auri_task *start = frame != NULL ? frame->task : NULL;
-    const auri_task *arrived = NULL; /* the last line's end; all that is known of a worker process */
+    const auri_task *start = frame != NULL ? frame->task : closing_task(survey, first);
+    const auri_task *arrived = start; /* the last line's end; all that is known of a worker process */
     unsigned id = first;
 
     memset(error, 0, sizeof(*error));
