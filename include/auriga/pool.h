@@ -80,7 +80,8 @@ typedef struct aur_options {
     uint64_t item_timeout_ns;      /* an item may run so long from its start; 0: for ever.  Processes:
                                       the worker is killed.  Threads: aur_checkpoint() tells it, and
                                       its outcome is AUR_EDEADLINE when it returns */
-    uint64_t memory_max_bytes;     /* address space limit of each process worker; 0: none */
+    uint64_t memory_max_bytes;     /* private memory (RLIMIT_DATA: heap, stacks, private maps, those it
+                                      was forked with included) of each process worker; 0: no limit */
     aur_worker_init_fn *worker_init;
     aur_worker_fini_fn *worker_fini;
     void *worker_ctx;              /* passed to both; with AUR_START_SPAWN it must be NULL */

@@ -293,16 +293,16 @@ void aurp_core_none(void)
 }
 
 /* The hard limit, too: a worker cannot raise it again. */
-int aurp_address_space_max(uint64_t bytes)
+int aurp_private_memory_max(uint64_t bytes)
 {
     struct rlimit limit;
 
-    if (getrlimit(RLIMIT_AS, &limit) != 0) {
+    if (getrlimit(RLIMIT_DATA, &limit) != 0) {
         return errno;
     }
     limit.rlim_cur = bytes < limit.rlim_max ? (rlim_t)bytes : limit.rlim_max;
     limit.rlim_max = limit.rlim_cur;
-    return setrlimit(RLIMIT_AS, &limit) == 0 ? 0 : errno;
+    return setrlimit(RLIMIT_DATA, &limit) == 0 ? 0 : errno;
 }
 
 /* Raising the score needs no rights.  It is relative to what the host was given, 1000 at most. */

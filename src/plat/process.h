@@ -150,7 +150,7 @@ void aurp_signals_as_worker(void); /* terminal signals ignored, nothing blocked 
 void aurp_die_with_parent(void);
 void aurp_process_name(const char *name); /* 15 bytes used */
 void aurp_core_none(void);
-int aurp_address_space_max(uint64_t bytes);
+int aurp_private_memory_max(uint64_t bytes); /* RLIMIT_DATA: shared maps do not count */
 void aurp_oom_first(int more); /* adds to the readiness of the kernel to kill this process */
 
 /* Bytes of private memory that this process has touched (RssAnon), 0 if that cannot be told. */

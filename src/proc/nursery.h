@@ -37,7 +37,7 @@ typedef struct auri_nursery_options {
     int start; /* AUR_START_FORK or AUR_START_SPAWN */
     auri_worker_fn *worker_main;
     void *ctx;                 /* given to worker_main; must be NULL for AUR_START_SPAWN */
-    uint64_t memory_max_bytes; /* address space of each worker, 0: no limit */
+    uint64_t memory_max_bytes; /* private memory of each worker, 0: no limit */
     const char *name;          /* prefix of process names, NULL: "aur" */
 } auri_nursery_options;
 

@@ -74,7 +74,7 @@ static _Noreturn void live_as_worker(const worker_order *order, auri_worker_fn *
     aurp_close_except(fds, n);
     aurp_stdin_null();
     if (order->setup.memory_max_bytes != 0) {
-        (void)aurp_address_space_max(order->setup.memory_max_bytes);
+        (void)aurp_private_memory_max(order->setup.memory_max_bytes);
     }
     aurp_signals_as_worker();
     int status = worker_main(ctx, slot, order->epoch, fds, n);

@@ -24,6 +24,11 @@ void auri_frame_push(struct auri_record *self, struct auri_frame *frame)
 
 void auri_frame_pop(struct auri_record *self, struct auri_frame *frame)
 {
+    if (self->forked) {
+        /* A child that a task forked has come back from the task: into a worker that it is not.  It ends
+         * here, without the exit handlers of a host that it is not either. */
+        _exit(0);
+    }
     AURI_ASSERT(self->frame == frame);
     self->frame = frame->up;
 }

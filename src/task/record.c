@@ -66,6 +66,7 @@ void auri_records_after_fork(void)
         auri_self_->pool = NULL; /* the forking thread is no worker here */
         auri_self_->worker = -1;
         auri_self_->deque = NULL;
+        auri_self_->forked = auri_self_->frame != NULL;
         auri_self_->frame = NULL;
         auri_self_->running = NULL;
     }

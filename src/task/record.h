@@ -80,6 +80,7 @@ struct auri_record {
     struct auri_helpers *wait_job;                       /* detect lock: AURI_WAIT_JOB */
     /* the thread's own business */
     alignas(AURI_CACHE_LINE) struct auri_frame *frame; /* innermost call */
+    bool forked;                                       /* a task forked, and this is the child */
     struct aur_pool *pool;                             /* whose worker this thread is, or NULL */
     auri_task *running;                                /* innermost task; older ones by task->priv */
     void (*thread_end)(struct auri_record *self);      /* the thread ends with a task running, or NULL */

@@ -90,7 +90,7 @@ static inline void reply(const question *q, answer *a, const int *fds, unsigned 
         break;
     case ASK_LIMITS:
         a->good = getrlimit(RLIMIT_CORE, &core) == 0 && core.rlim_max == 0 &&
-                  getrlimit(RLIMIT_AS, &space) == 0;
+                  getrlimit(RLIMIT_DATA, &space) == 0;
         a->value = space.rlim_cur;
         break;
     case ASK_NAME:
