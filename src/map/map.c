@@ -23,29 +23,36 @@ struct map_run {
     _Atomic(uint64_t) started;  /* A: items that were run */
     _Atomic(uint32_t) failures; /* A */
     pthread_mutex_t lock;
-    aur_error *first;           /* lock: the failure with the lowest index */
+    /* lock: the failure with the lowest index */
+    aur_err first_err;
+    uint64_t first_item;
+    aur_error *first; /* NULL: no memory */
 };
 
-static uint64_t index_of(const struct map_run *run, const aur_error *error)
+static uint64_t item_of(const struct auri_frame *frame)
 {
-    return error->item - run->map->first;
+    return frame->item_base + frame->item;
 }
 
-/* Takes over one item's failure. */
-static void note_failure(struct map_run *run, aur_error *error)
+/* Takes over the failure of the frame's item.  error may be NULL for want of memory. */
+static void note_failure(struct map_run *run, uint64_t item, aur_err err, aur_error *error)
 {
     struct auri_map *map = run->map;
 
-    error->function = map->fn->name;
-    error->site = map->site;
-    if (map->item_errs != NULL && index_of(run, error) < map->n) {
-        map->item_errs[index_of(run, error)] = error->err;
+    if (error != NULL) {
+        error->function = map->fn->name;
+        error->site = map->site;
+    }
+    if (map->item_errs != NULL && item - map->first < map->n) {
+        map->item_errs[item - map->first] = err;
     }
     auri_add_rlx(&run->failures, 1u);
     pthread_mutex_lock(&run->lock);
-    if (run->first == NULL || error->item < run->first->item) {
+    if (run->first_err == AUR_OK || item < run->first_item) {
         aur_error *older = run->first;
         run->first = error;
+        run->first_err = err;
+        run->first_item = item;
         error = older;
     }
     pthread_mutex_unlock(&run->lock);
@@ -58,8 +65,9 @@ static void fail_here(aur_err err, const char *text)
 {
     struct auri_frame *frame = auri_self_->frame;
 
-    if (frame->error == NULL) {
+    if (auri_frame_err(frame) == AUR_OK) {
         frame->error = auri_error_new(err, NULL, NULL);
+        frame->bare = frame->error == NULL ? err : AUR_OK;
         if (frame->error != NULL) {
             strncpy(frame->error->message, text, sizeof(frame->error->message) - 1);
         }
@@ -80,7 +88,7 @@ static void call_bytes(const struct auri_map *map, uint64_t i, uint64_t *item)
     } else if (out.failed && out.data == NULL) {
         fail_here(AUR_ENOMEM, "no memory for the result");
     }
-    if (auri_self_->frame->error == NULL && result != NULL) {
+    if (auri_frame_err(auri_self_->frame) == AUR_OK && result != NULL) {
         *result = (aur_bytes){ out.data, out.size };
     } else {
         free(out.data);
@@ -112,23 +120,24 @@ static void keep_result(const struct auri_map *map, const void *scratch, uint64_
     }
 }
 
-static bool deserves_retry(const struct auri_map *map, const aur_error *error, uint32_t attempt)
+static bool deserves_retry(const struct auri_map *map, aur_err err, uint32_t attempt)
 {
     uint32_t on = map->limits != NULL ? map->limits->retry_on : 0;
-    bool counts = error->err == AUR_EDEADLINE ? (on & AUR_RETRY_DEADLINE) != 0
-                                              : (on & AUR_RETRY_ERROR) != 0;
+    bool counts =
+        err == AUR_EDEADLINE ? (on & AUR_RETRY_DEADLINE) != 0 : (on & AUR_RETRY_ERROR) != 0;
 
     return counts && attempt <= map->limits->retries;
 }
 
-/* One item with its attempts.  Returns the failure that stands, or NULL. */
-static aur_error *run_item(struct map_run *run, struct auri_frame *frame, void *scratch, uint64_t i)
+/* One item with its attempts.  The failure that stands is left in the frame. */
+static aur_err run_item(struct map_run *run, struct auri_frame *frame, void *scratch, uint64_t i)
 {
     struct auri_map *map = run->map;
     uint64_t limit = map->limits != NULL ? map->limits->item_timeout_ns : 0;
 
     for (uint32_t attempt = 1;; attempt++) {
         frame->error = NULL;
+        frame->bare = AUR_OK;
         frame->item_base = map->first + i;
         frame->item = 0;
         frame->deadline_ns = limit != 0 ? aur_deadline_in_ns(limit) : AUR_NO_DEADLINE;
@@ -137,19 +146,21 @@ static aur_error *run_item(struct map_run *run, struct auri_frame *frame, void *
         if (limit != 0 && aurp_now_ns() >= frame->deadline_ns) {
             free(frame->error);
             frame->error = NULL;
+            frame->bare = AUR_OK;
             fail_here(AUR_EDEADLINE, "ran past its deadline");
         }
-        aur_error *error = frame->error;
-        frame->error = NULL;
-        if (error == NULL) {
+        aur_err err = auri_frame_err(frame);
+        if (err == AUR_OK) {
             keep_result(map, scratch, i);
-            return NULL;
+            return AUR_OK;
         }
-        error->attempts = attempt;
-        if (!deserves_retry(map, error, attempt)) {
-            return error;
+        if (frame->error != NULL) {
+            frame->error->attempts = attempt;
         }
-        free(error);
+        if (!deserves_retry(map, err, attempt)) {
+            return err;
+        }
+        free(frame->error);
         auri_add_rlx(&run->root->pool->retried, UINT64_C(1));
     }
 }
@@ -164,9 +175,11 @@ static void run_items(struct map_run *run, struct auri_frame *frame, void *scrat
         if (map->item_errs != NULL) {
             map->item_errs[i] = AUR_OK;
         }
-        aur_error *error = run_item(run, frame, scratch, i);
-        if (error != NULL) {
-            note_failure(run, error);
+        aur_err err = run_item(run, frame, scratch, i);
+        if (err != AUR_OK) {
+            note_failure(run, item_of(frame), err, frame->error);
+            frame->error = NULL;
+            frame->bare = AUR_OK;
             if (!map->all_errors) {
                 return;
             }
@@ -176,17 +189,18 @@ static void run_items(struct map_run *run, struct auri_frame *frame, void *scrat
 
 /* ---- a whole chunk ------------------------------------------------------------------------- */
 
-static void failed_in_chunk(struct auri_frame *frame, aur_error *error)
+static void failed_in_chunk(struct auri_frame *frame, aur_err err, aur_error *error)
 {
     struct map_run *run = frame->failed_ctx;
+    uint64_t index = item_of(frame) - run->map->first;
 
     /* One mark per item: a second aur_fail() for the same item does not count. */
-    if (run->map->item_errs != NULL && index_of(run, error) < run->map->n &&
-        run->map->item_errs[index_of(run, error)] != AUR_OK) {
+    if (run->map->item_errs != NULL && index < run->map->n &&
+        run->map->item_errs[index] != AUR_OK) {
         free(error);
         return;
     }
-    note_failure(run, error);
+    note_failure(run, item_of(frame), err, error);
 }
 
 static void run_chunk(struct map_run *run, struct auri_frame *frame, void *scratch,
@@ -240,10 +254,9 @@ static void leave(struct stay *stay)
     if (!stay->ended) {
         stay->self->frame = stay->frame; /* the frames further in are gone */
         stay->frame->error = NULL;
+        stay->frame->bare = AUR_OK;
         fail_here(AUR_EEXITED, "the item ended its thread");
-        if (stay->frame->error != NULL) {
-            note_failure(stay->run, stay->frame->error);
-        }
+        note_failure(stay->run, item_of(stay->frame), AUR_EEXITED, stay->frame->error);
     }
     auri_frame_pop(stay->self, stay->frame);
     free(stay->scratch);
@@ -280,9 +293,7 @@ static bool body(void *ctx, uint64_t lo, uint64_t hi)
     if (scratch == NULL && needs_scratch) {
         frame.item_base = map->first + lo;
         fail_here(AUR_ENOMEM, "no memory for a result");
-        if (frame.error != NULL) {
-            note_failure(run, frame.error);
-        }
+        note_failure(run, item_of(&frame), AUR_ENOMEM, frame.error);
     } else if (aur_checkpoint() != AUR_ECANCELED) {
         if (one_by_one) {
             run_items(run, &frame, scratch, lo, hi);
@@ -304,10 +315,12 @@ static void settle(struct map_run *run)
 
     auri_add_rlx(&root->pool->items, started);
     pthread_mutex_destroy(&run->lock);
-    if (run->first != NULL) {
+    if (run->first_err != AUR_OK) {
         root->error = run->first;
-        root->err = run->first->err;
-        root->error->site = map->site;
+        root->err = run->first_err;
+        if (root->error == NULL && auri_task_fail(root, root->err, "%s", aur_err_text(root->err))) {
+            root->error->item = run->first_item;
+        }
     } else if (started < map->n) {
         (void)auri_task_fail(root, AUR_ECANCELED, "cancelled after %llu of %llu items",
                              (unsigned long long)started, (unsigned long long)map->n);

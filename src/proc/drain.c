@@ -263,6 +263,7 @@ void auri_drain_worker(struct auri_proc *p, struct auri_worker *w, struct auri_h
             break;
         }
     }
+    p->deaths_in_row = 0; /* workers can be made, and work */
     w->busy_since_ns = now;
     w->rang = false;
     if (w->armed != 0 && w->head > w->armed) {

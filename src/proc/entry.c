@@ -54,12 +54,14 @@ static struct outcome outcome_of(const struct auri_worker_self *self, struct aur
         free(frame->error);
         frame->error = NULL;
         err = AUR_EDEADLINE;
+    } else if (auri_frame_err(frame) != AUR_OK) {
+        err = auri_frame_err(frame);
     }
     if (frame->error == NULL && err != AUR_OK) {
         frame->error = new_error(
             self, err, err == AUR_EDEADLINE ? "ran past its deadline" : aur_err_text(err));
     }
-    return (struct outcome){ frame->error != NULL ? frame->error->err : err, frame->error };
+    return (struct outcome){ err, frame->error };
 }
 
 /* What is run for one item. */

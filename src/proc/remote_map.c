@@ -105,7 +105,7 @@ static void run_indexes(struct sending *s, auri_task *task)
         auri_frame_push(record, &frame);
         map->fn->range(map->args, NULL, map->first + i, map->first + i + 1, &frame.item);
         auri_frame_pop(record, &frame);
-        note(s, i, frame.error != NULL ? frame.error->err : AUR_OK, frame.error);
+        note(s, i, auri_frame_err(&frame), frame.error);
     }
 }
 

@@ -126,6 +126,17 @@ static aur_err make_nursery(struct auri_proc *p, aur_diag *diag)
     return auri_nursery_new(&nursery, &p->nursery, diag);
 }
 
+/* The workers whose state is this one. */
+static unsigned count_workers(const struct auri_proc *p, int state)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < p->pool->workers; i++) {
+        n += p->slots[i].worker != NULL && (int)p->slots[i].worker->state == state;
+    }
+    return n;
+}
+
 /* Until each worker has a process.  One that cannot have one fails the start.  One that had one and has
  * died already, in its init for instance, is replaced like any other; 10 in a row break the pool. */
 static aur_err make_workers(struct auri_proc *p, aur_diag *diag)
@@ -142,22 +153,21 @@ static aur_err make_workers(struct auri_proc *p, aur_diag *diag)
     while (live < p->pool->workers && !broken) {
         pthread_mutex_lock(&p->lock);
         (void)auri_nurse_ask(p, UINT64_MAX - 1);
+        bool stuck = count_workers(p, AURI_W_ASKED) == 0; /* no answer will come */
         auri_nursery_events(p, &h, &failed);
-        live = 0;
-        for (unsigned i = 0; i < p->pool->workers; i++) {
-            const struct auri_worker *w = p->slots[i].worker;
-            live += w != NULL && w->state == AURI_W_LIVE;
-        }
+        live = count_workers(p, AURI_W_LIVE);
         broken = p->broken && !p->nursery_dead;
         /* More than died: some were never made. */
-        bool hopeless = failed != 0 || p->nursery_dead || p->deaths_in_row > p->deaths;
+        bool hopeless = failed != 0 || p->nursery_dead || p->deaths_in_row > p->deaths ||
+                        (stuck && live < p->pool->workers);
+        bool more = count_workers(p, AURI_W_ASKED) != 0; /* else one died: the next round asks */
         pthread_mutex_unlock(&p->lock);
         if (hopeless) {
             failed = failed != 0 ? failed : EAGAIN;
             return auri_diag(diag, failed == ENOMEM ? AUR_ENOMEM : AUR_EAGAIN, failed, "worker",
                              "worker %u of %u could not be started", live + 1, p->pool->workers);
         }
-        if (live < p->pool->workers && !broken) {
+        if (more && !broken) {
             (void)auri_nursery_wait(p->nursery, AUR_NO_DEADLINE);
         }
     }

@@ -66,21 +66,21 @@ static void mark_failed(aur_err err, int code, const char *format, va_list args)
 {
     struct auri_frame *frame = current_frame();
 
-    if (frame == NULL || frame->error != NULL) {
+    if (frame == NULL || auri_frame_err(frame) != AUR_OK) {
         return; /* outside a task, or the first mark counts */
     }
     const aur_fn *fn = frame->task != NULL ? frame->task->fn : NULL;
     const char *site = frame->task != NULL ? frame->task->site : NULL;
     aur_error *error = auri_error_new(err, fn != NULL ? fn->name : NULL, site);
-    if (error == NULL) {
-        return;
+    if (error != NULL) {
+        error->code = code;
+        vsnprintf(error->message, sizeof(error->message), format, args);
     }
-    error->code = code;
-    vsnprintf(error->message, sizeof(error->message), format, args);
     if (frame->failed != NULL) {
-        frame->failed(frame, error); /* a map keeps its own books, one entry per item */
+        frame->failed(frame, err, error); /* a map keeps its own books, one entry per item */
     } else {
         frame->error = error;
+        frame->bare = error == NULL ? err : AUR_OK; /* a failure all the same */
     }
 }
 
@@ -210,17 +210,18 @@ static void attempt(struct auri_record *self, auri_task *task)
         aurp_now_ns() >= frame.deadline_ns) {
         free(frame.error);
         frame.error = NULL;
+        frame.bare = AUR_OK;
         mark(AUR_EDEADLINE, "ran past its deadline of %llu ns", (unsigned long long)limit);
     }
     auri_frame_pop(self, &frame);
-    if (frame.error != NULL) {
+    if (auri_frame_err(&frame) != AUR_OK) {
         /* relaxed: the flag is a request; acting on it late or early is both right. */
         bool cancelled = (auri_load_rlx(&task->word) & AURI_F_CANCEL) != 0;
-        if (cancelled) {
-            frame.error->err = AUR_ECANCELED;
-        }
-        task->err = frame.error->err;
+        task->err = cancelled ? AUR_ECANCELED : auri_frame_err(&frame);
         task->error = frame.error;
+        if (task->error != NULL) {
+            task->error->err = task->err;
+        }
     }
 }
 

@@ -56,7 +56,7 @@ struct auri_team {
     _Atomic(uint32_t) ended;             /* A: futex of join: +1 when a thread ends */
     _Atomic(uint32_t) stop;              /* A: workers end when they find nothing */
     _Atomic(uint32_t) started;           /* A: futex of start: threads past their init */
-    _Atomic(uint32_t) init_failed;       /* A: a worker_init returned nonzero */
+    _Atomic(uint32_t) init_failed;       /* A: why a thread did not begin: an aur_err */
 
     /* Statistics, relaxed. */
     alignas(AURI_CACHE_LINE) _Atomic(uint64_t) stolen;

@@ -153,8 +153,8 @@ static aur_err threads_start(aur_pool *pool, const aur_options *opts, aur_diag *
     }
     pthread_mutex_unlock(&team->lock);
     await_started(team, started);
-    bool init_failed = auri_load_rlx(&team->init_failed) != 0;
-    if (failed == 0 && !init_failed) {
+    aur_err init_failed = (aur_err)auri_load_rlx(&team->init_failed);
+    if (failed == 0 && init_failed == AUR_OK) {
         pthread_mutex_lock(&team->lock);
         team->settled = true;
         pthread_mutex_unlock(&team->lock);
@@ -164,7 +164,10 @@ static aur_err threads_start(aur_pool *pool, const aur_options *opts, aur_diag *
     join_members(team);
     pool->impl = NULL;
     team_free(team);
-    if (init_failed) {
+    if (init_failed == AUR_ENOMEM) {
+        return auri_diag(diag, AUR_ENOMEM, ENOMEM, "record", "no memory for a thread's record");
+    }
+    if (init_failed != AUR_OK) {
         return auri_diag(diag, AUR_EINIT, 0, "worker_init",
                          "worker_init returned a value other than 0");
     }

@@ -403,7 +403,8 @@ void *auri_worker_thread(void *member_arg)
         }
     }
     if (!ready) {
-        auri_store_rlx(&team->init_failed, 1u);
+        aur_err why = self != NULL ? AUR_EINIT : AUR_ENOMEM;
+        auri_store_rlx(&team->init_failed, (uint32_t)why);
         auri_ec_deficit_add(&team->ec, 1); /* a spare that was to stand in, and cannot */
     }
     auri_add_sc(&team->started, 1u);

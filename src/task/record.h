@@ -55,9 +55,11 @@ struct auri_frame {
     uint64_t item_base;         /* ... counted from here */
     uint64_t deadline_ns;       /* of the item; AUR_NO_DEADLINE */
     aur_error *error;           /* first failure marked by aur_fail(), or NULL */
+    aur_err bare;               /* the code of one that no memory was left to describe, or AUR_OK */
     const _Atomic(uint32_t) *stop; /* worker process: nonzero means stop early; or NULL */
-    /* Takes over a failure mark (a map keeps one per item), or NULL: the first goes to error. */
-    void (*failed)(struct auri_frame *frame, aur_error *error);
+    /* Takes over a failure mark (a map keeps one per item), or NULL: the first goes to error.  Its
+     * error is NULL for want of memory. */
+    void (*failed)(struct auri_frame *frame, aur_err err, aur_error *error);
     void *failed_ctx;
     bool in_map;                /* item is meaningful */
     auri_task *awaits;          /* what it waits for while it runs something else in its place */
@@ -106,6 +108,12 @@ struct auri_record {
     struct auri_deque *deque;  /* of its place in the pool; NULL: no worker of a thread pool */
     struct auri_range_slot range[AURI_RANGE_DEPTH];
 };
+
+/* How the call failed so far, or AUR_OK. */
+static inline aur_err auri_frame_err(const struct auri_frame *frame)
+{
+    return frame->error != NULL ? frame->error->err : frame->bare;
+}
 
 extern _Thread_local struct auri_record *auri_self_; /* task/record.c */
 struct auri_record *auri_self_slow_(void);

@@ -250,14 +250,14 @@ static void task_free(auri_task *task)
     if (task->limits != NULL && (pool == NULL || task->limits != &pool->limits)) {
         free((void *)task->limits);
     }
-    if (task->error != NULL) {
-        bool counted = task->err != AUR_OK && task->err != AUR_ECANCELED && pool != NULL;
-        free(task->error);
-        if (counted) {
-            auri_pool_drop(pool);
-        }
-    }
+    /* What count_outcome() did, also where it found no memory for the error. */
+    bool counted = auri_word_state(auri_load_rlx(&task->word)) == AURI_DONE &&
+                   task->err != AUR_OK && task->err != AUR_ECANCELED && pool != NULL;
+    free(task->error);
     auri_slab_put(task);
+    if (counted) {
+        auri_pool_drop(pool);
+    }
     if (holds) {
         auri_pool_drop(pool);
     }
