@@ -390,17 +390,22 @@ uint64_t auri_request_deadlines(struct auri_proc *p, uint64_t now)
 
     for (unsigned i = 0; i < p->slots_end; i++) {
         struct auri_worker *w = p->slots[i].worker;
-        if (w == NULL || !w->blocked) {
-            continue;
+        if (w == NULL || !w->blocked || w->serving) {
+            continue; /* serving: whoever asked for a verdict has it, and answers */
         }
         bool victim = auri_load_acq(&w->record->victim) != 0;
         if (!victim && w->wait_deadline > now) {
             next = w->wait_deadline < next ? w->wait_deadline : next;
             continue;
         }
+        struct auri_reply answer = { .err = victim ? AUR_EDEADLK : AUR_ETIMEDOUT };
+        aur_error why;
+        if (victim) {
+            auri_victim_error(w->record, &why);
+        }
         disconnect(w, w->awaited);
         auri_task *task = end_wait(w);
-        reply_code(w, victim ? AUR_EDEADLK : AUR_ETIMEDOUT, 0);
+        reply(w, &answer, victim ? &why : NULL, victim ? sizeof(why) : 0);
         auri_task_unref(task);
     }
     return next;
