@@ -95,11 +95,6 @@ unsigned aurp_thread_count(void)
     return count;
 }
 
-int aurp_thread_id(void)
-{
-    return (int)syscall(SYS_gettid);
-}
-
 uintptr_t aurp_stack_low(void)
 {
     pthread_attr_t attr;
@@ -112,11 +107,6 @@ uintptr_t aurp_stack_low(void)
     pthread_attr_getstack(&attr, &low, &size);
     pthread_attr_destroy(&attr);
     return (uintptr_t)low;
-}
-
-int aurp_cpu_now(void)
-{
-    return sched_getcpu();
 }
 
 int aurp_at_fork_child(void (*hook)(void))

@@ -42,15 +42,11 @@ int aurp_thread_start(aurp_thread *ret_thread, void *(*fn)(void *), void *arg, c
 void aurp_thread_join(aurp_thread thread);
 void aurp_thread_detach(aurp_thread thread);
 
-/* How many threads this process has now (0 if that cannot be told), and the kernel's id of this. */
+/* How many threads this process has now (0 if that cannot be told). */
 unsigned aurp_thread_count(void);
-int aurp_thread_id(void);
 
 /* Lowest usable address of the calling thread's stack, for depth checks.  Slow: ask once a thread. */
 uintptr_t aurp_stack_low(void);
-
-/* The CPU the caller runs on now, or -1. */
-int aurp_cpu_now(void);
 
 /* ---- this machine, this process ------------------------------------------------------------ */
 

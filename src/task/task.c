@@ -100,18 +100,6 @@ void auri_task_requeue(auri_task *task)
     }
 }
 
-void auri_task_set_owner(auri_task *task, unsigned owner)
-{
-    uint64_t word = auri_load_rlx(&task->word);
-    uint64_t owned;
-
-    do {
-        owned = (word & ~(UINT64_C(0xffff) << AURI_OWNER_SHIFT)) |
-                ((uint64_t)owner << AURI_OWNER_SHIFT);
-        /* acq_rel: like the claim it stands for. */
-    } while (!auri_cas_acqrel(&task->word, &word, owned));
-}
-
 /* ---- ending -------------------------------------------------------------------------------- */
 
 /* Counts the outcome.  Before DONE is visible, so that a waiter who then reads the counters sees it;

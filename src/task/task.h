@@ -73,7 +73,7 @@ struct auri_limits {
 
 typedef struct aur_future auri_task;
 
-/* Runs the body of a claimed task and fills its outcome with auri_task_set_*; not its state. */
+/* Runs the body of a claimed task and fills err, error and ret; not its state. */
 typedef void auri_run_fn(auri_task *task);
 
 struct aur_future {
@@ -130,9 +130,6 @@ bool auri_task_claim(auri_task *task, unsigned owner);
 
 /* RUNNING -> QUEUED, by the runner, for another attempt. */
 void auri_task_requeue(auri_task *task);
-
-/* RUNNING with owner a -> RUNNING with owner b (0: nobody), by whoever holds the right to run it. */
-void auri_task_set_owner(auri_task *task, unsigned owner);
 
 /* RUNNING -> DONE, by the runner, after err, error and ret are set: wakes waiters, runs the
  * continuations, counts the outcome in the pool (auri_pool_finished).  Does not drop a reference, but

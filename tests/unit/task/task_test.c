@@ -110,9 +110,8 @@ static void flags_survive_claim_and_requeue(void **state)
     auri_or_rlx(&task->word, AURI_F_WAITERS | AURI_F_CONTS);
     assert_true(auri_task_claim(task, 7));
     assert_false(auri_task_claim(task, 8));
-    auri_task_set_owner(task, 9);
     assert_int_equal(auri_load_rlx(&task->word),
-                     gen | AURI_F_WAITERS | AURI_F_CONTS | (9u << AURI_OWNER_SHIFT) | AURI_RUNNING);
+                     gen | AURI_F_WAITERS | AURI_F_CONTS | (7u << AURI_OWNER_SHIFT) | AURI_RUNNING);
     auri_task_requeue(task);
     assert_int_equal(auri_load_rlx(&task->word), gen | AURI_F_WAITERS | AURI_F_CONTS | AURI_QUEUED);
     assert_true(auri_task_claim(task, 8));
