@@ -11,10 +11,10 @@
 #define AURIGA_H
 
 #include <auriga/base.h>
-#include <auriga/fn.h>
-#include <auriga/pool.h>
-#include <auriga/future.h>
-#include <auriga/call.h>
 #include <auriga/buf.h>
+#include <auriga/call.h>
+#include <auriga/fn.h>
+#include <auriga/future.h>
+#include <auriga/pool.h>
 
 #endif /* AURIGA_H */

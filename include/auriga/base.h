@@ -35,33 +35,33 @@ AUR_BEGIN_DECLS
 
 /* One list makes codes, names and messages.  The numbers are part of the ABI: they are never
  * reused, new ones are appended. */
-#define AUR_ERR_LIST(X)                                                                          \
-    X(AUR_OK, 0, "success")                                                                      \
-    X(AUR_EINVAL, 1, "an argument or option is not valid")                                       \
-    X(AUR_ENOMEM, 2, "not enough memory")                                                        \
-    X(AUR_EAGAIN, 3, "the system refused a thread, a process or a descriptor")                   \
-    X(AUR_EBUSY, 4, "the queue of the pool is full")                                             \
-    X(AUR_ESHUTDOWN, 5, "the pool is closed")                                                    \
-    X(AUR_ECANCELED, 6, "the task was cancelled")                                                \
-    X(AUR_ETIMEDOUT, 7, "the deadline of the wait passed")                                       \
-    X(AUR_EDEADLK, 8, "the wait would never end: tasks wait for each other in a cycle")          \
-    X(AUR_ETASK, 9, "the task reported a failure")                                               \
-    X(AUR_EWORKER, 10, "the worker process died while it ran the task")                          \
-    X(AUR_EDEADLINE, 11, "the task ran past its own deadline")                                   \
-    X(AUR_E2DEEP, 12, "tasks are nested too deeply for the stack, and no spare worker is left")  \
-    X(AUR_EBROKEN, 13, "the pool cannot start workers any more")                                 \
-    X(AUR_EFORKED, 14, "the pool belongs to the parent of this forked process")                  \
-    X(AUR_ESTALE, 15, "the function's module is not the one the workers were started with")      \
-    X(AUR_ENOFUNC, 16, "the function is in no loaded module")                                    \
-    X(AUR_ENOTSUP, 17, "this kind of pool does not support the call")                            \
-    X(AUR_ETHREADS, 18, "threads that are not Auriga's run already: fork start is not safe")     \
-    X(AUR_EEXITED, 19, "the task ended its thread, or threw through the C boundary")             \
-    X(AUR_EPENDING, 20, "not done yet")                                                          \
-    X(AUR_END, 21, "no more results")                                                            \
-    X(AUR_ESIZE, 22, "the size of the result is not the size of the variable given for it")      \
-    X(AUR_ETOOBIG, 23, "the payload is larger than the limits allow")                            \
-    X(AUR_ENOTASK, 24, "callable only inside a task")                                            \
-    X(AUR_EINIT, 25, "the worker's init function failed")                                        \
+#define AUR_ERR_LIST(X)                                                                            \
+    X(AUR_OK, 0, "success")                                                                        \
+    X(AUR_EINVAL, 1, "an argument or option is not valid")                                         \
+    X(AUR_ENOMEM, 2, "not enough memory")                                                          \
+    X(AUR_EAGAIN, 3, "the system refused a thread, a process or a descriptor")                     \
+    X(AUR_EBUSY, 4, "the queue of the pool is full")                                               \
+    X(AUR_ESHUTDOWN, 5, "the pool is closed")                                                      \
+    X(AUR_ECANCELED, 6, "the task was cancelled")                                                  \
+    X(AUR_ETIMEDOUT, 7, "the deadline of the wait passed")                                         \
+    X(AUR_EDEADLK, 8, "the wait would never end: tasks wait for each other in a cycle")            \
+    X(AUR_ETASK, 9, "the task reported a failure")                                                 \
+    X(AUR_EWORKER, 10, "the worker process died while it ran the task")                            \
+    X(AUR_EDEADLINE, 11, "the task ran past its own deadline")                                     \
+    X(AUR_E2DEEP, 12, "tasks are nested too deeply for the stack, and no spare worker is left")    \
+    X(AUR_EBROKEN, 13, "the pool cannot start workers any more")                                   \
+    X(AUR_EFORKED, 14, "the pool belongs to the parent of this forked process")                    \
+    X(AUR_ESTALE, 15, "the function's module is not the one the workers were started with")        \
+    X(AUR_ENOFUNC, 16, "the function is in no loaded module")                                      \
+    X(AUR_ENOTSUP, 17, "this kind of pool does not support the call")                              \
+    X(AUR_ETHREADS, 18, "threads that are not Auriga's run already: fork start is not safe")       \
+    X(AUR_EEXITED, 19, "the task ended its thread, or threw through the C boundary")               \
+    X(AUR_EPENDING, 20, "not done yet")                                                            \
+    X(AUR_END, 21, "no more results")                                                              \
+    X(AUR_ESIZE, 22, "the size of the result is not the size of the variable given for it")        \
+    X(AUR_ETOOBIG, 23, "the payload is larger than the limits allow")                              \
+    X(AUR_ENOTASK, 24, "callable only inside a task")                                              \
+    X(AUR_EINIT, 25, "the worker's init function failed")                                          \
     X(AUR_ESYS, 26, "a system call failed; the diagnosis says which")
 
 #define AUR_ERR_ENUM_(name, value, text) name = value,
@@ -99,19 +99,19 @@ typedef struct aur_diag {
 /* Everything that is known about one failed task. */
 #define AUR_NO_ITEM UINT64_MAX
 typedef struct aur_error {
-    aur_err err;           /* AUR_ETASK, AUR_EWORKER, AUR_EDEADLINE, ... */
-    int32_t code;          /* AUR_ETASK: the code given to aur_fail(); else 0 */
-    uint64_t item;         /* index within the map, or AUR_NO_ITEM */
-    const char *function;  /* name of the function; lives as long as the program's module */
-    const char *site;      /* "file:line" of the submitting call, or NULL */
-    int32_t worker;        /* index of the worker that ran it last, or -1 */
-    int32_t pid;           /* process that ran it last, or 0 if it never started */
-    int32_t signal;        /* AUR_EWORKER: the signal that ended the worker, or 0 */
-    int32_t exit_status;   /* AUR_EWORKER: its exit status if no signal ended it, or -1 unknown */
-    uint32_t attempts;     /* how often it was started */
+    aur_err err;          /* AUR_ETASK, AUR_EWORKER, AUR_EDEADLINE, ... */
+    int32_t code;         /* AUR_ETASK: the code given to aur_fail(); else 0 */
+    uint64_t item;        /* index within the map, or AUR_NO_ITEM */
+    const char *function; /* name of the function; lives as long as the program's module */
+    const char *site;     /* "file:line" of the submitting call, or NULL */
+    int32_t worker;       /* index of the worker that ran it last, or -1 */
+    int32_t pid;          /* process that ran it last, or 0 if it never started */
+    int32_t signal;       /* AUR_EWORKER: the signal that ended the worker, or 0 */
+    int32_t exit_status;  /* AUR_EWORKER: its exit status if no signal ended it, or -1 unknown */
+    uint32_t attempts;    /* how often it was started */
     uint32_t reserved0;
-    uint64_t peak_rss;     /* AUR_EWORKER: peak memory of the worker in bytes, 0 if unknown */
-    char message[512];     /* one sentence or, for a deadlock, one line per edge of the cycle */
+    uint64_t peak_rss; /* AUR_EWORKER: peak memory of the worker in bytes, 0 if unknown */
+    char message[512]; /* one sentence or, for a deadlock, one line per edge of the cycle */
 } aur_error;
 
 /* The error of the last verb that failed on this thread (submits, aur_apply, aur_map, aur_for,

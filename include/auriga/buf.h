@@ -102,37 +102,37 @@ AUR_API void aur_buf_scoped_(aur_buf **buf);
 
 AUR_END_DECLS
 
-#define AUR_BYTES_FN(name)                                                                       \
-    AUR_UNUSED_ static void name##_aur_range(const void *args_, void *ret_, uint64_t lo_,        \
-                                             uint64_t hi_, uint64_t *item_)                      \
-    {                                                                                            \
-        const struct aur_bytes_call *in_ = (const struct aur_bytes_call *)args_;                 \
-        aur_bytes_body *const body_ = name;                                                      \
-        for (uint64_t i_ = lo_; i_ < hi_; i_++) {                                                \
-            *item_ = i_;                                                                         \
-            AUR_TRY_((aur_err *)ret_)[i_] = body_(in_[i_].in, in_[i_].size, in_[i_].out);        \
-            AUR_CATCH_                                                                           \
-        }                                                                                        \
-    }                                                                                            \
-    static const aur_fn name##_aur_fn AUR_UNUSED_ = {                                            \
-        AUR_FN_ABI,                                                                              \
-        AUR_FN_BYTES,                                                                            \
-        sizeof(struct aur_bytes_call),                                                           \
-        sizeof(aur_err),                                                                         \
-        AUR_ALIGNOF_(struct aur_bytes_call),                                                     \
-        AUR_ALIGNOF_(aur_err),                                                                   \
-        name##_aur_range,                                                                        \
-        #name,                                                                                   \
-    };                                                                                           \
+#define AUR_BYTES_FN(name)                                                                         \
+    AUR_UNUSED_ static void name##_aur_range(const void *args_, void *ret_, uint64_t lo_,          \
+                                             uint64_t hi_, uint64_t *item_)                        \
+    {                                                                                              \
+        const struct aur_bytes_call *in_ = (const struct aur_bytes_call *)args_;                   \
+        aur_bytes_body *const body_ = name;                                                        \
+        for (uint64_t i_ = lo_; i_ < hi_; i_++) {                                                  \
+            *item_ = i_;                                                                           \
+            AUR_TRY_((aur_err *)ret_)[i_] = body_(in_[i_].in, in_[i_].size, in_[i_].out);          \
+            AUR_CATCH_                                                                             \
+        }                                                                                          \
+    }                                                                                              \
+    static const aur_fn name##_aur_fn AUR_UNUSED_ = {                                              \
+        AUR_FN_ABI,                                                                                \
+        AUR_FN_BYTES,                                                                              \
+        sizeof(struct aur_bytes_call),                                                             \
+        sizeof(aur_err),                                                                           \
+        AUR_ALIGNOF_(struct aur_bytes_call),                                                       \
+        AUR_ALIGNOF_(aur_err),                                                                     \
+        name##_aur_range,                                                                          \
+        #name,                                                                                     \
+    };                                                                                             \
     AUR_ASSERT_(sizeof(aur_bytes) > 0, "")
 
-#define aur_apply_bytes(pool, future, fn, data, size)                                            \
+#define aur_apply_bytes(pool, future, fn, data, size)                                              \
     aur_fn_submit_bytes((pool), NULL, &fn##_aur_fn, (data), (size), (future), AUR_SITE_)
-#define aur_apply_bytes_with(pool, opts, future, fn, data, size)                                 \
+#define aur_apply_bytes_with(pool, opts, future, fn, data, size)                                   \
     aur_fn_submit_bytes((pool), (opts), &fn##_aur_fn, (data), (size), (future), AUR_SITE_)
-#define aur_map_bytes(pool, fn, in, n, out)                                                      \
+#define aur_map_bytes(pool, fn, in, n, out)                                                        \
     aur_fn_map_bytes((pool), NULL, &fn##_aur_fn, (in), (n), (out), AUR_SITE_)
-#define aur_map_bytes_with(pool, opts, fn, in, n, out)                                           \
+#define aur_map_bytes_with(pool, opts, fn, in, n, out)                                             \
     aur_fn_map_bytes((pool), (opts), &fn##_aur_fn, (in), (n), (out), AUR_SITE_)
 
 #endif /* AURIGA_BUF_H */

@@ -39,10 +39,10 @@ typedef struct aur_call_options {
     uint32_t retry_on;        /* as in aur_options */
     uint32_t flags;           /* AUR_CALL_* */
     uint32_t reserved0;       /* must be zero */
-    aur_err *item_errs;       /* maps: n codes, one per item; each is written before the end of the call.
+    aur_err *item_errs; /* maps: n codes, one per item; each is written before the end of the call.
                                  Items that were never run get AUR_ECANCELED.  Not for aur_for() */
-    uint64_t window_items;    /* imap: how many may be started but not yet taken; 0: 4 per worker */
-    uint64_t window_bytes;    /* imap: the same in bytes of arguments and results; 0: 256 MiB */
+    uint64_t window_items; /* imap: how many may be started but not yet taken; 0: 4 per worker */
+    uint64_t window_bytes; /* imap: the same in bytes of arguments and results; 0: 256 MiB */
 } aur_call_options;
 
 #ifdef __cplusplus
@@ -54,7 +54,10 @@ static inline aur_call_options aur_call_options_init_(void)
 }
 #define AUR_CALL_OPTIONS_INIT aur_call_options_init_()
 #else
-#define AUR_CALL_OPTIONS_INIT { .size = sizeof(aur_call_options) }
+#define AUR_CALL_OPTIONS_INIT                                                                      \
+    {                                                                                              \
+        .size = sizeof(aur_call_options)                                                           \
+    }
 #endif
 
 /* ---- one call ------------------------------------------------------------------------------ */
@@ -143,8 +146,7 @@ typedef bool aur_next_fn(void *ctx, void *args);
  * Owns:     *ret_iter is released with aur_imap_free(), which cancels what is left. */
 AUR_API AUR_NODISCARD aur_err aur_fn_imap(aur_pool *pool, const aur_call_options *opts,
                                           const aur_fn *fn, aur_next_fn *next, void *ctx,
-                                          bool ordered, aur_imap_iter **ret_iter,
-                                          const char *site);
+                                          bool ordered, aur_imap_iter **ret_iter, const char *site);
 
 /* The same over an array of n records, which must live as long as the iterator. */
 AUR_API AUR_NODISCARD aur_err aur_fn_imap_array(aur_pool *pool, const aur_call_options *opts,
@@ -162,7 +164,7 @@ AUR_API AUR_NODISCARD aur_err aur_fn_imap_array(aur_pool *pool, const aur_call_o
  *         and those of the item. */
 AUR_API AUR_NODISCARD aur_err aur_imap_next_sized(aur_imap_iter *iter, void *ret_value, size_t size,
                                                   uint64_t *ret_index, aur_deadline deadline);
-#define aur_imap_next(iter, out, deadline)                                                       \
+#define aur_imap_next(iter, out, deadline)                                                         \
     aur_imap_next_sized((iter), (out), sizeof(*(out)), NULL, (deadline))
 
 /* NULL is allowed; returns NULL.  Calls that have not started are cancelled, running ones are
@@ -175,55 +177,54 @@ AUR_END_DECLS
 /* ---- the typed macros ---------------------------------------------------------------------- */
 
 #define aur_apply(pool, out, fn, ...) aur_apply_with(pool, NULL, out, fn, __VA_ARGS__)
-#define aur_apply_with(pool, opts, out, fn, ...)                                                 \
-    aur_fn_call((pool), (opts), &fn##_aur_fn, AUR_ARGS_(fn, __VA_ARGS__), AUR_OUT_(fn, out),     \
+#define aur_apply_with(pool, opts, out, fn, ...)                                                   \
+    aur_fn_call((pool), (opts), &fn##_aur_fn, AUR_ARGS_(fn, __VA_ARGS__), AUR_OUT_(fn, out),       \
                 AUR_SITE_)
 
-#define aur_apply_async(pool, future, fn, ...)                                                   \
+#define aur_apply_async(pool, future, fn, ...)                                                     \
     aur_apply_async_with(pool, NULL, future, fn, __VA_ARGS__)
-#define aur_apply_async_with(pool, opts, future, fn, ...)                                        \
+#define aur_apply_async_with(pool, opts, future, fn, ...)                                          \
     aur_fn_submit((pool), (opts), &fn##_aur_fn, AUR_ARGS_(fn, __VA_ARGS__), (future), AUR_SITE_)
 
 #define aur_map(pool, fn, in, n, out) aur_map_with(pool, NULL, fn, in, n, out)
-#define aur_map_with(pool, opts, fn, in, n, out)                                                 \
+#define aur_map_with(pool, opts, fn, in, n, out)                                                   \
     aur_fn_map((pool), (opts), &fn##_aur_fn, AUR_IN1_(fn, in), (n), AUR_OUT_(fn, out), AUR_SITE_)
 #define aur_starmap(pool, fn, in, n, out) aur_starmap_with(pool, NULL, fn, in, n, out)
-#define aur_starmap_with(pool, opts, fn, in, n, out)                                             \
+#define aur_starmap_with(pool, opts, fn, in, n, out)                                               \
     aur_fn_map((pool), (opts), &fn##_aur_fn, AUR_IN_(fn, in), (n), AUR_OUT_(fn, out), AUR_SITE_)
 
-#define aur_map_async(pool, future, fn, in, n, out)                                              \
+#define aur_map_async(pool, future, fn, in, n, out)                                                \
     aur_map_async_with(pool, NULL, future, fn, in, n, out)
-#define aur_map_async_with(pool, opts, future, fn, in, n, out)                                   \
-    aur_fn_map_async((pool), (opts), &fn##_aur_fn, AUR_IN1_(fn, in), (n), AUR_OUT_(fn, out),     \
+#define aur_map_async_with(pool, opts, future, fn, in, n, out)                                     \
+    aur_fn_map_async((pool), (opts), &fn##_aur_fn, AUR_IN1_(fn, in), (n), AUR_OUT_(fn, out),       \
                      (future), AUR_SITE_)
-#define aur_starmap_async(pool, future, fn, in, n, out)                                          \
+#define aur_starmap_async(pool, future, fn, in, n, out)                                            \
     aur_starmap_async_with(pool, NULL, future, fn, in, n, out)
-#define aur_starmap_async_with(pool, opts, future, fn, in, n, out)                               \
-    aur_fn_map_async((pool), (opts), &fn##_aur_fn, AUR_IN_(fn, in), (n), AUR_OUT_(fn, out),      \
+#define aur_starmap_async_with(pool, opts, future, fn, in, n, out)                                 \
+    aur_fn_map_async((pool), (opts), &fn##_aur_fn, AUR_IN_(fn, in), (n), AUR_OUT_(fn, out),        \
                      (future), AUR_SITE_)
 
 #define aur_for(pool, lo, hi, fn, ctx) aur_for_with(pool, NULL, lo, hi, fn, ctx)
-#define aur_for_with(pool, opts, lo, hi, fn, ctx)                                                \
-    aur_fn_for((pool), (opts), (lo), (hi), &fn##_aur_fn,                                         \
+#define aur_for_with(pool, opts, lo, hi, fn, ctx)                                                  \
+    aur_fn_for((pool), (opts), (lo), (hi), &fn##_aur_fn,                                           \
                (AUR_CHECKED_(fn##_aur_ctx(ctx)), (void *)(ctx)), AUR_SITE_)
 
 #define aur_imap(pool, iter, fn, in, n) aur_imap_with(pool, NULL, iter, fn, in, n)
-#define aur_imap_with(pool, opts, iter, fn, in, n)                                               \
+#define aur_imap_with(pool, opts, iter, fn, in, n)                                                 \
     aur_fn_imap_array((pool), (opts), &fn##_aur_fn, AUR_IN1_(fn, in), (n), true, (iter), AUR_SITE_)
-#define aur_imap_unordered(pool, iter, fn, in, n)                                                \
+#define aur_imap_unordered(pool, iter, fn, in, n)                                                  \
     aur_imap_unordered_with(pool, NULL, iter, fn, in, n)
-#define aur_imap_unordered_with(pool, opts, iter, fn, in, n)                                     \
-    aur_fn_imap_array((pool), (opts), &fn##_aur_fn, AUR_IN1_(fn, in), (n), false, (iter),        \
-                      AUR_SITE_)
+#define aur_imap_unordered_with(pool, opts, iter, fn, in, n)                                       \
+    aur_fn_imap_array((pool), (opts), &fn##_aur_fn, AUR_IN1_(fn, in), (n), false, (iter), AUR_SITE_)
 #define aur_istarmap(pool, iter, fn, in, n) aur_istarmap_with(pool, NULL, iter, fn, in, n)
-#define aur_istarmap_with(pool, opts, iter, fn, in, n)                                           \
+#define aur_istarmap_with(pool, opts, iter, fn, in, n)                                             \
     aur_fn_imap_array((pool), (opts), &fn##_aur_fn, AUR_IN_(fn, in), (n), true, (iter), AUR_SITE_)
-#define aur_istarmap_unordered(pool, iter, fn, in, n)                                            \
+#define aur_istarmap_unordered(pool, iter, fn, in, n)                                              \
     aur_istarmap_unordered_with(pool, NULL, iter, fn, in, n)
-#define aur_istarmap_unordered_with(pool, opts, iter, fn, in, n)                                 \
+#define aur_istarmap_unordered_with(pool, opts, iter, fn, in, n)                                   \
     aur_fn_imap_array((pool), (opts), &fn##_aur_fn, AUR_IN_(fn, in), (n), false, (iter), AUR_SITE_)
 /* Arguments from a generator: bool next(void *ctx, void *args) fills a struct fn_args. */
-#define aur_imap_from(pool, opts, iter, fn, next, ctx, ordered)                                  \
+#define aur_imap_from(pool, opts, iter, fn, next, ctx, ordered)                                    \
     aur_fn_imap((pool), (opts), &fn##_aur_fn, (next), (ctx), (ordered), (iter), AUR_SITE_)
 
 #endif /* AURIGA_CALL_H */

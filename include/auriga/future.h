@@ -49,7 +49,7 @@ AUR_API AUR_NODISCARD aur_err aur_future_outcome(aur_future *future, aur_deadlin
  * Errors: those of aur_future_outcome(); AUR_EINVAL out is NULL; AUR_ESIZE if sizeof *out is not
  * the size of the result (of a map, or of a function that returns nothing: any).  *out is written
  * on AUR_OK only. */
-#define aur_future_result(future, out, deadline)                                                 \
+#define aur_future_result(future, out, deadline)                                                   \
     aur_future_result_sized((future), (out), sizeof(*(out)), (deadline))
 AUR_API AUR_NODISCARD aur_err aur_future_result_sized(aur_future *future, void *ret_value,
                                                       size_t size, aur_deadline deadline);
@@ -115,8 +115,8 @@ AUR_API AUR_NODISCARD aur_err aur_wait_all(aur_future *const *futures, size_t n,
 
 /* Waits until one of n is done; *ret_index (may be NULL) is the lowest index that is.
  * Errors: those of aur_future_wait(); AUR_EINVAL futures is NULL, n is 0 or all are NULL. */
-AUR_API AUR_NODISCARD aur_err aur_wait_any(aur_future *const *futures, size_t n,
-                                           size_t *ret_index, aur_deadline deadline);
+AUR_API AUR_NODISCARD aur_err aur_wait_any(aur_future *const *futures, size_t n, size_t *ret_index,
+                                           aur_deadline deadline);
 
 /* Waits until one has failed or all are done.  *ret_index (may be NULL): the index of a failed
  * one, or n if all succeeded.  Errors: as aur_wait_all(). */

@@ -26,9 +26,9 @@ enum {
 /* aur_options.start: how worker processes come to life */
 enum {
     AUR_START_DEFAULT = 0, /* AUR_START_FORK, refused while foreign threads run */
-    AUR_START_FORK = 1,    /* forked from a small helper that is forked in aur_pool_new(): workers see
+    AUR_START_FORK = 1,  /* forked from a small helper that is forked in aur_pool_new(): workers see
                               the program as it was then */
-    AUR_START_SPAWN = 2,   /* a fresh image of the program that never reaches main() */
+    AUR_START_SPAWN = 2, /* a fresh image of the program that never reaches main() */
 };
 
 /* aur_options.queue_policy: what a submit does once queue_max calls wait */
@@ -77,16 +77,16 @@ typedef struct aur_options {
     uint32_t retry_on;             /* AUR_RETRY_* */
     uint32_t tasks_per_worker_max; /* a process worker is replaced after so many items; 0: never */
     uint32_t flags;                /* AUR_POOL_* */
-    uint64_t item_timeout_ns;      /* an item may run so long from its start; 0: for ever.  Processes:
+    uint64_t item_timeout_ns;  /* an item may run so long from its start; 0: for ever.  Processes:
                                       the worker is killed.  Threads: aur_checkpoint() tells it, and
                                       its outcome is AUR_EDEADLINE when it returns */
-    uint64_t memory_max_bytes;     /* private memory (RLIMIT_DATA: heap, stacks, private maps, those it
+    uint64_t memory_max_bytes; /* private memory (RLIMIT_DATA: heap, stacks, private maps, those it
                                       was forked with included) of each process worker; 0: no limit */
     aur_worker_init_fn *worker_init;
     aur_worker_fini_fn *worker_fini;
-    void *worker_ctx;              /* passed to both; with AUR_START_SPAWN it must be NULL */
-    const char *name;              /* in messages and thread names, copied; NULL: "aur" */
-    aur_log_fn *log;               /* may be called from any thread of the pool; NULL: silence */
+    void *worker_ctx; /* passed to both; with AUR_START_SPAWN it must be NULL */
+    const char *name; /* in messages and thread names, copied; NULL: "aur" */
+    aur_log_fn *log;  /* may be called from any thread of the pool; NULL: silence */
     void *log_ctx;
 } aur_options;
 
@@ -99,7 +99,10 @@ static inline aur_options aur_options_init_(void)
 }
 #define AUR_OPTIONS_INIT aur_options_init_()
 #else
-#define AUR_OPTIONS_INIT { .size = sizeof(aur_options) }
+#define AUR_OPTIONS_INIT                                                                           \
+    {                                                                                              \
+        .size = sizeof(aur_options)                                                                \
+    }
 #endif
 
 /* Starts a pool.
@@ -167,22 +170,22 @@ AUR_API void aur_blocking_end(void);
 
 /* Counters since the start; each is exact once the pool is joined, and may lag while it runs. */
 typedef struct aur_stats {
-    size_t size;          /* in: sizeof(aur_stats) */
-    uint64_t submitted;   /* calls accepted; a map counts as one call */
-    uint64_t done;        /* calls that succeeded */
-    uint64_t failed;      /* calls that failed */
+    size_t size;        /* in: sizeof(aur_stats) */
+    uint64_t submitted; /* calls accepted; a map counts as one call */
+    uint64_t done;      /* calls that succeeded */
+    uint64_t failed;    /* calls that failed */
     uint64_t cancelled;
-    uint64_t unseen;      /* failed calls whose error nobody asked for */
-    uint64_t items;       /* items of maps and loops that were run */
-    uint64_t retried;     /* attempts after the first */
-    uint64_t helped;      /* calls run by the thread that waited for them */
-    uint64_t stolen;      /* tasks and ranges taken from another worker */
-    uint64_t parks;       /* times a worker went to sleep */
-    uint64_t wakes;       /* times one was woken */
-    uint64_t deadlocks;   /* waits answered with AUR_EDEADLK */
-    uint64_t deaths;      /* worker processes that died unasked */
-    uint64_t workers;     /* workers alive now, spares included */
-    uint64_t spares;      /* spare workers started */
+    uint64_t unseen;    /* failed calls whose error nobody asked for */
+    uint64_t items;     /* items of maps and loops that were run */
+    uint64_t retried;   /* attempts after the first */
+    uint64_t helped;    /* calls run by the thread that waited for them */
+    uint64_t stolen;    /* tasks and ranges taken from another worker */
+    uint64_t parks;     /* times a worker went to sleep */
+    uint64_t wakes;     /* times one was woken */
+    uint64_t deadlocks; /* waits answered with AUR_EDEADLK */
+    uint64_t deaths;    /* worker processes that died unasked */
+    uint64_t workers;   /* workers alive now, spares included */
+    uint64_t spares;    /* spare workers started */
 } aur_stats;
 
 /* Errors: AUR_EINVAL pool or ret_stats is NULL, or its size is not known; AUR_EFORKED.

@@ -33,37 +33,37 @@
 
 #define auri_xchg_rlx(p, v) (AURI_STEP(p), atomic_exchange_explicit((p), (v), memory_order_relaxed))
 #define auri_xchg_acq(p, v) (AURI_STEP(p), atomic_exchange_explicit((p), (v), memory_order_acquire))
-#define auri_xchg_acqrel(p, v) \
+#define auri_xchg_acqrel(p, v)                                                                     \
     (AURI_STEP(p), atomic_exchange_explicit((p), (v), memory_order_acq_rel))
 #define auri_xchg_sc(p, v) (AURI_STEP(p), atomic_exchange_explicit((p), (v), memory_order_seq_cst))
 
 #define auri_add_rlx(p, v) (AURI_STEP(p), atomic_fetch_add_explicit((p), (v), memory_order_relaxed))
-#define auri_add_acqrel(p, v) \
+#define auri_add_acqrel(p, v)                                                                      \
     (AURI_STEP(p), atomic_fetch_add_explicit((p), (v), memory_order_acq_rel))
 #define auri_add_sc(p, v) (AURI_STEP(p), atomic_fetch_add_explicit((p), (v), memory_order_seq_cst))
 #define auri_sub_rel(p, v) (AURI_STEP(p), atomic_fetch_sub_explicit((p), (v), memory_order_release))
-#define auri_sub_acqrel(p, v) \
+#define auri_sub_acqrel(p, v)                                                                      \
     (AURI_STEP(p), atomic_fetch_sub_explicit((p), (v), memory_order_acq_rel))
 #define auri_or_rlx(p, v) (AURI_STEP(p), atomic_fetch_or_explicit((p), (v), memory_order_relaxed))
-#define auri_or_acqrel(p, v) \
+#define auri_or_acqrel(p, v)                                                                       \
     (AURI_STEP(p), atomic_fetch_or_explicit((p), (v), memory_order_acq_rel))
 
 /* Compare and swap, strong.  On failure *expected holds the value seen, loaded with the weaker
  * order of the pair: acquire for acq, acqrel and sc forms, relaxed for rel and rlx. */
-#define auri_cas_rlx(p, expected, v)                                                             \
-    (AURI_STEP(p), atomic_compare_exchange_strong_explicit(                                      \
+#define auri_cas_rlx(p, expected, v)                                                               \
+    (AURI_STEP(p), atomic_compare_exchange_strong_explicit(                                        \
                        (p), (expected), (v), memory_order_relaxed, memory_order_relaxed))
-#define auri_cas_acq(p, expected, v)                                                             \
-    (AURI_STEP(p), atomic_compare_exchange_strong_explicit(                                      \
+#define auri_cas_acq(p, expected, v)                                                               \
+    (AURI_STEP(p), atomic_compare_exchange_strong_explicit(                                        \
                        (p), (expected), (v), memory_order_acquire, memory_order_acquire))
-#define auri_cas_rel(p, expected, v)                                                             \
-    (AURI_STEP(p), atomic_compare_exchange_strong_explicit(                                      \
+#define auri_cas_rel(p, expected, v)                                                               \
+    (AURI_STEP(p), atomic_compare_exchange_strong_explicit(                                        \
                        (p), (expected), (v), memory_order_release, memory_order_relaxed))
-#define auri_cas_acqrel(p, expected, v)                                                          \
-    (AURI_STEP(p), atomic_compare_exchange_strong_explicit(                                      \
+#define auri_cas_acqrel(p, expected, v)                                                            \
+    (AURI_STEP(p), atomic_compare_exchange_strong_explicit(                                        \
                        (p), (expected), (v), memory_order_acq_rel, memory_order_acquire))
-#define auri_cas_sc(p, expected, v)                                                              \
-    (AURI_STEP(p), atomic_compare_exchange_strong_explicit(                                      \
+#define auri_cas_sc(p, expected, v)                                                                \
+    (AURI_STEP(p), atomic_compare_exchange_strong_explicit(                                        \
                        (p), (expected), (v), memory_order_seq_cst, memory_order_acquire))
 
 #if defined(__SANITIZE_THREAD__)

@@ -14,7 +14,7 @@ aur_err auri_err_of_errno(int sys_errno);
 
 /* A programmer's error or a broken invariant: prints one line with the place and aborts.  Kept in
  * release builds where it is cheap. */
-#define AURI_ASSERT(cond) \
+#define AURI_ASSERT(cond)                                                                          \
     ((cond) ? (void)0 : auri_assert_failed(#cond, __FILE__, __LINE__, __func__))
 _Noreturn void auri_assert_failed(const char *cond, const char *file, int line, const char *func);
 

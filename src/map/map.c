@@ -348,9 +348,9 @@ void auri_map_run(auri_task *root)
 {
     struct auri_map *map = root->map;
     aur_pool *pool = root->pool;
-    __attribute__((cleanup(settle))) struct map_run run = {
-        .root = root, .map = map, .lock = PTHREAD_MUTEX_INITIALIZER
-    };
+    __attribute__((cleanup(settle))) struct map_run run = { .root = root,
+                                                            .map = map,
+                                                            .lock = PTHREAD_MUTEX_INITIALIZER };
 
     if (pool->backend == &auri_backend_threads) {
         auri_range_run(pool->impl, body, &run, map->n);

@@ -171,7 +171,8 @@ static unsigned group_cpus(const char *dir, bool v2)
 
     if (v2) {
         snprintf(path, sizeof(path), "%s/cpu.max", dir);
-        if (!read_line(path, line, sizeof(line)) || sscanf(line, "%lld %lld", &quota, &period) != 2) {
+        if (!read_line(path, line, sizeof(line)) ||
+            sscanf(line, "%lld %lld", &quota, &period) != 2) {
             return UINT32_MAX;
         }
         return quota_cpus(quota, period);

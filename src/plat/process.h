@@ -143,7 +143,7 @@ bool aurp_secure_mode(void);
 
 void aurp_signals_block(sigset_t *ret_before);
 void aurp_signals_restore(const sigset_t *before);
-void aurp_signals_default(void);  /* every handler becomes the default one */
+void aurp_signals_default(void);   /* every handler becomes the default one */
 void aurp_signals_as_worker(void); /* terminal signals ignored, nothing blocked */
 
 /* This process gets SIGKILL when the thread that made it ends.  Race: check the parent after. */

@@ -14,25 +14,25 @@
 struct entry {
     struct auri_cont cont; /* first: found again from it */
     struct aur_completed *set;
-    auri_task *task;       /* one reference, dropped when it is handed out */
+    auri_task *task; /* one reference, dropped when it is handed out */
     size_t index;
-    size_t place;          /* in set->pending */
-    struct entry *next;    /* lock: done list */
-    bool fires;            /* its continuation was added */
+    size_t place;       /* in set->pending */
+    struct entry *next; /* lock: done list */
+    bool fires;         /* its continuation was added */
 };
 
 struct aur_completed {
-    _Atomic(uint32_t) refs;   /* A: the owner, and each added continuation */
-    _Atomic(uint32_t) word;   /* A: futex: +1 for each entry that fires */
+    _Atomic(uint32_t) refs; /* A: the owner, and each added continuation */
+    _Atomic(uint32_t) word; /* A: futex: +1 for each entry that fires */
     pthread_mutex_t lock;
     struct entry *first_done; /* L: oldest */
     struct entry *last_done;  /* L */
     /* The rest is the owner's. */
-    auri_task **pending;      /* tasks not handed out yet: what a wait of the owner waits for */
-    struct entry **entry;     /* entry[i] belongs to pending[i] */
-    size_t n;                 /* pending */
+    auri_task **pending;  /* tasks not handed out yet: what a wait of the owner waits for */
+    struct entry **entry; /* entry[i] belongs to pending[i] */
+    size_t n;             /* pending */
     size_t room;
-    size_t added;             /* so many indices were given out */
+    size_t added; /* so many indices were given out */
 };
 
 static void set_drop(struct aur_completed *set)
@@ -91,8 +91,7 @@ static aur_err add_task(struct aur_completed *set, auri_task *task)
 {
     struct entry *entry = calloc(1, sizeof(*entry));
 
-    if (entry == NULL ||
-        (set->n == set->room && !grow(set, set->room == 0 ? 16 : set->room * 2))) {
+    if (entry == NULL || (set->n == set->room && !grow(set, set->room == 0 ? 16 : set->room * 2))) {
         free(entry);
         auri_task_unref(task);
         return AUR_ENOMEM;
@@ -280,8 +279,7 @@ static size_t lowest_done(aur_future *const *futures, size_t n)
     return n;
 }
 
-aur_err aur_wait_any(aur_future *const *futures, size_t n, size_t *ret_index,
-                     aur_deadline deadline)
+aur_err aur_wait_any(aur_future *const *futures, size_t n, size_t *ret_index, aur_deadline deadline)
 {
     AUR_SCOPED(aur_completed) *set = NULL;
     size_t present = 0;

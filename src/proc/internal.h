@@ -271,7 +271,7 @@ struct auri_proc {
     /* the end */
     bool stopping;           /* L: terminate */
     bool broken;             /* L */
-    const char *broken_why; /* L: not logged yet; a text that lives for ever */
+    const char *broken_why;  /* L: not logged yet; a text that lives for ever */
     bool quitting;           /* L: the QUITs are out */
     bool nursery_dead;       /* L */
     unsigned deaths_in_row;  /* L: before hello */

@@ -35,7 +35,7 @@ static size_t round_up(size_t size, size_t align)
 }
 
 /* Looks for the build-id in one note segment. */
-static bool note_id(const struct dl_phdr_info *info, const ElfW(Phdr) *segment,
+static bool note_id(const struct dl_phdr_info *info, const ElfW(Phdr) * segment,
                     auri_module_ref *ret)
 {
     /* The fields are 4 bytes in both classes; only the padding follows the segment's alignment. */
@@ -53,8 +53,8 @@ static bool note_id(const struct dl_phdr_info *info, const ElfW(Phdr) *segment,
         }
         if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 && note.n_descsz > 0 &&
             memcmp(at + name, "GNU", 4) == 0) {
-            ret->id_size = note.n_descsz < AURI_MODULE_ID_MAX ? (uint8_t)note.n_descsz
-                                                              : AURI_MODULE_ID_MAX;
+            ret->id_size =
+                note.n_descsz < AURI_MODULE_ID_MAX ? (uint8_t)note.n_descsz : AURI_MODULE_ID_MAX;
             memcpy(ret->id, at + desc, ret->id_size);
             return true;
         }
@@ -113,7 +113,7 @@ static bool same_id(const auri_module_ref *a, const auri_module_ref *b)
 }
 
 /* The segment that holds the offset, or NULL: what lies between segments belongs to none. */
-static const ElfW(Phdr) *segment_of(const struct dl_phdr_info *info, uint64_t offset)
+static const ElfW(Phdr) * segment_of(const struct dl_phdr_info *info, uint64_t offset)
 {
     for (unsigned i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
@@ -257,7 +257,7 @@ aur_err auri_module_decode(const auri_module_ref *ref, const char *path, const v
  * the program over the names in DT_NEEDED, to the modules that are loaded under these names. */
 typedef struct needs {
     const struct link_map *map;
-    const ElfW(Dyn) *dynamic;
+    const ElfW(Dyn) * dynamic;
     const char *strings;
     bool reached;
 } needs;

@@ -133,16 +133,18 @@ static aur_err take_hello(auri_nursery *n, aur_diag *diag)
         failed = hello.status;
     }
     if (failed == EPIPE) {
-        return auri_diag(diag, AUR_EAGAIN, 0, "hello", "the helper process of the pool died at its "
-                                                       "start");
+        return auri_diag(diag, AUR_EAGAIN, 0, "hello",
+                         "the helper process of the pool died at its "
+                         "start");
     }
     if (failed != 0) {
         return failed_call(diag, failed, "hello", "the helper process of the pool did not start");
     }
     return hello.kind == AURI_ZYGOTE_HELLO && fds == 1
                ? AUR_OK
-               : auri_diag(diag, AUR_ESYS, 0, "hello", "the helper process of the pool said "
-                                                       "something else than hello");
+               : auri_diag(diag, AUR_ESYS, 0, "hello",
+                           "the helper process of the pool said "
+                           "something else than hello");
 }
 
 /* Checks the options and gathers what the nursery is given, but for its socket.  The host's pidfd
@@ -154,8 +156,9 @@ static aur_err prepare(const auri_nursery_options *opts, auri_zygote_start *ret,
 
     if ((!spawn && opts->start != AUR_START_FORK) || opts->worker_main == NULL ||
         (spawn && opts->ctx != NULL)) {
-        return auri_diag(diag, AUR_EINVAL, 0, "options", "a nursery needs a start, a worker "
-                                                         "function, and no ctx to spawn");
+        return auri_diag(diag, AUR_EINVAL, 0, "options",
+                         "a nursery needs a start, a worker "
+                         "function, and no ctx to spawn");
     }
     *ret = (auri_zygote_start){ .socket = -1, .host_pidfd = -1 };
     ret->setup.memory_max_bytes = opts->memory_max_bytes;

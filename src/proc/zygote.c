@@ -260,8 +260,8 @@ static void take_requests(zygote *z)
         int fds[AURP_FDS_MAX];
         unsigned n = 0;
 
-        int failed = aurp_receive(z->start.socket, &message, sizeof(message), fds, AURP_FDS_MAX,
-                                  &n);
+        int failed =
+            aurp_receive(z->start.socket, &message, sizeof(message), fds, AURP_FDS_MAX, &n);
         if (failed == EAGAIN) {
             return;
         }

@@ -119,7 +119,7 @@ static void look_at(struct look *look, struct auri_record *record)
     if (record == NULL) {
         return;
     }
-    look->seq = auri_load_sc(&record->wait_seq); /* [E2] */
+    look->seq = auri_load_sc(&record->wait_seq);                       /* [E2] */
     if ((look->seq & 1) == 0 || auri_load_acq(&record->victim) != 0) { /* [V2] */
         return;
     }
@@ -205,7 +205,8 @@ static bool still_holds(const struct survey *survey)
         if (auri_load_sc(&record->wait_seq) != look->seq) {
             return false;
         }
-        if (look->task != NULL && auri_owner_of(auri_load_sc(&look->task->word)) != auri_owner_of(look->word)) {
+        if (look->task != NULL &&
+            auri_owner_of(auri_load_sc(&look->task->word)) != auri_owner_of(look->word)) {
             return false;
         }
     }
@@ -254,8 +255,9 @@ static void mark_reaching(struct survey *survey, unsigned to)
     while (changed) {
         changed = false;
         for (unsigned id = 1; id < survey->end; id++) {
-            for (unsigned next = 1; next < survey->end && !survey->node[id].reaches &&
-                                    !survey->node[id].live; next++) {
+            for (unsigned next = 1;
+                 next < survey->end && !survey->node[id].reaches && !survey->node[id].live;
+                 next++) {
                 if (survey->node[next].reaches && waits_for(survey, id, next)) {
                     survey->node[id].reaches = true;
                     changed = true;

@@ -12,10 +12,10 @@
 #include "sched/team.h"
 #include "sched/wait.h"
 
-#define CHUNK_NS 25000u      /* time between two looks at the clock and the word */
-#define GROWTH 8u            /* a chunk is at most so many times the one before */
-#define YOUNG_NS 4000u       /* a younger loop is private: publishing costs more than it brings */
-#define BEAT_MIN_NS 100000u  /* H, see above */
+#define CHUNK_NS 25000u     /* time between two looks at the clock and the word */
+#define GROWTH 8u           /* a chunk is at most so many times the one before */
+#define YOUNG_NS 4000u      /* a younger loop is private: publishing costs more than it brings */
+#define BEAT_MIN_NS 100000u /* H, see above */
 #define BEAT_MAX_NS 1000000u
 #ifndef AURI_RANGE_BLOCK_MAX /* a test makes it small */
 #define AURI_RANGE_BLOCK_MAX UINT64_C(0x7fffffff)
@@ -72,9 +72,9 @@ bool auri_range_looks_open_slow(struct auri_range_board *board)
 struct share {
     struct auri_range_job *job;
     struct auri_range_slot *slot;
-    uint64_t item_ps;  /* picoseconds per item, of the last chunk; 0: unknown */
-    uint64_t chunk;    /* size of the last chunk */
-    uint64_t done;     /* items that this thread accounts for, with the chunk that it runs */
+    uint64_t item_ps; /* picoseconds per item, of the last chunk; 0: unknown */
+    uint64_t chunk;   /* size of the last chunk */
+    uint64_t done;    /* items that this thread accounts for, with the chunk that it runs */
 };
 
 static uint64_t min_u64(uint64_t a, uint64_t b)
@@ -202,11 +202,11 @@ struct stint {
     struct auri_team *team;
     struct auri_record *self;
     struct share *share;
-    uint64_t n;              /* a thief's: how many it took; the owner's: how many the block has */
-    uint32_t entry;          /* a thief's: among the job's helpers */
+    uint64_t n;               /* a thief's: how many it took; the owner's: how many the block has */
+    uint32_t entry;           /* a thief's: among the job's helpers */
     struct auri_frame *frame; /* the innermost call outside */
-    bool shared;             /* the owner's: thieves may have taken items */
-    bool ended;              /* the way it should; else a body ends the thread and unwinds */
+    bool shared;              /* the owner's: thieves may have taken items */
+    bool ended;               /* the way it should; else a body ends the thread and unwinds */
 };
 
 /* The rest of the thread's share is dropped: counted, not run. */
@@ -303,7 +303,8 @@ static bool steal_from(struct auri_team *team, struct auri_record *self,
             struct auri_range_job *job = slot->job;
             uint64_t base = slot->base;
             uint64_t item_ps = auri_load_rlx(&slot->item_ps);
-            auri_add_acqrel(&slot->fetched, (uint64_t)(hi - mid)); /* release [F1]; pairs with [F2] */
+            auri_add_acqrel(&slot->fetched,
+                            (uint64_t)(hi - mid)); /* release [F1]; pairs with [F2] */
             run_taken(team, self, job, base, mid, hi, item_ps);
             return true;
         }
@@ -475,7 +476,8 @@ void auri_range_run(struct auri_team *team, auri_range_body *body, void *ctx, ui
         (void)body(ctx, 0, n);
         return;
     }
-    for (uint64_t base = 0; base < n && auri_load_rlx(&job.stop) == 0; base += AURI_RANGE_BLOCK_MAX) {
+    for (uint64_t base = 0; base < n && auri_load_rlx(&job.stop) == 0;
+         base += AURI_RANGE_BLOCK_MAX) {
         auri_store_rlx(&job.theirs, 0u);
         run_block(team, self, &job, base, min_u64(n - base, AURI_RANGE_BLOCK_MAX));
     }

@@ -26,16 +26,17 @@ typedef bool auri_range_body(void *ctx, uint64_t lo, uint64_t hi);
 struct auri_range_job {
     auri_range_body *body;
     void *ctx;
-    _Atomic(uint32_t) stop;               /* A: bodies asked to stop */
-    alignas(AURI_CACHE_LINE) _Atomic(uint64_t) theirs; /* A: items done by thieves; bit 63: the owner
+    _Atomic(uint32_t) stop; /* A: bodies asked to stop */
+    alignas(
+        AURI_CACHE_LINE) _Atomic(uint64_t) theirs; /* A: items done by thieves; bit 63: the owner
                                                           sleeps on the low half */
-    struct auri_helpers helpers;          /* A: who holds items, for the deadlock walk */
+    struct auri_helpers helpers;                   /* A: who holds items, for the deadlock walk */
 };
 
 #define AURI_BOARD_SLOTS 32u
 /* The published slots of one pool. */
 struct auri_range_board {
-    _Atomic(uint32_t) filled;                                    /* A: how many are not NULL, a hint */
+    _Atomic(uint32_t) filled; /* A: how many are not NULL, a hint */
     alignas(AURI_CACHE_LINE) _Atomic(struct auri_range_slot *) slot[AURI_BOARD_SLOTS];
 };
 

@@ -120,7 +120,8 @@ void auri_survey_report(const struct survey *survey, unsigned first, aur_error *
     const struct auri_record *record = auri_record_at(first);
     const struct auri_frame *frame = record->frame;
     const auri_task *start = frame != NULL ? frame->task : closing_task(survey, first);
-    const auri_task *arrived = start; /* the last line's end; all that is known of a worker process */
+    const auri_task *arrived =
+        start; /* the last line's end; all that is known of a worker process */
     unsigned id = first;
 
     memset(error, 0, sizeof(*error));

@@ -174,8 +174,8 @@ static bool wants_retry(const auri_task *task, aur_err err)
 {
     const struct auri_limits *limits = task->limits;
     uint32_t on = limits != NULL ? limits->retry_on : 0;
-    bool counts = err == AUR_EDEADLINE ? (on & AUR_RETRY_DEADLINE) != 0
-                                       : (on & AUR_RETRY_ERROR) != 0;
+    bool counts =
+        err == AUR_EDEADLINE ? (on & AUR_RETRY_DEADLINE) != 0 : (on & AUR_RETRY_ERROR) != 0;
 
     return counts && task->map == NULL && task->attempts <= limits->retries &&
            (auri_load_rlx(&((auri_task *)task)->word) & AURI_F_CANCEL) == 0;
@@ -282,7 +282,7 @@ struct turn {
     unsigned blocking;        /* self->blocking outside */
     int saved_errno;
     bool helped;
-    bool ended;               /* the way it should; else the body ends its thread and unwinds */
+    bool ended; /* the way it should; else the body ends its thread and unwinds */
 };
 
 /* Also the last act for a task whose body unwinds: then the frames further in are gone. */

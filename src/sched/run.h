@@ -23,7 +23,7 @@ void auri_frame_pop(struct auri_record *self, struct auri_frame *frame);
 struct aur_out {
     void *data;
     size_t size;
-    bool failed;                                     /* an allocation failed */
+    bool failed;                                      /* an allocation failed */
     void *(*alloc)(struct aur_out *out, size_t size); /* NULL: malloc */
     void (*release)(struct aur_out *out);             /* drops data; NULL: free */
     void *ctx;
@@ -36,7 +36,7 @@ aur_error *auri_error_new(aur_err err, const char *function, const char *site);
 void auri_last_error_set(const aur_error *error);
 /* The same from a task's outcome or a bare code. */
 aur_err auri_last_error_of(auri_task *task);
-aur_err auri_last_error_code(aur_err err, const char *function, const char *site, const char *format,
-                             ...) AUR_PRINTF(4, 5);
+aur_err auri_last_error_code(aur_err err, const char *function, const char *site,
+                             const char *format, ...) AUR_PRINTF(4, 5);
 
 #endif /* AURI_SCHED_RUN_H */

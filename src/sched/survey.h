@@ -7,12 +7,12 @@
 
 /* What one look saw of a node. */
 struct look {
-    uint64_t seq;     /* wait_seq; even: does not wait */
+    uint64_t seq; /* wait_seq; even: does not wait */
     uint32_t kind;
-    auri_task *task;  /* AURI_WAIT_TASK */
-    uint64_t word;    /* of that task */
+    auri_task *task; /* AURI_WAIT_TASK */
+    uint64_t word;   /* of that task */
     bool live;
-    bool reaches;     /* the node that asks for a verdict can be reached over dead nodes */
+    bool reaches; /* the node that asks for a verdict can be reached over dead nodes */
 };
 
 struct survey {

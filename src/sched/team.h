@@ -29,34 +29,34 @@ struct auri_team {
      * fifo_lock, reverses them, and leaves in `fifo` what it does not need now. */
     alignas(AURI_CACHE_LINE) _Atomic(auri_task *) inbox; /* A */
     alignas(AURI_CACHE_LINE) pthread_mutex_t fifo_lock;
-    auri_task *fifo;                     /* fifo_lock: oldest first */
-    _Atomic(uint32_t) fifo_filled;       /* A: fifo is not empty */
+    auri_task *fifo;               /* fifo_lock: oldest first */
+    _Atomic(uint32_t) fifo_filled; /* A: fifo is not empty */
 
-    struct auri_range_board board;       /* published loops */
+    struct auri_range_board board; /* published loops */
 
-    uint32_t member_max;                 /* I */
-    struct auri_member *member;          /* I: array */
-    _Atomic(uint32_t) member_end;        /* A: one past the highest slot ever used */
-    uint64_t spin_ns;                    /* I: how long a searcher looks before it sleeps */
-    _Atomic(uint32_t) spinning;          /* A: searchers that spin now; at most one */
+    uint32_t member_max;          /* I */
+    struct auri_member *member;   /* I: array */
+    _Atomic(uint32_t) member_end; /* A: one past the highest slot ever used */
+    uint64_t spin_ns;             /* I: how long a searcher looks before it sleeps */
+    _Atomic(uint32_t) spinning;   /* A: searchers that spin now; at most one */
 
     /* Learned costs (sched/worker.c), nanoseconds. */
-    _Atomic(uint32_t) wake_latency_ns;   /* A: from the wake call until the woken thread runs */
+    _Atomic(uint32_t) wake_latency_ns; /* A: from the wake call until the woken thread runs */
 
     /* Life.  The lock guards starts and ends of threads. */
     pthread_mutex_t lock;
-    uint32_t live;                       /* lock: threads that have not ended */
-    uint32_t spares_live;                /* lock: how many more than pool->workers */
-    uint32_t lot_idle;                   /* lock: surplus threads that wait in the lot */
-    uint32_t lot_tokens;                 /* lock: of these, how many may go on */
-    bool settled;                        /* lock: the start is over: threads that end are detached */
-    bool abandoned;                      /* lock: nobody will join: threads are detached */
-    bool joined;                         /* lock: somebody has joined, or is joining */
-    _Atomic(uint32_t) lot_word;          /* A: futex of the lot: +1 at each change */
-    _Atomic(uint32_t) ended;             /* A: futex of join: +1 when a thread ends */
-    _Atomic(uint32_t) stop;              /* A: workers end when they find nothing */
-    _Atomic(uint32_t) started;           /* A: futex of start: threads past their init */
-    _Atomic(uint32_t) init_failed;       /* A: why a thread did not begin: an aur_err */
+    uint32_t live;                 /* lock: threads that have not ended */
+    uint32_t spares_live;          /* lock: how many more than pool->workers */
+    uint32_t lot_idle;             /* lock: surplus threads that wait in the lot */
+    uint32_t lot_tokens;           /* lock: of these, how many may go on */
+    bool settled;                  /* lock: the start is over: threads that end are detached */
+    bool abandoned;                /* lock: nobody will join: threads are detached */
+    bool joined;                   /* lock: somebody has joined, or is joining */
+    _Atomic(uint32_t) lot_word;    /* A: futex of the lot: +1 at each change */
+    _Atomic(uint32_t) ended;       /* A: futex of join: +1 when a thread ends */
+    _Atomic(uint32_t) stop;        /* A: workers end when they find nothing */
+    _Atomic(uint32_t) started;     /* A: futex of start: threads past their init */
+    _Atomic(uint32_t) init_failed; /* A: why a thread did not begin: an aur_err */
 
     /* Statistics, relaxed. */
     alignas(AURI_CACHE_LINE) _Atomic(uint64_t) stolen;

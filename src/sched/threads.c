@@ -103,7 +103,8 @@ static void team_free(struct auri_team *team)
     pthread_mutex_destroy(&team->lock);
     pthread_mutex_destroy(&team->fifo_lock);
     for (uint32_t i = 0; i < team->member_max; i++) {
-        struct auri_deque *deque = auri_load_rlx(&team->member[i].deque); /* relaxed: nobody is left */
+        struct auri_deque *deque =
+            auri_load_rlx(&team->member[i].deque); /* relaxed: nobody is left */
         if (deque != NULL) {
             auri_deque_fini(deque);
             free(deque);
@@ -191,7 +192,8 @@ static int missing(struct auri_team *team)
 
 bool auri_team_add_worker(struct auri_team *team, bool must)
 {
-    uint32_t spares = team->pool->opts.spares_max == AUR_NO_SPARES ? 0 : team->pool->opts.spares_max;
+    uint32_t spares =
+        team->pool->opts.spares_max == AUR_NO_SPARES ? 0 : team->pool->opts.spares_max;
     bool added = true;
 
     pthread_mutex_lock(&team->lock);

@@ -37,11 +37,11 @@ static bool stack_has_room(const struct auri_record *self)
 /* ---- the walk ------------------------------------------------------------------------------ */
 
 typedef enum walk_end {
-    WALK_DONE,   /* the awaited task is done */
-    WALK_AGAIN,  /* something has changed: start over */
-    WALK_HELP,   /* the chain ends at a task that this thread may run */
-    WALK_PARK,   /* the chain ends at somebody who makes progress */
-    WALK_CYCLE,  /* it may lead back here: ask for a verdict */
+    WALK_DONE,  /* the awaited task is done */
+    WALK_AGAIN, /* something has changed: start over */
+    WALK_HELP,  /* the chain ends at a task that this thread may run */
+    WALK_PARK,  /* the chain ends at somebody who makes progress */
+    WALK_CYCLE, /* it may lead back here: ask for a verdict */
 } walk_end;
 
 /* One link of the chain: a task, and the wait through which it is part of the chain. */

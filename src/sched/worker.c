@@ -396,7 +396,8 @@ void *auri_worker_thread(void *member_arg)
     if (ready) {
         self->pool = pool;
         self->worker = (int)arg.index;
-        self->deque = auri_load_rlx(&team->member[arg.index].deque); /* relaxed: set before our start */
+        self->deque =
+            auri_load_rlx(&team->member[arg.index].deque); /* relaxed: set before our start */
         self->worker_end = worker_end;
         if (pool->opts.worker_init != NULL) {
             ready = pool->opts.worker_init(pool->opts.worker_ctx, (int)arg.index) == 0;

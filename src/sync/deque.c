@@ -52,8 +52,8 @@ void auri_deque_fini(struct auri_deque *d)
 }
 
 /* Doubles the array.  Owner only. */
-static struct auri_deque_array *grow(struct auri_deque *d, struct auri_deque_array *old, int64_t top,
-                                     int64_t bottom)
+static struct auri_deque_array *grow(struct auri_deque *d, struct auri_deque_array *old,
+                                     int64_t top, int64_t bottom)
 {
     struct auri_deque_array *wide = array_new((old->mask + 1) * 2);
 

@@ -9,9 +9,9 @@
 struct aur_future;
 
 struct auri_deque_array {
-    int64_t mask;                         /* capacity - 1, a power of two minus one */
-    struct auri_deque_array *older;       /* smaller arrays that thieves may still read */
-    _Atomic(struct aur_future *) slot[];  /* task i lives at slot[i & mask] */
+    int64_t mask;                        /* capacity - 1, a power of two minus one */
+    struct auri_deque_array *older;      /* smaller arrays that thieves may still read */
+    _Atomic(struct aur_future *) slot[]; /* task i lives at slot[i & mask] */
 };
 
 struct auri_deque {

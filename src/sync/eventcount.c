@@ -60,8 +60,8 @@ static void leave(struct auri_ec *ec)
 
     do {
         AURI_ASSERT(auri_ec_tokens(word) + auri_ec_sleepers(word) != 0);
-        next = word + AURI_EC_SEARCHER -
-               (auri_ec_tokens(word) != 0 ? AURI_EC_TOKEN : AURI_EC_SLEEPER);
+        next =
+            word + AURI_EC_SEARCHER - (auri_ec_tokens(word) != 0 ? AURI_EC_TOKEN : AURI_EC_SLEEPER);
     } while (!auri_cas_sc(&ec->word, &word, next));
 }
 

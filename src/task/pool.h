@@ -15,14 +15,14 @@ enum { AURI_OPEN = 0, AURI_DRAINING, AURI_STOPPING, AURI_STOPPED, AURI_BROKEN };
 /* One map: n items of fn over args into out.  It lives until its root task is done, no longer. */
 struct auri_map {
     const aur_fn *fn;
-    const void *args;        /* records; for a range body its one context; for bytes: aur_bytes[] */
-    void *out;               /* results, aur_bytes[] for bytes, or NULL */
-    aur_err *item_errs;      /* or NULL */
+    const void *args;   /* records; for a range body its one context; for bytes: aur_bytes[] */
+    void *out;          /* results, aur_bytes[] for bytes, or NULL */
+    aur_err *item_errs; /* or NULL */
     uint64_t n;
-    uint64_t first;          /* number of item 0 (aur_for: lo) */
+    uint64_t first; /* number of item 0 (aur_for: lo) */
     const struct auri_limits *limits;
     const char *site;
-    bool all_errors;         /* AUR_CALL_ALL_ERRORS */
+    bool all_errors; /* AUR_CALL_ALL_ERRORS */
 };
 
 /* The backends.  All functions may be called from any thread. */
@@ -63,7 +63,7 @@ struct auri_backend {
     /* pool->state is already DRAINING or later.  Called again, from any thread, each time everything
      * accepted is done (auri_pool_is_idle): then the workers may end. */
     void (*close)(aur_pool *pool);
-    void (*terminate)(aur_pool *pool); /* pool->state is already STOPPING */
+    void (*terminate)(aur_pool *pool);                      /* pool->state is already STOPPING */
     aur_err (*join)(aur_pool *pool, aur_deadline deadline); /* AUR_OK: no worker is left */
     /* NULL, or: the user's last reference is gone and nobody will join: the workers end by themselves. */
     void (*abandon)(aur_pool *pool);
@@ -75,13 +75,14 @@ struct auri_backend {
     size_t (*explain)(aur_pool *pool, char *text, size_t size);
 
     /* Shared buffers.  NULL: plain heap memory does. */
-    aur_err (*buf_new)(aur_pool *pool, size_t size, unsigned flags, void **ret_data, uint64_t *ret_key);
+    aur_err (*buf_new)(aur_pool *pool, size_t size, unsigned flags, void **ret_data,
+                       uint64_t *ret_key);
     void (*buf_free)(aur_pool *pool, void *data, size_t size, uint64_t key);
 };
 
 struct aur_pool {
     uint32_t magic;
-    uint32_t generation; /* I: auri_process_generation() at the start */
+    uint32_t generation;                /* I: auri_process_generation() at the start */
     const struct auri_backend *backend; /* I */
     void *impl;                         /* I: the backend's */
     int32_t kind;                       /* I */
@@ -91,20 +92,21 @@ struct aur_pool {
     struct auri_limits limits;          /* I: the defaults of its calls */
     char name[32];                      /* I */
     _Atomic(uint32_t) refs;             /* A: the user's */
-    _Atomic(uint32_t) holds;            /* A: reasons to keep this struct: users (1), workers, failed tasks */
-    _Atomic(uint32_t) state;            /* A: AURI_OPEN ... */
-    _Atomic(uint32_t) reported;         /* A: unseen failures were logged */
+    _Atomic(uint32_t) holds; /* A: reasons to keep this struct: users (1), workers, failed tasks */
+    _Atomic(uint32_t) state; /* A: AURI_OPEN ... */
+    _Atomic(uint32_t) reported;                           /* A: unseen failures were logged */
     alignas(AURI_CACHE_LINE) _Atomic(uint64_t) submitted; /* A: by submitters */
-    alignas(AURI_CACHE_LINE) _Atomic(uint64_t) finished;  /* A: by runners, in batches; futex low half */
-    _Atomic(uint64_t) failed;    /* A, and so on: rare */
+    alignas(
+        AURI_CACHE_LINE) _Atomic(uint64_t) finished; /* A: by runners, in batches; futex low half */
+    _Atomic(uint64_t) failed;                        /* A, and so on: rare */
     _Atomic(uint64_t) cancelled;
     _Atomic(uint64_t) seen;
     _Atomic(uint64_t) items;
     _Atomic(uint64_t) retried;
     _Atomic(uint64_t) helped;
     _Atomic(uint64_t) deadlocks;
-    _Atomic(uint32_t) queued;       /* A: exact only if opts.queue_max != 0: calls not started */
-    _Atomic(uint32_t) queue_waits;  /* A: submitters that wait for room; futex is `queued` */
+    _Atomic(uint32_t) queued;      /* A: exact only if opts.queue_max != 0: calls not started */
+    _Atomic(uint32_t) queue_waits; /* A: submitters that wait for room; futex is `queued` */
 };
 
 /* A reason to keep the struct and the backend's memory (not the workers): the user's references

@@ -17,7 +17,7 @@ static struct {
     pthread_mutex_t lock;
     struct auri_record *free; /* L: given back, to be adopted */
     pthread_once_t once;
-    pthread_key_t key;        /* its destructor gives an ending thread's record back */
+    pthread_key_t key; /* its destructor gives an ending thread's record back */
     bool has_key;
 } records = { .lock = PTHREAD_MUTEX_INITIALIZER, .once = PTHREAD_ONCE_INIT };
 static _Atomic(struct auri_record *) table[RECORDS_MAX];
@@ -75,9 +75,9 @@ void auri_records_after_fork(void)
 
 static struct auri_record *record_new(void)
 {
-    struct auri_record *record = aligned_alloc(
-        alignof(struct auri_record),
-        (sizeof(*record) + alignof(struct auri_record) - 1) & ~(alignof(struct auri_record) - 1));
+    struct auri_record *record = aligned_alloc(alignof(struct auri_record),
+                                               (sizeof(*record) + alignof(struct auri_record) - 1) &
+                                                   ~(alignof(struct auri_record) - 1));
 
     if (record == NULL) {
         return NULL;

@@ -37,75 +37,75 @@ struct auri_helpers {
 struct auri_range_slot {
     alignas(AURI_CACHE_LINE) _Atomic(uint64_t) word; /* A: lo:32 | hi:32, lo < hi: items to take */
     _Atomic(uint64_t) open_ns;                       /* A: when it was published; 0: it is not */
-    struct auri_range_job *job;                      /* valid for whoever took items, until it counts */
-    uint64_t base;                                   /* them in fetched; item number of relative 0 */
-    _Atomic(uint64_t) fetched;                       /* A: items whose takers have read the two above */
-    uint64_t given;                                  /* O: items that thieves took, or still may take */
-    bool busy;                                       /* O: published */
-    _Atomic(struct auri_range_job *) job_hint;       /* A: whose items these may be */
-    _Atomic(uint64_t) item_ps;                       /* A: cost of an item so far, a hint */
+    struct auri_range_job *job;                /* valid for whoever took items, until it counts */
+    uint64_t base;                             /* them in fetched; item number of relative 0 */
+    _Atomic(uint64_t) fetched;                 /* A: items whose takers have read the two above */
+    uint64_t given;                            /* O: items that thieves took, or still may take */
+    bool busy;                                 /* O: published */
+    _Atomic(struct auri_range_job *) job_hint; /* A: whose items these may be */
+    _Atomic(uint64_t) item_ps;                 /* A: cost of an item so far, a hint */
 };
 
 /* One call frame: a task, or a chunk of a map, being run by this thread. */
 struct auri_frame {
     struct auri_frame *up;
-    auri_task *task;            /* the task, or NULL inside a range job */
-    struct aur_pool *pool;      /* the pool it belongs to */
-    uint64_t item;              /* index being run, kept up to date by aur_fn.range ... */
-    uint64_t item_base;         /* ... counted from here */
-    uint64_t deadline_ns;       /* of the item; AUR_NO_DEADLINE */
-    aur_error *error;           /* first failure marked by aur_fail(), or NULL */
-    aur_err bare;               /* the code of one that no memory was left to describe, or AUR_OK */
+    auri_task *task;       /* the task, or NULL inside a range job */
+    struct aur_pool *pool; /* the pool it belongs to */
+    uint64_t item;         /* index being run, kept up to date by aur_fn.range ... */
+    uint64_t item_base;    /* ... counted from here */
+    uint64_t deadline_ns;  /* of the item; AUR_NO_DEADLINE */
+    aur_error *error;      /* first failure marked by aur_fail(), or NULL */
+    aur_err bare;          /* the code of one that no memory was left to describe, or AUR_OK */
     const _Atomic(uint32_t) *stop; /* worker process: nonzero means stop early; or NULL */
     /* Takes over a failure mark (a map keeps one per item), or NULL: the first goes to error.  Its
      * error is NULL for want of memory. */
     void (*failed)(struct auri_frame *frame, aur_err err, aur_error *error);
     void *failed_ctx;
-    bool in_map;                /* item is meaningful */
-    auri_task *awaits;          /* what it waits for while it runs something else in its place */
+    bool in_map;       /* item is meaningful */
+    auri_task *awaits; /* what it waits for while it runs something else in its place */
 };
 
 struct auri_record {
     /* identity */
-    unsigned id;                          /* I for ever */
-    struct auri_record *next_free;        /* records lock */
-    bool in_use;                          /* records lock */
+    unsigned id;                   /* I for ever */
+    struct auri_record *next_free; /* records lock */
+    bool in_use;                   /* records lock */
     /* the wait edge */
     alignas(AURI_CACHE_LINE) _Atomic(uint64_t) wait_seq; /* A */
     _Atomic(uint32_t) wait_kind;                         /* A */
     _Atomic(uint32_t) victim;                            /* A: chosen to get AUR_EDEADLK */
-    aur_error victim_error;                              /* detect lock: why, if another node chose it */
-    _Atomic(uint32_t) *wait_futex;                       /* detect lock: AURI_WAIT_ANY sleeps on it */
-    _Atomic(auri_task *) wait_task;                      /* A: AURI_WAIT_TASK, AURI_WAIT_TIMED */
-    auri_task *const *wait_any;                          /* detect lock: AURI_WAIT_ANY */
-    size_t wait_any_n;                                   /* detect lock */
-    struct auri_helpers *wait_job;                       /* detect lock: AURI_WAIT_JOB */
+    aur_error victim_error;         /* detect lock: why, if another node chose it */
+    _Atomic(uint32_t) *wait_futex;  /* detect lock: AURI_WAIT_ANY sleeps on it */
+    _Atomic(auri_task *) wait_task; /* A: AURI_WAIT_TASK, AURI_WAIT_TIMED */
+    auri_task *const *wait_any;     /* detect lock: AURI_WAIT_ANY */
+    size_t wait_any_n;              /* detect lock */
+    struct auri_helpers *wait_job;  /* detect lock: AURI_WAIT_JOB */
     /* the thread's own business */
     alignas(AURI_CACHE_LINE) struct auri_frame *frame; /* innermost call */
     bool forked;                                       /* a task forked, and this is the child */
     struct aur_pool *pool;                             /* whose worker this thread is, or NULL */
-    auri_task *running;                                /* innermost task; older ones by task->priv */
-    void (*thread_end)(struct auri_record *self);      /* the thread ends with a task running, or NULL */
-    void (*worker_end)(struct auri_record *self);      /* the pool's part of that, or NULL */
-    int worker;                                        /* index in that pool, or -1 */
-    unsigned depth;                                    /* calls nested by helping */
-    unsigned range_depth;                              /* range slots in use */
-    unsigned blocking;                                 /* nesting of aur_blocking_begin() */
-    bool blocking_counts;                              /* the pool was told about the outermost one */
-    uintptr_t stack_low;                               /* 0: unknown */
-    uint64_t random;                                   /* state of xorshift */
-    aur_error *last_error;                             /* malloc'ed; aur_last_error() */
-    uint32_t finished_unflushed;                       /* tasks done, not yet told to the pool */
-    uint32_t ticks;                                    /* tasks run, for fairness */
+    auri_task *running;                           /* innermost task; older ones by task->priv */
+    void (*thread_end)(struct auri_record *self); /* the thread ends with a task running, or NULL */
+    void (*worker_end)(struct auri_record *self); /* the pool's part of that, or NULL */
+    int worker;                                   /* index in that pool, or -1 */
+    unsigned depth;                               /* calls nested by helping */
+    unsigned range_depth;                         /* range slots in use */
+    unsigned blocking;                            /* nesting of aur_blocking_begin() */
+    bool blocking_counts;                         /* the pool was told about the outermost one */
+    uintptr_t stack_low;                          /* 0: unknown */
+    uint64_t random;                              /* state of xorshift */
+    aur_error *last_error;                        /* malloc'ed; aur_last_error() */
+    uint32_t finished_unflushed;                  /* tasks done, not yet told to the pool */
+    uint32_t ticks;                               /* tasks run, for fairness */
     /* slab cache: sched of task/slab.c */
-    auri_task *slab_free;      /* own free tasks */
-    auri_task *chain_first;    /* foreign tasks being collected for one home */
+    auri_task *slab_free;   /* own free tasks */
+    auri_task *chain_first; /* foreign tasks being collected for one home */
     auri_task *chain_last;
     uint32_t chain_length;
     uint16_t chain_home;
     alignas(AURI_CACHE_LINE) _Atomic(auri_task *) handback; /* A: freed by other threads */
     /* work that others may take */
-    struct auri_deque *deque;  /* of its place in the pool; NULL: no worker of a thread pool */
+    struct auri_deque *deque; /* of its place in the pool; NULL: no worker of a thread pool */
     struct auri_range_slot range[AURI_RANGE_DEPTH];
 };
 

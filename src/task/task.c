@@ -29,8 +29,9 @@ aur_err auri_task_fill(auri_task *task, const aur_fn *fn, const void *args)
     task->args = task->store;
     task->ret = fn->ret_size == 0 ? NULL : task->store + used;
     if (!args_inline) {
-        task->args = aligned_alloc(fn->args_align < 16 ? 16 : fn->args_align,
-                                   round_up(fn->args_size, fn->args_align < 16 ? 16 : fn->args_align));
+        task->args =
+            aligned_alloc(fn->args_align < 16 ? 16 : fn->args_align,
+                          round_up(fn->args_size, fn->args_align < 16 ? 16 : fn->args_align));
         if (task->args == NULL) {
             return AUR_ENOMEM;
         }
@@ -116,7 +117,8 @@ static void count_outcome(auri_task *task)
         auri_add_rlx(&pool->cancelled, UINT64_C(1));
     } else {
         auri_add_rlx(&pool->failed, UINT64_C(1));
-        auri_pool_hold(pool); /* until the error was seen or the task is gone: see auri_task_unref */
+        auri_pool_hold(
+            pool); /* until the error was seen or the task is gone: see auri_task_unref */
         if (task->error == NULL) {
             auri_task_fail(task, task->err, "%s", aur_err_text(task->err));
         }
@@ -180,9 +182,9 @@ aur_error *auri_task_fail(auri_task *task, aur_err err, const char *format, ...)
     }
     aur_error *error = task->error;
     error->err = err;
-    error->function = task->fn != NULL       ? task->fn->name
-                      : task->map != NULL    ? task->map->fn->name
-                                             : NULL;
+    error->function = task->fn != NULL    ? task->fn->name
+                      : task->map != NULL ? task->map->fn->name
+                                          : NULL;
     error->site = task->site;
     error->attempts = task->attempts;
     va_list args;
@@ -234,7 +236,8 @@ static void task_free(auri_task *task)
             free(task->ret);
         }
     }
-    bool holds = (auri_load_rlx(&task->word) & AURI_F_HOLDS) != 0; /* relaxed: nobody else is left */
+    bool holds =
+        (auri_load_rlx(&task->word) & AURI_F_HOLDS) != 0; /* relaxed: nobody else is left */
     if (task->limits != NULL && (pool == NULL || task->limits != &pool->limits)) {
         free((void *)task->limits);
     }

@@ -88,16 +88,16 @@ struct aur_future {
     void *ret;                                       /* R: in store[], or malloc'ed, or backend's */
     const char *site;                                /* I: "file:line" or NULL */
     /* line 1 */
-    auri_run_fn *run;                 /* I: how a thread runs it */
-    struct auri_map *map;             /* I: not NULL for the root task of a map */
-    aur_error *error;                 /* R: malloc'ed details, or NULL */
-    struct auri_cont *conts;          /* L */
+    auri_run_fn *run;                  /* I: how a thread runs it */
+    struct auri_map *map;              /* I: not NULL for the root task of a map */
+    aur_error *error;                  /* R: malloc'ed details, or NULL */
+    struct auri_cont *conts;           /* L */
     void (*drop)(struct aur_future *); /* R: releases args/ret that are the backend's, or NULL */
-    void *priv;                       /* backend's own */
-    const struct auri_limits *limits; /* I */
-    aur_err err;                      /* R: the outcome */
-    uint16_t home;                    /* I for ever: record whose slab this is */
-    uint16_t attempts;                /* R: how often it was started */
+    void *priv;                        /* backend's own */
+    const struct auri_limits *limits;  /* I */
+    aur_err err;                       /* R: the outcome */
+    uint16_t home;                     /* I for ever: record whose slab this is */
+    uint16_t attempts;                 /* R: how often it was started */
     /* line 2: argument record and result, where they fit.  For byte-string tasks: see below. */
     alignas(16) unsigned char store[AURI_INLINE_BYTES];
 };
@@ -163,7 +163,8 @@ bool auri_task_tryref(auri_task *task);
 auri_task *auri_task_from_id(uint64_t id);
 static inline uint64_t auri_task_id(const auri_task *task)
 {
-    uint64_t word = auri_load_rlx(&((auri_task *)task)->word); /* relaxed: gen is constant for a ref */
+    uint64_t word =
+        auri_load_rlx(&((auri_task *)task)->word); /* relaxed: gen is constant for a ref */
     return (word & AURI_GEN_MASK) | task->index;
 }
 

@@ -49,17 +49,22 @@
 /* ---- words --------------------------------------------------------------------------------- */
 
 /* sub[i].claim: sequence in the upper 56 bits, state in the low 8. */
-enum { AURI_CLAIM_EMPTY = 0, AURI_CLAIM_DISPATCHED = 1, AURI_CLAIM_RUNNING = 2, AURI_CLAIM_REVOKED = 3 };
+enum {
+    AURI_CLAIM_EMPTY = 0,
+    AURI_CLAIM_DISPATCHED = 1,
+    AURI_CLAIM_RUNNING = 2,
+    AURI_CLAIM_REVOKED = 3
+};
 #define auri_claim_word(seq, state) (((uint64_t)(seq) << 8) | (uint64_t)(state))
 #define auri_claim_seq(word) ((word) >> 8)
 #define auri_claim_state(word) ((unsigned)((word)&0xff))
 
 /* Where payload bytes are: a segment number and an offset in it.  A zero length means none. */
 enum {
-    AURI_SEG_INLINE = 0,  /* in the entry itself */
-    AURI_SEG_ARGS = 1,    /* the pool's argument arena: the worker maps it read-only */
-    AURI_SEG_RESULT = 2,  /* the worker's own result segment: the parent maps it read-only */
-    AURI_SEG_SHARED = 3,  /* the pool's shared buffers: both map it read-write */
+    AURI_SEG_INLINE = 0, /* in the entry itself */
+    AURI_SEG_ARGS = 1,   /* the pool's argument arena: the worker maps it read-only */
+    AURI_SEG_RESULT = 2, /* the worker's own result segment: the parent maps it read-only */
+    AURI_SEG_SHARED = 3, /* the pool's shared buffers: both map it read-write */
 };
 struct auri_extent {
     uint64_t where; /* segment:16 (high), offset:48 (low) */
@@ -69,7 +74,7 @@ struct auri_extent {
  * only a part is used. */
 #define auri_extent_seg(e) ((unsigned)((e).where >> 48))
 #define auri_extent_off(e) ((e).where & UINT64_C(0xffffffffffff))
-#define auri_extent_make(seg, off, bytes) \
+#define auri_extent_make(seg, off, bytes)                                                          \
     ((struct auri_extent){ ((uint64_t)(seg) << 48) | (uint64_t)(off), (bytes) })
 
 /* ---- entries ------------------------------------------------------------------------------- */
@@ -79,8 +84,9 @@ enum {
     AURI_OP_BYTES = 2, /* one byte string */
     AURI_OP_MAP = 3,   /* count records, which are items [item, item + count); args is these only */
     AURI_OP_FOR = 4,   /* the range body on [item, item + count), one index at a time */
-    AURI_OP_MAPB = 5,  /* byte strings: args is an array of count struct auri_extent (ARGS segment) */
-    AURI_OP_QUIT = 6,  /* run fini, answer, exit with 0 */
+    AURI_OP_MAPB =
+        5, /* byte strings: args is an array of count struct auri_extent (ARGS segment) */
+    AURI_OP_QUIT = 6, /* run fini, answer, exit with 0 */
 };
 
 #define AURI_SUB_INLINE 32u
@@ -89,23 +95,24 @@ enum {
 /* Two lines.  The claim word shares the first with what a small call needs. */
 struct auri_sub {
     alignas(AURI_CACHE_LINE) _Atomic(uint64_t) claim;
-    uint64_t fn;              /* address of the descriptor in the worker (both starts: already decoded
+    uint64_t fn; /* address of the descriptor in the worker (both starts: already decoded
                                  or the same image), see fn_ref for spawn */
     uint32_t op;
-    uint32_t attempt;         /* 1: the first */
-    struct auri_extent args;  /* AURI_SEG_INLINE: in data[] */
-    uint64_t task_id;         /* the parent's name of the task: for aur_future_id inside it */
+    uint32_t attempt;        /* 1: the first */
+    struct auri_extent args; /* AURI_SEG_INLINE: in data[] */
+    uint64_t task_id;        /* the parent's name of the task: for aur_future_id inside it */
     unsigned char pad[16];
     /* second line */
     unsigned char data[AURI_SUB_INLINE];
     uint64_t item;
     uint64_t count;
-    uint64_t timeout_ns;      /* of each item; 0: none */
-    uint32_t fn_ref;          /* spawn: index into the module reference table (message), else 0 */
-    uint32_t flags;           /* AURI_SUB_* */
+    uint64_t timeout_ns; /* of each item; 0: none */
+    uint32_t fn_ref;     /* spawn: index into the module reference table (message), else 0 */
+    uint32_t flags;      /* AURI_SUB_* */
 };
 _Static_assert(sizeof(struct auri_sub) == 128, "two cache lines");
-#define AURI_SUB_STOP_ON_ERROR 1u /* a map without AUR_CALL_ALL_ERRORS: end the chunk at the first failure */
+#define AURI_SUB_STOP_ON_ERROR                                                                     \
+    1u /* a map without AUR_CALL_ALL_ERRORS: end the chunk at the first failure */
 
 enum {
     AURI_COMP_DONE = 1,    /* ran to its end; err says how */
@@ -121,8 +128,8 @@ enum {
  * The pointers in an aur_error that comes from a worker mean nothing to the parent. */
 struct auri_comp {
     alignas(AURI_CACHE_LINE) uint32_t op;
-    int32_t err;              /* aur_err of a single call; for chunks: of the first failed item */
-    struct auri_extent out;   /* result, or error details; AURI_SEG_INLINE: in data[] */
+    int32_t err;            /* aur_err of a single call; for chunks: of the first failed item */
+    struct auri_extent out; /* result, or error details; AURI_SEG_INLINE: in data[] */
     unsigned char data[AURI_COMP_INLINE];
     _Atomic(uint64_t) seq;
 };
@@ -138,12 +145,12 @@ _Static_assert(sizeof(struct auri_chunk_end) == AURI_COMP_INLINE, "in data[] of 
 /* What the worker is at, for judging a death in the middle of a chunk and for item deadlines. */
 struct auri_progress {
     alignas(AURI_CACHE_LINE) _Atomic(uint64_t) seq; /* entry being run; 0: none */
-    _Atomic(uint64_t) item;       /* items of it that are done, counted from 0 [C5] */
-    _Atomic(uint64_t) start_ns;   /* when the current item started; only kept if timeout_ns != 0, and
+    _Atomic(uint64_t) item;     /* items of it that are done, counted from 0 [C5] */
+    _Atomic(uint64_t) start_ns; /* when the current item started; only kept if timeout_ns != 0, and
                                      0 while no item runs */
-    struct auri_extent out;       /* result extent of the chunk, set before the first item */
-    struct auri_extent errs;      /* per-item aur_err array of the chunk, likewise */
-    struct auri_extent error;     /* aur_error of the first failed item; valid (zero: none failed) for
+    struct auri_extent out;     /* result extent of the chunk, set before the first item */
+    struct auri_extent errs;    /* per-item aur_err array of the chunk, likewise */
+    struct auri_extent error;   /* aur_error of the first failed item; valid (zero: none failed) for
                                      items < item */
 };
 
@@ -163,26 +170,28 @@ enum {
     AURI_SETUP_FINI = 4,
 };
 struct auri_setup {
-    uint64_t pool;         /* the parent's pool, as an address: what inherited pointers are compared
+    uint64_t pool; /* the parent's pool, as an address: what inherited pointers are compared
                               with, never followed */
-    uint64_t args_bytes;   /* sizes of the segments; 0: there is none, and its descriptor is not used */
+    uint64_t
+        args_bytes; /* sizes of the segments; 0: there is none, and its descriptor is not used */
     uint64_t shared_bytes;
     uint64_t result_bytes;
-    uint64_t result_warm;  /* as auri_arena_attach(): committed prefix, or AURI_WARM_FIND */
-    uint64_t spin_ns;      /* how long to look for work before parking; 0 on one CPU */
-    uint32_t flags;        /* AURI_SETUP_* */
-    uint32_t workers;      /* of the pool */
-    uint64_t worker_ctx;   /* fork: addresses as they are in the parent */
+    uint64_t result_warm; /* as auri_arena_attach(): committed prefix, or AURI_WARM_FIND */
+    uint64_t spin_ns;     /* how long to look for work before parking; 0 on one CPU */
+    uint32_t flags;       /* AURI_SETUP_* */
+    uint32_t workers;     /* of the pool */
+    uint64_t worker_ctx;  /* fork: addresses as they are in the parent */
     uint64_t init;
     uint64_t fini;
     struct auri_fn_entry init_ref; /* spawn */
     struct auri_fn_entry fini_ref;
-    struct auri_extent fns; /* spawn: ARGS segment, array of struct auri_fn_entry that sub.fn_ref - 1
+    struct auri_extent
+        fns; /* spawn: ARGS segment, array of struct auri_fn_entry that sub.fn_ref - 1
                                is an index of.  Entries are written before the first sub with them. */
     uint64_t item_timeout_ns; /* the pool's own limits, as in struct auri_limits */
     uint32_t retries;
     uint32_t retry_on;
-    char name[32];          /* of the pool */
+    char name[32]; /* of the pool */
 };
 
 /* One request at a time from a task in the worker to the parent, and its answer: futures and submits
@@ -190,7 +199,8 @@ struct auri_setup {
  * futex.  Separate from the rings so that those answer each entry exactly once. */
 enum {
     AURI_REQ_SUBMIT = 1, /* call fn with args in `in`; answers the future's id */
-    AURI_REQ_WAIT = 2,   /* wait for future `id` until deadline; answers its outcome, result in `out` */
+    AURI_REQ_WAIT =
+        2, /* wait for future `id` until deadline; answers its outcome, result in `out` */
     AURI_REQ_POLL = 3,   /* as WAIT with a deadline that has passed */
     AURI_REQ_CANCEL = 4, /* answers AUR_CANCEL_* in value */
     AURI_REQ_DROP = 5,   /* the worker's reference to future `id` is gone */
@@ -198,7 +208,7 @@ enum {
 struct auri_mailbox {
     alignas(AURI_CACHE_LINE) _Atomic(uint32_t) req_seq; /* worker writes */
     uint32_t req_op;
-    uint64_t req_pool;   /* the parent's pool address the worker inherited, or 0: my own pool */
+    uint64_t req_pool; /* the parent's pool address the worker inherited, or 0: my own pool */
     uint64_t req_id;
     uint64_t req_fn;
     uint64_t req_deadline;
@@ -209,36 +219,43 @@ struct auri_mailbox {
     uint64_t req_timeout_ns;   /* SUBMIT: limits of the call, if req_limits is 1 */
     uint32_t req_retries;
     uint32_t req_retry_on;
-    uint32_t req_limits;       /* 0: the pool's own limits hold */
+    uint32_t req_limits; /* 0: the pool's own limits hold */
     uint32_t req_pad;
     alignas(AURI_CACHE_LINE) _Atomic(uint32_t) rep_seq; /* parent writes; futex, shared */
     int32_t rep_err;
     uint64_t rep_value;
-    struct auri_extent rep_out; /* ARGS segment: result bytes, or an aur_error if rep_err is a failure
+    struct auri_extent
+        rep_out; /* ARGS segment: result bytes, or an aur_error if rep_err is a failure
                                    of the task and not of the request; the parent keeps it until the
                                    next request (the worker copies it before that) */
-    uint32_t rep_task_failed;   /* 1: rep_err is the task's outcome; 0: WAIT and POLL answer AUR_ETIMEDOUT
+    uint32_t
+        rep_task_failed; /* 1: rep_err is the task's outcome; 0: WAIT and POLL answer AUR_ETIMEDOUT
                                    for a future that is not done, AUR_EDEADLK (rep_out may be an
                                    aur_error) for a wait that would never end, AUR_EINVAL for none */
 };
 
 struct auri_ctl {
-    uint64_t magic;      /* parent, once */
-    uint64_t epoch;      /* parent, once */
-    uint32_t abi_size;   /* parent: sizeof(struct auri_ctl); the worker refuses another */
-    uint32_t slot;       /* parent: worker index */
+    uint64_t magic;    /* parent, once */
+    uint64_t epoch;    /* parent, once */
+    uint32_t abi_size; /* parent: sizeof(struct auri_ctl); the worker refuses another */
+    uint32_t slot;     /* parent: worker index */
     /* words of the parent */
-    alignas(AURI_CACHE_LINE) _Atomic(uint64_t) wake_at; /* ring once an entry >= this is answered; 0: never */
-    _Atomic(uint32_t) stop;                             /* 1: aur_checkpoint() says cancelled */
-    _Atomic(uint64_t) cancel_seq;                       /* the entry whose task should stop early */
-    alignas(AURI_CACHE_LINE) _Atomic(uint32_t) free_tail; /* parent: freed result extents put so far */
+    alignas(AURI_CACHE_LINE) _Atomic(uint64_t)
+        wake_at;                  /* ring once an entry >= this is answered; 0: never */
+    _Atomic(uint32_t) stop;       /* 1: aur_checkpoint() says cancelled */
+    _Atomic(uint64_t) cancel_seq; /* the entry whose task should stop early */
+    alignas(
+        AURI_CACHE_LINE) _Atomic(uint32_t) free_tail; /* parent: freed result extents put so far */
     /* words of the worker */
-    alignas(AURI_CACHE_LINE) _Atomic(uint32_t) sleeping; /* 1: parks on this futex (shared); parent clears and wakes */
-    alignas(AURI_CACHE_LINE) _Atomic(uint32_t) free_head; /* worker: freed result extents taken so far */
-    alignas(AURI_CACHE_LINE) _Atomic(uint32_t) hello;    /* worker: 1 once init succeeded; 2: init failed */
+    alignas(AURI_CACHE_LINE) _Atomic(uint32_t)
+        sleeping; /* 1: parks on this futex (shared); parent clears and wakes */
+    alignas(AURI_CACHE_LINE) _Atomic(uint32_t)
+        free_head; /* worker: freed result extents taken so far */
+    alignas(AURI_CACHE_LINE) _Atomic(uint32_t)
+        hello; /* worker: 1 once init succeeded; 2: init failed */
     struct auri_progress progress;
     struct auri_mailbox mailbox;
-    struct auri_setup setup; /* parent, once */
+    struct auri_setup setup;                 /* parent, once */
     _Atomic(uint64_t) freed[AURI_FREE_RING]; /* offsets in the RESULT segment */
     struct auri_sub sub[AURI_RING];
     struct auri_comp comp[AURI_RING];

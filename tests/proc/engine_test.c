@@ -830,18 +830,17 @@ static void test_spawn(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_calls),         cmocka_unit_test(test_many_empty),
-        cmocka_unit_test(test_sizes),         cmocka_unit_test(test_bytes),
-        cmocka_unit_test(test_large_failures),
-        cmocka_unit_test(test_beyond_memory),
-        cmocka_unit_test(test_view_outlives), cmocka_unit_test(test_failures),
-        cmocka_unit_test(test_deaths),        cmocka_unit_test(test_retries),
-        cmocka_unit_test(test_time_limit),    cmocka_unit_test(test_renewal),
-        cmocka_unit_test(test_broken),        cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_terminate),     cmocka_unit_test(test_queue_limit),
-        cmocka_unit_test(test_stuck),         cmocka_unit_test(test_on_done),
-        cmocka_unit_test(test_many_waiters),  cmocka_unit_test(test_nothing_left),
-        cmocka_unit_test(test_unref_only),    cmocka_unit_test(test_spawn),
+        cmocka_unit_test(test_calls),          cmocka_unit_test(test_many_empty),
+        cmocka_unit_test(test_sizes),          cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_large_failures), cmocka_unit_test(test_beyond_memory),
+        cmocka_unit_test(test_view_outlives),  cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_deaths),         cmocka_unit_test(test_retries),
+        cmocka_unit_test(test_time_limit),     cmocka_unit_test(test_renewal),
+        cmocka_unit_test(test_broken),         cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_terminate),      cmocka_unit_test(test_queue_limit),
+        cmocka_unit_test(test_stuck),          cmocka_unit_test(test_on_done),
+        cmocka_unit_test(test_many_waiters),   cmocka_unit_test(test_nothing_left),
+        cmocka_unit_test(test_unref_only),     cmocka_unit_test(test_spawn),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

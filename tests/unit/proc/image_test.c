@@ -20,9 +20,9 @@
 
 /* ---- what the program does before main() ----------------------------------------------------- */
 
-static int initialised;  /* one bit per constructor */
-static char *block;      /* from malloc */
-static int leaked_fd;    /* an inheritable descriptor */
+static int initialised; /* one bit per constructor */
+static char *block;     /* from malloc */
+static int leaked_fd;   /* an inheritable descriptor */
 static bool main_reached;
 
 __attribute__((constructor(102))) static void first_constructor(void)
