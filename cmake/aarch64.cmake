@@ -1,0 +1,6 @@
+# A toolchain file: builds for 64-bit Arm with Debian's cross compiler, runs tests under QEMU.
+# "./dev check aarch64" fetches cmocka for the target into build/aarch64-root.
+set(CMAKE_SYSTEM_NAME Linux)
+set(CMAKE_SYSTEM_PROCESSOR aarch64)
+set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)
+set(CMAKE_CROSSCOMPILING_EMULATOR qemu-aarch64 -L /usr/aarch64-linux-gnu)
