@@ -48,6 +48,11 @@ enum {
 /* aur_options.flags */
 enum {
     AUR_POOL_NO_HELP = 1, /* waits never run tasks in the waiting thread; spare workers do it */
+    AUR_POOL_FIXED =
+        2, /* thread pools: a worker that sleeps in a task for reasons of its own keeps its
+                             place.  Without this it is seen to block, and while calls are queued another
+                             one stands in, up to 64 and spares_max; so more than `workers` tasks may be
+                             under way.  Waits for futures and aur_blocking_begin() are not concerned */
 };
 
 #define AUR_NO_SPARES UINT32_MAX

@@ -48,6 +48,22 @@ unsigned aurp_thread_count(void);
 /* Lowest usable address of the calling thread's stack, for depth checks.  Slow: ask once a thread. */
 uintptr_t aurp_stack_low(void);
 
+/* ---- what threads are doing ---------------------------------------------------------------- */
+
+/* The calling thread's number in this process: never 0. */
+int aurp_thread_self(void);
+
+#define AURP_NO_CLOCK UINT64_MAX
+/* CPU time that a thread of this process has used; AURP_NO_CLOCK if there is no such thread (any
+ * more).  About 1.4 us. */
+uint64_t aurp_thread_cpu_ns(int tid);
+/* The same of the whole process, all its threads together. */
+uint64_t aurp_process_cpu_ns(void);
+
+/* Whether a thread of this process sleeps in the kernel at this moment: it waits for something, and
+ * not for a CPU.  False if that cannot be told.  Reads a file: some 5 us. */
+bool aurp_thread_sleeps(int tid);
+
 /* ---- this machine, this process ------------------------------------------------------------ */
 
 /* CPUs by affinity and control-group quota, at least 1.  Reads files: not for hot paths. */

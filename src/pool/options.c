@@ -51,7 +51,7 @@ static aur_err check_choices(const aur_options *opts, aur_diag *diag)
         return REFUSE(diag, "aur_options.retry_on is 0x%x, which has bits that are no AUR_RETRY_*",
                       (unsigned)opts->retry_on);
     }
-    if ((opts->flags & ~(uint32_t)AUR_POOL_NO_HELP) != 0) {
+    if ((opts->flags & ~(uint32_t)(AUR_POOL_NO_HELP | AUR_POOL_FIXED)) != 0) {
         return REFUSE(diag, "aur_options.flags is 0x%x, which has bits that are no AUR_POOL_*",
                       (unsigned)opts->flags);
     }

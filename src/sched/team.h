@@ -19,6 +19,9 @@ struct auri_member {
     _Atomic(struct auri_deque *) deque;
     aurp_thread thread; /* lock */
     bool started;       /* lock: `thread` is valid and not joined */
+    /* For the monitor (sched/monitor.c), which may be late: */
+    _Atomic(int) tid;       /* A: the thread's number; 0: none runs */
+    _Atomic(uint32_t) away; /* A: it waits and the pool knows (a lot, a wait, a blocking section) */
 };
 
 struct auri_team {
@@ -58,6 +61,15 @@ struct auri_team {
     _Atomic(uint32_t) started;     /* A: futex of start: threads past their init */
     _Atomic(uint32_t) init_failed; /* A: why a thread did not begin: an aur_err */
 
+    /* The monitor (sched/monitor.c). */
+    _Atomic(uint32_t) watch;        /* A: it looks, or there is none to arm */
+    _Atomic(uint32_t) monitor_bell; /* A: futex of the monitor: +1 when it should look up */
+    aurp_thread monitor;            /* lock */
+    bool monitor_started;           /* lock: `monitor` is valid and not joined */
+    bool monitor_live;              /* lock: it has not ended */
+    int extra; /* lock: how much of the deficit is for workers that were seen to block; written by the
+                * monitor only */
+
     /* Statistics, relaxed. */
     alignas(AURI_CACHE_LINE) _Atomic(uint64_t) stolen;
     _Atomic(uint64_t) parks;
@@ -93,5 +105,18 @@ bool auri_team_lot_wait(struct auri_team *team);
 void auri_team_member_ended(struct auri_team *team, uint32_t index, bool replace);
 /* Everything accepted is done and the pool is closing: workers may end. */
 void auri_team_stop(struct auri_team *team);
+/* Starts the monitor's thread if there is none yet.  False: there is one. */
+bool auri_team_start_monitor(struct auri_team *team, void *(*thread)(void *));
+/* The last act of the monitor. */
+void auri_team_monitor_ended(struct auri_team *team);
+
+/* monitor.c */
+/* Work is visible and no worker looks: the monitor should.  Called when `watch` is off. */
+void auri_monitor_arm(struct auri_team *team);
+/* Ends the monitor's sleep. */
+void auri_monitor_ring(struct auri_team *team);
+/* The rule: how many stand-ins, if there were `extra` so far; active workers were looked at and so many
+ * of them found blocked; grow: more may be had. */
+int auri_monitor_extra(int extra, int active, int blocked, bool grow);
 
 #endif /* AURI_SCHED_TEAM_H */

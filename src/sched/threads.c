@@ -90,6 +90,10 @@ static void await_started(struct auri_team *team, uint32_t n)
 
 static void join_members(struct auri_team *team)
 {
+    if (team->monitor_started) {
+        aurp_thread_join(team->monitor);
+        team->monitor_started = false;
+    }
     for (uint32_t i = 0; i < team->member_max; i++) {
         if (team->member[i].started) {
             aurp_thread_join(team->member[i].thread);
@@ -132,6 +136,8 @@ static struct auri_team *team_new(aur_pool *pool)
         return NULL;
     }
     team->spin_ns = aurp_cpu_count() > 1 ? SPIN_NS : 0;
+    /* On already, so that nobody arms it: there is no monitor. */
+    team->watch = spares == 0 || (pool->flags & AUR_POOL_FIXED) != 0;
     pthread_mutex_init(&team->lock, NULL);
     pthread_mutex_init(&team->fifo_lock, NULL);
     return team;
@@ -190,6 +196,13 @@ static int missing(struct auri_team *team)
     return auri_ec_deficit(auri_load_sc(&team->ec.word));
 }
 
+/* Whether every worker waits, as far as the pool knows: what the monitor saw does not count, those go on
+ * by themselves.  lock held. */
+static bool nobody_active(struct auri_team *team)
+{
+    return missing(team) - team->extra >= (int)team->pool->workers;
+}
+
 bool auri_team_add_worker(struct auri_team *team, bool must)
 {
     uint32_t spares =
@@ -200,7 +213,7 @@ bool auri_team_add_worker(struct auri_team *team, bool must)
     /* A worker that a task ended is replaced whatever the limit says: live is below workers then. */
     bool replaces = team->live < team->pool->workers;
     /* Nobody is active: whatever lies in the queues may be what all of them wait for. */
-    must = must || missing(team) >= (int)team->pool->workers;
+    must = must || nobody_active(team);
     if (missing(team) <= 0) {
         pthread_mutex_unlock(&team->lock);
         return true; /* somebody else has done it */
@@ -226,6 +239,16 @@ bool auri_team_add_worker(struct auri_team *team, bool must)
     return added;
 }
 
+/* For the monitor: the calling worker waits, and the pool knows. */
+static void set_away(struct auri_team *team, uint32_t away)
+{
+    struct auri_record *self = auri_self_;
+
+    if (self != NULL && self->pool == team->pool && self->worker >= 0) {
+        auri_store_rlx(&team->member[self->worker].away, away); /* relaxed: it may see it late */
+    }
+}
+
 bool auri_team_lot_wait(struct auri_team *team)
 {
     aur_deadline until = aur_deadline_in_ns(LOT_IDLE_NS);
@@ -238,6 +261,7 @@ bool auri_team_lot_wait(struct auri_team *team)
         return true;
     }
     team->lot_idle++;
+    set_away(team, 1);
     for (;;) {
         if (team->lot_tokens != 0) {
             team->lot_tokens--;
@@ -253,6 +277,7 @@ bool auri_team_lot_wait(struct auri_team *team)
         pthread_mutex_lock(&team->lock);
     }
     team->lot_idle--;
+    set_away(team, 0);
     pthread_mutex_unlock(&team->lock);
     return go_on;
 }
@@ -262,6 +287,7 @@ static aur_err threads_block(aur_pool *pool)
 {
     struct auri_team *team = auri_team_of(pool);
 
+    set_away(team, 1);
     /* seq_cst, then the look at the queues; pairs with push, fence, look at the word in
      * auri_ec_notify(): one of us sees the other's, and replaces this worker. */
     auri_ec_deficit_add(&team->ec, 1);
@@ -281,17 +307,63 @@ static aur_err threads_block(aur_pool *pool)
     }
     /* Under the lock: of several that block at once, each but the last may leave it to another. */
     pthread_mutex_lock(&team->lock);
-    bool nobody_active = missing(team) >= (int)pool->workers;
-    if (nobody_active) {
+    bool none = nobody_active(team);
+    if (none) {
         auri_ec_deficit_add(&team->ec, -1);
+        set_away(team, 0);
     }
     pthread_mutex_unlock(&team->lock);
-    return nobody_active ? AUR_EAGAIN : AUR_OK;
+    return none ? AUR_EAGAIN : AUR_OK;
 }
 
 static void threads_unblock(aur_pool *pool)
 {
+    set_away(auri_team_of(pool), 0);
     auri_ec_deficit_add(&auri_team_of(pool)->ec, -1);
+}
+
+/* ---- the monitor's thread ------------------------------------------------------------------ */
+
+bool auri_team_start_monitor(struct auri_team *team, void *(*thread)(void *))
+{
+    char name[48];
+
+    pthread_mutex_lock(&team->lock);
+    if (team->monitor_started || team->monitor_live) {
+        pthread_mutex_unlock(&team->lock);
+        return false;
+    }
+    snprintf(name, sizeof(name), "%.9s-mon", team->pool->name);
+    auri_pool_hold(team->pool); /* dropped in auri_team_monitor_ended() */
+    auri_own_threads_add(1);
+    int failed = auri_load_rlx(&team->stop) != 0
+                     ? ESHUTDOWN
+                     : aurp_thread_start(&team->monitor, thread, team, name);
+    if (failed != 0) { /* `watch` stays on: nobody tries again, blocked workers are not replaced */
+        auri_own_threads_add(-1);
+        pthread_mutex_unlock(&team->lock);
+        auri_pool_drop(team->pool);
+        return true;
+    }
+    team->monitor_live = true;
+    team->monitor_started = !team->abandoned;
+    if (team->abandoned) {
+        aurp_thread_detach(team->monitor);
+    }
+    pthread_mutex_unlock(&team->lock);
+    return true;
+}
+
+void auri_team_monitor_ended(struct auri_team *team)
+{
+    aur_pool *pool = team->pool;
+
+    pthread_mutex_lock(&team->lock);
+    team->monitor_live = false;
+    auri_add_sc(&team->ended, 1u);
+    aurp_futex_wake(&team->ended, INT32_MAX, AURP_PRIVATE);
+    pthread_mutex_unlock(&team->lock);
+    auri_pool_drop(pool); /* the last one frees the team */
 }
 
 /* ---- work ---------------------------------------------------------------------------------- */
@@ -337,6 +409,9 @@ void auri_team_stop(struct auri_team *team)
     auri_ec_wake_all(&team->ec);
     pthread_mutex_lock(&team->lock);
     lot_changed(team);
+    if (team->monitor_live) {
+        auri_monitor_ring(team);
+    }
     pthread_mutex_unlock(&team->lock);
 }
 
@@ -394,8 +469,8 @@ static aur_err threads_join(aur_pool *pool, aur_deadline deadline)
     for (;;) {
         uint32_t ended = auri_load_acq(&team->ended);
         pthread_mutex_lock(&team->lock);
-        bool first = team->live == 0 && !team->joined && !team->abandoned;
-        bool gone = team->live == 0;
+        bool gone = team->live == 0 && !team->monitor_live;
+        bool first = gone && !team->joined && !team->abandoned;
         team->joined = team->joined || first;
         pthread_mutex_unlock(&team->lock);
         if (first) {
@@ -417,6 +492,10 @@ static void threads_abandon(aur_pool *pool)
     pthread_mutex_lock(&team->lock);
     if (!team->joined && !team->abandoned) {
         team->abandoned = true;
+        if (team->monitor_started) {
+            aurp_thread_detach(team->monitor);
+            team->monitor_started = false;
+        }
         for (uint32_t i = 0; i < team->member_max; i++) {
             if (team->member[i].started) {
                 aurp_thread_detach(team->member[i].thread);
@@ -451,11 +530,14 @@ static size_t threads_explain(aur_pool *pool, char *text, size_t size)
 {
     struct auri_team *team = auri_team_of(pool);
     uint32_t latency = auri_load_rlx(&team->wake_latency_ns);
+    pthread_mutex_lock(&team->lock);
+    int extra = team->extra;
+    pthread_mutex_unlock(&team->lock);
     int wrote = snprintf(text, size,
                          "%u threads; a searcher spins %u us before it sleeps; a wake takes about "
-                         "%.1f us here (%s).",
+                         "%.1f us here (%s); %d more stand in for workers that were seen to block.",
                          pool->workers, (unsigned)(team->spin_ns / 1000), latency / 1000.0,
-                         latency != 0 ? "learned" : "nobody was woken yet");
+                         latency != 0 ? "learned" : "nobody was woken yet", extra);
     return wrote > 0 ? (size_t)wrote : 0;
 }
 

@@ -169,6 +169,10 @@ void auri_team_notify(struct auri_team *team)
         (void)auri_team_add_worker(team, false);
         break;
     case AURI_EC_NOBODY:
+        /* relaxed: after the fence [E1]; see [M1] in sched/monitor.c. */
+        if (auri_load_rlx(&team->watch) == 0) {
+            auri_monitor_arm(team);
+        }
         break;
     }
 }
@@ -379,6 +383,7 @@ static void worker_end(struct auri_record *self)
     }
     self->blocking_counts = false;
     self->pool = NULL;
+    auri_store_rlx(&team->member[index].tid, 0); /* relaxed: for the monitor */
     self->deque = NULL; /* what lies in it is for thieves, and for the next owner */
     auri_own_threads_add(-1);
     auri_team_member_ended(team, index, true);
@@ -393,6 +398,8 @@ void *auri_worker_thread(void *member_arg)
     bool ready = self != NULL;
 
     free(member_arg);
+    auri_store_rlx(&team->member[arg.index].away, 0u); /* relaxed: for the monitor, both */
+    auri_store_rlx(&team->member[arg.index].tid, aurp_thread_self());
     if (ready) {
         self->pool = pool;
         self->worker = (int)arg.index;
@@ -421,6 +428,7 @@ void *auri_worker_thread(void *member_arg)
         self->pool = NULL;
         auri_self_release();
     }
+    auri_store_rlx(&team->member[arg.index].tid, 0); /* relaxed: for the monitor */
     auri_own_threads_add(-1);
     auri_team_member_ended(team, arg.index, false);
     return NULL;

@@ -1,11 +1,13 @@
-/* Goal:   tasks that say that they block do not hold up the others; what they say is balanced, also where
- *         a task forgets the end, or ends its thread.
+/* Goal:   tasks that block do not hold up the others, whether they say so or not; what they say is
+ *         balanced, also where a task forgets the end, or ends its thread.
  * Method: more blocked tasks than workers, each of which goes on only once all have started.
- * Guards: aur_blocking_begin(), the spares and the lot in src/sched/threads.c. */
+ * Guards: aur_blocking_begin(), the spares and the lot in src/sched/threads.c, src/sched/monitor.c. */
 #include "aurt.h"
 
 #include <auriga.h>
 #include <pthread.h>
+#include <stdatomic.h>
+#include <time.h>
 
 #define TASKS 64
 
@@ -54,6 +56,114 @@ static void all_get_to_start(void **state)
     AURT_OK(aur_pool_stats(pool, &stats));
     assert_true(stats.spares >= TASKS - 2);
     assert_true(stats.workers <= 2 + 256 + 1); /* no more than the limits allow */
+}
+
+/* The same by tasks that say nothing. */
+static int meet_silently(barrier_ptr barrier)
+{
+    aurt_barrier_wait(barrier);
+    return 1;
+}
+AUR_FN(int, meet_silently, barrier_ptr);
+
+static void meet_all(uint32_t workers, int tasks)
+{
+    AUR_SCOPED(aur_pool) *pool = pool_of(workers, 0);
+    aurt_barrier barrier = { .parties = (uint32_t)tasks };
+    aur_future *future[TASKS];
+    aur_stats stats = { .size = sizeof(stats) };
+
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < tasks; i++) {
+            AURT_OK(aur_apply_async(pool, &future[i], meet_silently, &barrier));
+        }
+        for (int i = 0; i < tasks; i++) {
+            /* No help: the waiting thread would be one of the parties. */
+            AURT_OK(aur_future_outcome(future[i], aur_deadline_in_ms(600000)));
+            aur_future_unref(future[i]);
+        }
+    }
+    AURT_OK(aur_pool_stats(pool, &stats));
+    assert_true(stats.spares >= (uint64_t)tasks - workers);
+    assert_true(stats.workers <= workers + 64);
+}
+
+static void blocked_ones_are_seen(void **state)
+{
+    (void)state;
+    meet_all(1, 2);
+    meet_all(2, TASKS);
+    meet_all(5, 40);
+}
+
+/* Silent tasks on the workers, then tasks that wait for queued ones: both kinds of stand-ins at once. */
+static int submits_and_waits(barrier_ptr barrier)
+{
+    AUR_SCOPED(aur_future) *inner = NULL;
+    int v = 0;
+
+    if (aur_apply_async(aur_pool_current(), &inner, meet_silently, barrier) != AUR_OK ||
+        aur_future_result(inner, &v, aur_deadline_in_ms(600000)) != AUR_OK) {
+        return aur_fail(1, "the inner task failed");
+    }
+    return v;
+}
+AUR_FN(int, submits_and_waits, barrier_ptr);
+
+static void seen_ones_beside_waits(void **state)
+{
+    AUR_SCOPED(aur_pool) *pool = pool_of(2, 0);
+    aurt_barrier barrier = { .parties = 24 };
+    aur_future *future[24];
+
+    (void)state;
+    for (int i = 0; i < 24; i++) {
+        AURT_OK(i % 2 == 0 ? aur_apply_async(pool, &future[i], meet_silently, &barrier)
+                           : aur_apply_async(pool, &future[i], submits_and_waits, &barrier));
+    }
+    for (int i = 0; i < 24; i++) {
+        AURT_OK(aur_future_outcome(future[i], aur_deadline_in_ms(600000)));
+        aur_future_unref(future[i]);
+    }
+}
+
+static _Atomic(int) inside_now;
+static _Atomic(int) inside_most;
+
+/* The sleep is the task's work. */
+static int sleeps(int ms)
+{
+    struct timespec pause = { 0, ms * 1000000L };
+    int now = atomic_fetch_add(&inside_now, 1) + 1;
+
+    for (int most = atomic_load(&inside_most);
+         now > most && !atomic_compare_exchange_weak(&inside_most, &most, now);) {
+    }
+    nanosleep(&pause, NULL);
+    atomic_fetch_sub(&inside_now, 1);
+    return ms;
+}
+AUR_FN(int, sleeps, int);
+
+/* Where the user wants no more than so many at once, or no spares, it stays at that. */
+static void fixed_pools_stay_so(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 2; way++) {
+        aur_options opts = AUR_OPTIONS_INIT;
+        aur_pool *pool = NULL;
+        opts.workers = 3;
+        opts.flags = way == 0 ? AUR_POOL_FIXED : 0;
+        opts.spares_max = way == 0 ? 0 : AUR_NO_SPARES;
+        AURT_OK(aur_pool_new(&opts, &pool, NULL));
+        atomic_store(&inside_most, 0);
+        for (int i = 0; i < 60; i++) {
+            AURT_OK(aur_apply_async(pool, NULL, sleeps, 5));
+        }
+        AURT_OK(aur_pool_join(pool, AUR_NO_DEADLINE));
+        assert_true(atomic_load(&inside_most) <= 3);
+        aur_pool_unref(pool);
+    }
 }
 
 static int plain(int x)
@@ -193,9 +303,10 @@ static void map_that_ends_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_get_to_start),      cmocka_unit_test(without_spares),
-        cmocka_unit_test(forgotten_ends),        cmocka_unit_test(ended_threads_are_replaced),
-        cmocka_unit_test(map_that_ends_threads),
+        cmocka_unit_test(all_get_to_start),       cmocka_unit_test(without_spares),
+        cmocka_unit_test(forgotten_ends),         cmocka_unit_test(ended_threads_are_replaced),
+        cmocka_unit_test(map_that_ends_threads),  cmocka_unit_test(blocked_ones_are_seen),
+        cmocka_unit_test(seen_ones_beside_waits), cmocka_unit_test(fixed_pools_stay_so),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

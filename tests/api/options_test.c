@@ -107,7 +107,7 @@ static void test_bad_fields(void **state)
     BAD(AUR_PROCESSES, queue_policy, AUR_QUEUE_CALLER_RUNS, "CALLER_RUNS");
     BAD(AUR_SERIAL, retries, 65535, "65535");
     BAD(AUR_SERIAL, retry_on, 8, "0x8");
-    BAD(AUR_SERIAL, flags, 2, "0x2");
+    BAD(AUR_SERIAL, flags, 4, "0x4");
     BAD(AUR_THREADS, tasks_per_worker_max, 7, "7");
     BAD(AUR_THREADS, memory_max_bytes, 77, "77");
     BAD(AUR_SERIAL, memory_max_bytes, 1, "1");
@@ -144,6 +144,7 @@ static void test_good_fields(void **state)
     GOOD(retries, 65534);
     GOOD(retry_on, AUR_RETRY_WORKER | AUR_RETRY_DEADLINE | AUR_RETRY_ERROR);
     GOOD(flags, AUR_POOL_NO_HELP);
+    GOOD(flags, AUR_POOL_FIXED);
     GOOD(item_timeout_ns, UINT64_MAX);
     GOOD(worker_ctx, &out);
     GOOD(name, "");
