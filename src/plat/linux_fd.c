@@ -14,7 +14,9 @@
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -206,6 +208,21 @@ void aurp_stdin_null(void)
     }
 }
 
+aurp_file_id aurp_file_id_of(int fd)
+{
+    struct stat file;
+
+    return fstat(fd, &file) == 0 ? (aurp_file_id){ file.st_dev, file.st_ino }
+                                 : (aurp_file_id){ 0, 0 };
+}
+
+bool aurp_file_is(int fd, aurp_file_id id)
+{
+    aurp_file_id now = aurp_file_id_of(fd);
+
+    return id.inode != 0 && now.inode == id.inode && now.device == id.device;
+}
+
 /* ---- waiting -------------------------------------------------------------------------------- */
 
 int aurp_eventfd_new(void)
@@ -227,6 +244,47 @@ void aurp_eventfd_clear(int fd)
     uint64_t count;
 
     while (read(fd, &count, sizeof(count)) < 0 && errno == EINTR) {
+    }
+}
+
+/* A pipe: it has an identity, and wakes its reader as fast as an eventfd does.  (A socket does not: the
+ * reader was found on the other CPU twice as often, 45 us instead of 25.) */
+int aurp_bell_new(int ret_ends[2])
+{
+    int fds[2];
+
+    if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) != 0) {
+        return errno;
+    }
+    int failed = own_pair(fds);
+    if (failed == 0) {
+        memcpy(ret_ends, fds, sizeof(fds));
+    }
+    return failed;
+}
+
+void aurp_bell_ring(int fd)
+{
+    struct iovec ring = { .iov_base = (void *)(uintptr_t) "", .iov_len = 1 };
+
+    /* EAGAIN means that it is full of rings: whoever hears it is awake already. */
+    while (vmsplice(fd, &ring, 1, SPLICE_F_NONBLOCK) < 0) {
+        if (errno == ENOSYS || errno == EPERM) { /* a sandbox does not know the call */
+            while (write(fd, "", 1) < 0 && errno == EINTR) {
+            }
+            return;
+        }
+        if (errno != EINTR) {
+            return;
+        }
+    }
+}
+
+void aurp_bell_clear(int fd)
+{
+    char rings[256]; /* more than a pipe holds, if each is a page of its own */
+
+    while (read(fd, rings, sizeof(rings)) < 0 && errno == EINTR) {
     }
 }
 

@@ -17,6 +17,9 @@
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U /* Linux 6.3 */
 #endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
 
 /* ---- the file ------------------------------------------------------------------------------ */
 
@@ -121,6 +124,36 @@ int aurp_shm_punch(int fd, uint64_t offset, uint64_t bytes)
 {
     while (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)bytes) !=
            0) {
+        if (errno != EINTR) {
+            return errno;
+        }
+    }
+    return 0;
+}
+
+bool aurp_shm_can_populate(void)
+{
+    /* Of no length: only whether the advice is known. */
+    return madvise(NULL, 0, MADV_POPULATE_WRITE) == 0;
+}
+
+/* Unlike a plain touch, which would raise SIGBUS, this says when no page is to be had (EFAULT). */
+int aurp_shm_populate(void *at, uint64_t bytes)
+{
+    while (madvise(at, (size_t)bytes, MADV_POPULATE_WRITE) != 0) {
+        if (errno == EINTR) {
+            continue; /* what is there stays */
+        }
+        int failed = errno == EFAULT ? ENOMEM : errno == EINVAL ? ENOSYS : errno;
+        (void)aurp_shm_depopulate(at, bytes);
+        return failed;
+    }
+    return 0;
+}
+
+int aurp_shm_depopulate(void *at, uint64_t bytes)
+{
+    while (madvise(at, (size_t)bytes, MADV_REMOVE) != 0) {
         if (errno != EINTR) {
             return errno;
         }

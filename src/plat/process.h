@@ -12,12 +12,35 @@
 #include <signal.h>
 #include <sys/types.h>
 
+/* ---- which file a descriptor names --------------------------------------------------------- */
+
+/* In a process where somebody else's code closes and opens descriptors, a number may come to mean
+ * another file.  Two files that exist at the same time never have the same identity, except those
+ * without one of their own (eventfd, epoll, timerfd and the like). */
+typedef struct aurp_file_id {
+    uint64_t device;
+    uint64_t inode; /* both 0: of no file */
+} aurp_file_id;
+
+aurp_file_id aurp_file_id_of(int fd);
+/* Whether fd names that file now.  About 0.3 us. */
+bool aurp_file_is(int fd, aurp_file_id id);
+
 /* ---- descriptors that wake ----------------------------------------------------------------- */
 
 /* An eventfd, initially 0, non-blocking.  ring adds 1 and never blocks; clear sets it to 0. */
 int aurp_eventfd_new(void);
 void aurp_eventfd_ring(int fd);
 void aurp_eventfd_clear(int fd);
+
+/* A bell whose other end can be given to processes that may lose it: unlike an eventfd it has an
+ * identity, and ringing is done by a call that works on pipes only: no file or socket can take notice of
+ * it, even if the number means one of those by then.  (Where a sandbox refuses that call it is a plain
+ * write.)  ret_ends[0] is heard (readable once it was rung), ret_ends[1] is rung.  ring never blocks;
+ * clear forgets all rings so far. */
+int aurp_bell_new(int ret_ends[2]);
+void aurp_bell_ring(int fd);
+void aurp_bell_clear(int fd);
 
 typedef struct aurp_ready {
     uint64_t token; /* what the descriptor was added with */

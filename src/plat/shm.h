@@ -35,6 +35,13 @@ int aurp_shm_commit(int fd, uint64_t offset, uint64_t bytes);
 /* Makes the range a hole: its pages go back to the system, and it reads as zeros. */
 int aurp_shm_punch(int fd, uint64_t offset, uint64_t bytes);
 
+/* The same two through a writable mapping of a file from aurp_shm_new(), page multiples: for a process
+ * that has no descriptor of it, or cannot trust the one it has.  populate: ENOSYS if the kernel is older
+ * than 5.14; aurp_shm_can_populate() says so before. */
+bool aurp_shm_can_populate(void);
+int aurp_shm_populate(void *at, uint64_t bytes);
+int aurp_shm_depopulate(void *at, uint64_t bytes);
+
 /* Committed bytes in all; and from the start up to the first page that is a hole or was never
  * written.  0 if that cannot be told. */
 uint64_t aurp_shm_committed(int fd);

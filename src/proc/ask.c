@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "plat/process.h"
 #include "task/record.h"
 
 /* ---- questions ------------------------------------------------------------------------------ */
@@ -17,7 +16,7 @@ void auri_parent_ask_locked(struct auri_worker_self *self, const struct auri_req
     uint32_t seq = ++self->remote->seq;
 
     auri_mail_send(self->ctl, seq, request);
-    aurp_eventfd_ring(self->bell);
+    auri_worker_ring(self);
     auri_mail_wait(self->ctl, seq, ret_reply);
 }
 

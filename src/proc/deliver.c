@@ -174,7 +174,7 @@ static void finish_all(struct auri_proc *p, struct auri_harvest *h)
     if (auri_load_rlx(&p->asleep) != 0) { /* relaxed: ordered by the fence */
         pthread_mutex_lock(&p->lock);
         if (p->bell >= 0) {
-            aurp_eventfd_ring(p->bell);
+            aurp_bell_ring(p->rope);
         }
         pthread_mutex_unlock(&p->lock);
     }

@@ -169,6 +169,7 @@ static void close_all(struct auri_proc *p)
     aurp_close(&p->epoll);
     aurp_close(&p->kick);
     aurp_close(&p->bell);
+    aurp_close(&p->rope);
     for (unsigned i = 0; i < p->slots_end; i++) {
         auri_segment_unref(p->slots[i].warm);
         p->slots[i].warm = NULL;
@@ -192,7 +193,7 @@ static void hear(struct auri_proc *p, uint64_t until, struct auri_harvest *h)
             aurp_eventfd_clear(p->kick);
         } else if (ready[i].token == AURI_TOKEN_BELL) {
             if (auri_load_rlx(&p->asleep) == 0) { /* else it is the leader's, since a moment ago */
-                aurp_eventfd_clear(p->bell);
+                aurp_bell_clear(p->bell);
             }
         } else if (ready[i].token == AURI_TOKEN_NURSERY) {
             auri_nursery_events(p, h, &failed);

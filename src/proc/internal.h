@@ -215,7 +215,8 @@ struct auri_proc {
     bool spawn;                /* I: AUR_START_SPAWN */
     unsigned slots_max;        /* I: workers and spares */
     unsigned cpus;             /* I */
-    int bell;                  /* L: workers ring it; -1 at the end, as the next two */
+    int bell;                  /* L: workers ring it; -1 at the end, as the next three */
+    int rope;                  /* L: the end of the bell that is rung */
     int kick;                  /* L: wakes the guardian */
     int epoll;                 /* L */
     auri_arena *args;          /* I: arguments, and buffers that workers only read */

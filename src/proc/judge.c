@@ -11,6 +11,7 @@
 
 #include "plat/shm.h"
 #include "proc/internal.h"
+#include "proc/worker.h"
 
 /* ---- the verdict on what was being run ----------------------------------------------------------------- */
 
@@ -63,6 +64,8 @@ static void say_end(const struct auri_worker *w, char *text, size_t size)
     } else if (WIFSIGNALED(w->status)) {
         snprintf(text, size, "was killed by signal %d (SIG%s)", WTERMSIG(w->status),
                  signal_name(WTERMSIG(w->status)));
+    } else if (WEXITSTATUS(w->status) == AURI_WORKER_EXIT_FDS) {
+        snprintf(text, size, "ended since a task had closed its descriptors,");
     } else {
         snprintf(text, size, "ended with exit status %d", WEXITSTATUS(w->status));
     }
@@ -277,7 +280,9 @@ static void unmap(struct auri_proc *p, struct auri_worker *w)
 
 void auri_judge(struct auri_proc *p, struct auri_worker *w, struct auri_harvest *h)
 {
-    bool greeted = auri_load_rlx(&w->ctl->hello) == 1; /* relaxed: it is dead */
+    /* relaxed: it is dead.  What it left by itself, between two entries, speaks against none. */
+    bool fell =
+        auri_load_rlx(&w->ctl->hello) == AURI_HELLO_READY && w->kill_reason == AURI_KILL_NONE;
 
     auri_request_abandon(p, w);
     if (!w->wild) {
@@ -301,7 +306,7 @@ void auri_judge(struct auri_proc *p, struct auri_worker *w, struct auri_harvest 
         case AURI_VERDICT_DROPPED:
             break;
         case AURI_VERDICT_REQUEUE:
-            requeue(p, w, seq, greeted && seq == w->head && w->kill_reason == AURI_KILL_NONE, h);
+            requeue(p, w, seq, fell && seq == w->head, h);
             break;
         case AURI_VERDICT_LOST:
             (flight->count != 0 ? lose_chunk : lose_call)(p, w, seq, h);

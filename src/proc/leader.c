@@ -107,7 +107,7 @@ void auri_listen(struct auri_proc *p)
         return;                                        /* nobody waits for anything */
     }
     if (arm(p) && p->bell >= 0) {
-        aurp_eventfd_ring(p->bell);
+        aurp_bell_ring(p->rope);
     }
 }
 
@@ -156,7 +156,7 @@ static void sleep_on_bell(struct auri_proc *p, auri_task *task, aur_deadline dea
     pthread_mutex_lock(&p->lock);
     auri_store_rlx(&p->asleep, 0u);
     if (p->bell >= 0) { /* the pool may have ended since our task did */
-        aurp_eventfd_clear(p->bell);
+        aurp_bell_clear(p->bell);
         if (!p->bell_added) {
             p->bell_added = aurp_epoll_add(p->epoll, p->bell, AURI_TOKEN_BELL) == 0;
         }

@@ -137,7 +137,7 @@ static aur_err ask(struct auri_proc *p, struct auri_worker *w)
     fds[AURI_WORKER_FD_ARGS] = auri_arena_fd_readonly(p->args);
     fds[AURI_WORKER_FD_RESULT] = w->segment->fd;
     fds[AURI_WORKER_FD_SHARED] = auri_arena_fd(p->shared);
-    fds[AURI_WORKER_FD_BELL] = p->bell;
+    fds[AURI_WORKER_FD_BELL] = p->rope;
     return auri_nursery_request(p->nursery, w->slot, w->epoch, fds, AURI_WORKER_FDS);
 }
 
@@ -264,7 +264,8 @@ void auri_worker_died(struct auri_proc *p, struct auri_worker *w, struct auri_ha
             break;
         }
     }
-    bool greeted = auri_load_rlx(&w->ctl->hello) == 1; /* relaxed: it is dead */
+    uint32_t hello = auri_load_rlx(&w->ctl->hello); /* relaxed: it is dead */
+    bool greeted = hello == AURI_HELLO_READY || hello == AURI_HELLO_LEAVES;
     bool expected = w->asked_to_quit || w->kill_reason != AURI_KILL_NONE;
     p->deaths_in_row = greeted || expected ? 0 : p->deaths_in_row + 1;
     p->deaths += !expected || w->kill_reason == AURI_KILL_WILD;

@@ -91,10 +91,16 @@ static aur_err make_arenas(struct auri_proc *p, aur_diag *diag)
 
 static aur_err make_fds(struct auri_proc *p, aur_diag *diag)
 {
-    p->bell = aurp_eventfd_new();
-    p->kick = aurp_eventfd_new();
-    p->epoll = aurp_epoll_new();
-    int failed = p->bell < 0 ? -p->bell : p->kick < 0 ? -p->kick : p->epoll < 0 ? -p->epoll : 0;
+    int bell[2];
+    int failed = aurp_bell_new(bell);
+
+    if (failed == 0) {
+        p->bell = bell[0];
+        p->rope = bell[1];
+        p->kick = aurp_eventfd_new();
+        p->epoll = aurp_epoll_new();
+        failed = p->kick < 0 ? -p->kick : p->epoll < 0 ? -p->epoll : 0;
+    }
     if (failed == 0) {
         failed = aurp_epoll_add(p->epoll, p->bell, AURI_TOKEN_BELL);
         p->bell_added = failed == 0;
@@ -207,7 +213,7 @@ static struct auri_proc *proc_new(aur_pool *pool, const aur_options *opts)
     p->spawn = opts->start == AUR_START_SPAWN;
     p->slots_max = pool->workers + spares;
     p->cpus = aurp_cpu_count();
-    p->bell = p->kick = p->epoll = -1;
+    p->bell = p->rope = p->kick = p->epoll = -1;
     p->slots = calloc(p->slots_max, sizeof(*p->slots));
     if (p->slots == NULL) {
         free(p);
@@ -280,6 +286,7 @@ void auri_engine_free(struct auri_proc *p)
     aurp_close(&p->epoll);
     aurp_close(&p->kick);
     aurp_close(&p->bell);
+    aurp_close(&p->rope);
     auri_arenas_close(p);
     p->modules = auri_modules_free(p->modules);
     pthread_mutex_destroy(&p->lock);

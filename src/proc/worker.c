@@ -48,6 +48,15 @@ uint64_t auri_worker_task_id(void)
     return self != NULL ? self->ctl->sub[auri_ring_at(self->head)].task_id : UINT64_MAX;
 }
 
+void auri_worker_ring(struct auri_worker_self *self)
+{
+    if (aurp_file_is(self->bell, self->bell_file)) {
+        aurp_bell_ring(self->bell);
+    } else {
+        auri_store_rlx(&self->maimed, 1u); /* relaxed: late is allowed */
+    }
+}
+
 /* ---- segments ------------------------------------------------------------------------------- */
 
 void *auri_worker_at(struct auri_extent extent)
@@ -86,6 +95,9 @@ aur_err auri_worker_alloc(struct auri_worker_self *self, uint64_t size,
     }
     pthread_mutex_unlock(&self->alloc_lock);
     aur_err err = auri_arena_alloc(self->results, size, &offset);
+    if (err == AUR_ESYS) { /* its descriptor: what is run now cannot be answered */
+        _exit(AURI_WORKER_EXIT_FDS);
+    }
     if (err == AUR_OK) {
         *ret_extent = auri_extent_make(AURI_SEG_RESULT, offset, size);
     }
@@ -143,13 +155,20 @@ static void await_entry(struct auri_worker_self *self, struct auri_sub_desc *ret
     }
 }
 
-/* Takes and answers entries until QUIT. */
-static void serve(struct auri_worker_self *self, aur_worker_fini_fn *fini)
+static void end(const struct auri_worker_self *self, aur_worker_fini_fn *fini)
+{
+    if (fini != NULL) {
+        fini((void *)(uintptr_t)self->ctl->setup.worker_ctx, (int)self->slot);
+    }
+}
+
+/* Takes and answers entries until QUIT, or until the bell is gone.  Returns the exit status. */
+static int serve(struct auri_worker_self *self, aur_worker_fini_fn *fini)
 {
     bool rang = false;
     bool quit = false;
 
-    while (!quit) {
+    while (!quit && auri_load_rlx(&self->maimed) == 0) { /* relaxed: as where it is set */
         struct auri_sub_desc desc;
         struct auri_comp_desc comp;
 
@@ -162,16 +181,22 @@ static void serve(struct auri_worker_self *self, aur_worker_fini_fn *fini)
             quit = desc.op == AURI_OP_QUIT;
             if (!quit) {
                 auri_entry_run(self, &desc, &comp);
-            } else if (fini != NULL) {
-                fini((void *)(uintptr_t)self->ctl->setup.worker_ctx, (int)self->slot);
+            } else {
+                end(self, fini);
             }
         }
         rang = auri_ring_answer(self->ctl, self->head, &comp, &self->rung);
         if (rang) {
-            aurp_eventfd_ring(self->bell);
+            auri_worker_ring(self);
         }
         self->head++;
     }
+    if (!quit) {
+        end(self, fini);
+        /* release: as for init. */
+        auri_store_rel(&self->ctl->hello, (uint32_t)AURI_HELLO_LEAVES);
+    }
+    return quit ? 0 : AURI_WORKER_EXIT_FDS;
 }
 
 /* ---- start ---------------------------------------------------------------------------------- */
@@ -193,7 +218,8 @@ static struct auri_ctl *map_ctl(int fd, unsigned slot, uint64_t epoch)
     return ctl;
 }
 
-static aur_err map_segments(struct auri_worker_self *self, const int *fds)
+/* Takes over all descriptors but the bell: see the head of worker.h. */
+static aur_err map_segments(struct auri_worker_self *self, int *fds)
 {
     const struct auri_setup *setup = &self->ctl->setup;
     aur_err err = AUR_OK;
@@ -210,8 +236,15 @@ static aur_err map_segments(struct auri_worker_self *self, const int *fds)
         err = auri_arena_attach(fds[AURI_WORKER_FD_RESULT], setup->result_bytes, setup->result_warm,
                                 &self->results);
     }
+    if (err == AUR_OK) {
+        fds[AURI_WORKER_FD_RESULT] = -1; /* the arena's now */
+    }
+    for (int i = 0; i < AURI_WORKER_FD_BELL; i++) {
+        aurp_close(&fds[i]);
+    }
     return err;
 }
+_Static_assert(AURI_WORKER_FD_BELL + 1 == AURI_WORKER_FDS, "the bell is the last");
 
 /* A task ended the thread that it ran in. */
 static void thread_ended(struct auri_record *record)
@@ -261,7 +294,7 @@ static aur_err find_hook(const struct auri_setup *setup, uint32_t flag, uint64_t
 }
 
 /* Up to the point where entries can be run. */
-static bool start(struct auri_worker_self *self, const int *fds, aur_worker_fini_fn **ret_fini)
+static bool start(struct auri_worker_self *self, int *fds, aur_worker_fini_fn **ret_fini)
 {
     const struct auri_setup *setup = &self->ctl->setup;
     aur_worker_init_fn *init = NULL;
@@ -282,28 +315,27 @@ int auri_worker_main(void *ctx, unsigned slot, uint64_t epoch, const int *fds, u
 {
     struct auri_worker_self *self = calloc(1, sizeof(*self));
     aur_worker_fini_fn *fini = NULL;
+    int own[AURI_WORKER_FDS];
 
     (void)ctx;
     if (self == NULL || nfds < AURI_WORKER_FDS) {
         free(self);
         return AURI_WORKER_EXIT_BAD;
     }
+    memcpy(own, fds, sizeof(own));
     pthread_mutex_init(&self->alloc_lock, NULL);
     self->slot = slot;
     self->bell = fds[AURI_WORKER_FD_BELL];
+    self->bell_file = aurp_file_id_of(self->bell);
     self->head = 1;
     self->ctl = map_ctl(fds[AURI_WORKER_FD_CTL], slot, epoch);
     if (self->ctl == NULL) {
         free(self);
         return AURI_WORKER_EXIT_BAD;
     }
-    bool good = start(self, fds, &fini);
+    bool good = start(self, own, &fini);
     /* release: whoever sees it sees what init left in shared buffers. */
-    auri_store_rel(&self->ctl->hello, good ? 1u : 2u);
-    aurp_eventfd_ring(self->bell);
-    if (!good) {
-        return AURI_WORKER_EXIT_INIT;
-    }
-    serve(self, fini);
-    return 0;
+    auri_store_rel(&self->ctl->hello, (uint32_t)(good ? AURI_HELLO_READY : AURI_HELLO_REFUSED));
+    auri_worker_ring(self);
+    return good ? serve(self, fini) : AURI_WORKER_EXIT_INIT;
 }

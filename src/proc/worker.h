@@ -4,12 +4,23 @@
  * answers each before it looks at the next.  It keeps nothing that the parent would need if it died:
  * its allocator and all else is in private memory, and the segments hold payload and words.
  *
+ * Descriptors.  A task may close any of them, and open files of its own that then have their numbers.
+ * So a worker closes all that it was given as soon as the segments are mapped, and keeps two at most:
+ * the bell, and, where the kernel cannot commit memory through a mapping (before 5.14), the result
+ * segment.  Each use of these looks first whether the number still means that file.  Between the look
+ * and the use another thread of a task could still put a file there; the bell then does nothing to it,
+ * unless it is the writing end of a pipe (plat/process.h).
+ *
+ * A worker that finds the bell gone ends once the entry at hand is answered (hello becomes 3), and a
+ * fresh one takes its place; one that cannot get memory for a result ends at once.
+ *
  * How the parent fills the list of descriptors, in this order: */
 #ifndef AURI_PROC_WORKER_H
 #define AURI_PROC_WORKER_H
 
 #include <pthread.h>
 
+#include "plat/process.h"
 #include "proc/module.h"
 #include "proc/nursery.h"
 #include "task/pool.h"
@@ -21,7 +32,7 @@ enum {
     AURI_WORKER_FD_ARGS,   /* argument arena, a descriptor that cannot be mapped writable */
     AURI_WORKER_FD_RESULT, /* result segment: new, or that of a dead predecessor */
     AURI_WORKER_FD_SHARED, /* shared buffers; any descriptor if setup.shared_bytes is 0 */
-    AURI_WORKER_FD_BELL,   /* eventfd that wakes the parent */
+    AURI_WORKER_FD_BELL,   /* the end of the parent's bell that is rung (plat/process.h) */
     AURI_WORKER_FDS
 };
 
@@ -31,12 +42,13 @@ enum {
                                       could still be told */
     AURI_WORKER_EXIT_BAD = 117,    /* the control segment is not one, or of another epoch */
     AURI_WORKER_EXIT_THREAD = 118, /* a task ended the worker's thread (pthread_exit) */
+    AURI_WORKER_EXIT_FDS = 120,    /* a task closed the worker's descriptors */
 };
 _Static_assert(AURI_WORKER_EXIT_THREAD != 119, "AURI_IMAGE_EXIT_STALE");
 
 /* The entry function for auri_nursery_new(); ctx is not used.  Returns 0 after QUIT, else one of the
- * statuses above.  Says hello and rings the bell once init is through.  The descriptors stay open
- * until the process ends.  Called by: a process that becomes a worker, once. */
+ * statuses above.  Says hello and rings the bell once init is through.  Owns the descriptors.
+ * Called by: a process that becomes a worker, once. */
 auri_worker_fn auri_worker_main;
 
 /* ---- for the rest of the library, inside a worker -------------------------------------------- */
@@ -48,6 +60,8 @@ struct auri_worker_self {
     auri_window *args;
     auri_window *shared;
     int bell;
+    aurp_file_id bell_file;   /* what `bell` meant at the start */
+    _Atomic(uint32_t) maimed; /* A: the bell is gone: ends after the entry at hand */
     unsigned slot;
     uint32_t generation; /* auri_process_generation(): a child that a task forks is no worker */
     uint64_t head;       /* entry that is being run, or looked for */
@@ -73,6 +87,10 @@ uint64_t auri_worker_task_id(void);
 /* Where the bytes of an extent are in this worker (ARGS and RESULT: read only, please), or NULL if
  * the extent is not one, is empty, or this is no worker. */
 void *auri_worker_at(struct auri_extent extent);
+
+/* Wakes the parent, unless a task took the bell away; then the parent finds what there is to find when
+ * this worker ends, or at its next tick.  Threads: any. */
+void auri_worker_ring(struct auri_worker_self *self);
 
 /* Room in the result segment, after what the parent gave back was taken in.  Threads: any.
  * Errors: as auri_arena_alloc(). */

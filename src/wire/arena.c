@@ -134,6 +134,7 @@ static aur_err arena_over(int fd, uint64_t bytes, uint64_t warm_bytes, unsigned 
     }
     a->base = base;
     a->fd = fd; /* not before: on failure it stays the caller's */
+    a->file = aurp_file_id_of(fd);
     *ret = a;
     return AUR_OK;
 }
@@ -202,7 +203,11 @@ aur_err auri_arena_attach(int fd, uint64_t bytes, uint64_t warm_bytes, auri_aren
     uint64_t warm = warm_bytes == AURI_WARM_FIND ? aurp_shm_written_prefix(fd)
                                                  : least(warm_bytes, aurp_shm_committed(fd));
     warm = least(warm, bytes) / page_bytes * page_bytes;
-    return arena_over(fd, bytes, warm, AURP_MAP_DONTFORK, ret_arena, &failed);
+    err = arena_over(fd, bytes, warm, AURP_MAP_DONTFORK, ret_arena, &failed);
+    if (err == AUR_OK && aurp_shm_can_populate()) {
+        aurp_close(&(*ret_arena)->fd);
+    }
+    return err;
 }
 
 void auri_arena_set_policy(auri_arena *a, const auri_commit_policy *policy)

@@ -41,7 +41,9 @@ AUR_NODISCARD aur_err auri_arena_new(uint64_t reserve_bytes, const char *name, u
 /* An arena over an existing file, all of it free, such as the result segment of a dead worker.  The
  * mapping is not inherited over fork().  What is in the pages stays until they are written.
  *
- * fd          open for writing; the arena's on success.
+ * fd          open for writing; the arena's on success, which closes it at once where the kernel can
+ *             commit through a mapping (5.14): this process may run code that closes descriptors and
+ *             gets their numbers for files of its own.
  * warm_bytes  committed prefix, which is used first; never believed beyond what the file holds.
  * Errors:  AUR_EINVAL the file is smaller than bytes, or may shrink; AUR_ENOMEM; AUR_ESYS */
 #define AURI_WARM_FIND UINT64_MAX /* as far as the file was written without a gap */
@@ -59,7 +61,7 @@ void auri_arena_delete(auri_arena *arena);
  *
  * Threads: any.  Blocks: never if the memory is warm; else as auri_commit(), without the lock.
  * Errors:  AUR_ETOOBIG larger than the arena; AUR_ENOMEM over the budget, or no gap is large
- *          enough, or no private memory */
+ *          enough, or no private memory; AUR_ESYS the descriptor means another file by now */
 AUR_NODISCARD aur_err auri_arena_alloc(auri_arena *arena, uint64_t size, uint64_t *ret_offset);
 
 /* Takes a range back; it stays committed and is handed out first next time.  An offset that is not
@@ -74,7 +76,7 @@ void auri_arena_trim(auri_arena *arena, uint64_t keep_bytes);
 void *auri_arena_at(const auri_arena *arena, uint64_t offset);
 
 uint64_t auri_arena_bytes(const auri_arena *arena);
-int auri_arena_fd(const auri_arena *arena);
+int auri_arena_fd(const auri_arena *arena); /* -1: it was attached, and keeps none */
 
 /* A descriptor that cannot be mapped writable, for windows of other processes.  Opened once, and
  * the arena's.  -1: the system refused.  Threads: any. */

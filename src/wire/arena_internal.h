@@ -16,6 +16,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 
+#include "plat/process.h"
 #include "wire/arena.h"
 
 /* Slabs: 64 to 512 in steps of 64, then four sizes per doubling up to 32 KiB: at most a fifth of a
@@ -59,7 +60,8 @@ struct auri_arena {
     unsigned char *base;       /* I */
     uint64_t bytes;            /* I */
     uint64_t page_bytes;       /* I */
-    int fd;                    /* I */
+    int fd;                    /* I: -1: the file is reached through the mapping only */
+    aurp_file_id file;         /* I: what fd named when it was handed in */
     int readonly_fd;           /* L: -1 until asked for */
     auri_commit_policy policy; /* I after the first allocation */
     struct extent *first;      /* L */

@@ -195,6 +195,14 @@ aur_err auri_commit(const auri_commit_policy *policy, int fd, uint64_t offset, u
     return err;
 }
 
+aur_err auri_commit_mapped(const auri_commit_policy *policy, void *at, uint64_t bytes)
+{
+    if (bytes >= DIRECT_BYTES && bytes > auri_commit_budget(policy)) {
+        return AUR_ENOMEM;
+    }
+    return auri_err_of_errno(aurp_shm_populate(at, bytes));
+}
+
 /* ---- the committer itself ------------------------------------------------------------------ */
 
 /* Has the other end gone?  Nobody sends anything while a request is being served. */

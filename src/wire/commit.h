@@ -54,6 +54,10 @@ uint64_t auri_commit_budget(const auri_commit_policy *policy);
  * Errors: AUR_ENOMEM; AUR_ESYS (a bad descriptor). */
 aur_err auri_commit(const auri_commit_policy *policy, int fd, uint64_t offset, uint64_t bytes);
 
+/* The same through a writable mapping, without a committer: for a process that has no descriptor.
+ * Errors: AUR_ENOMEM; AUR_ESYS (the kernel cannot: aurp_shm_can_populate()). */
+aur_err auri_commit_mapped(const auri_commit_policy *policy, void *at, uint64_t bytes);
+
 /* ---- the committer itself ------------------------------------------------------------------ */
 
 /* The whole life of a committer: volunteers for the out-of-memory killer, serves requests on the

@@ -234,6 +234,13 @@ struct auri_mailbox {
                                    aur_error) for a wait that would never end, AUR_EINVAL for none */
 };
 
+enum {
+    AURI_HELLO_READY = 1,   /* init succeeded */
+    AURI_HELLO_REFUSED = 2, /* init failed */
+    AURI_HELLO_LEAVES =
+        3, /* ends by itself between two entries: that is no fault of the next one */
+};
+
 struct auri_ctl {
     uint64_t magic;    /* parent, once */
     uint64_t epoch;    /* parent, once */
@@ -251,8 +258,7 @@ struct auri_ctl {
         sleeping; /* 1: parks on this futex (shared); parent clears and wakes */
     alignas(AURI_CACHE_LINE) _Atomic(uint32_t)
         free_head; /* worker: freed result extents taken so far */
-    alignas(AURI_CACHE_LINE) _Atomic(uint32_t)
-        hello; /* worker: 1 once init succeeded; 2: init failed */
+    alignas(AURI_CACHE_LINE) _Atomic(uint32_t) hello; /* worker: AURI_HELLO_*; 0: not yet */
     struct auri_progress progress;
     struct auri_mailbox mailbox;
     struct auri_setup setup;                 /* parent, once */

@@ -216,6 +216,25 @@ static bool check_due_locked(auri_arena *a, uint64_t bytes)
     return due;
 }
 
+/* Puts pages behind a busy extent, or takes them away.  Never through a descriptor whose number means
+ * another file by now: code of the host, or a task in a worker, may have closed it and opened one. */
+static aur_err commit_extent(auri_arena *a, const struct extent *e)
+{
+    if (a->fd < 0) {
+        return auri_commit_mapped(&a->policy, a->base + e->offset, e->bytes);
+    }
+    return aurp_file_is(a->fd, a->file) ? auri_commit(&a->policy, a->fd, e->offset, e->bytes)
+                                        : AUR_ESYS;
+}
+
+static bool punch_extent(auri_arena *a, const struct extent *e)
+{
+    if (a->fd < 0) {
+        return aurp_shm_depopulate(a->base + e->offset, e->bytes) == 0;
+    }
+    return aurp_file_is(a->fd, a->file) && aurp_shm_punch(a->fd, e->offset, e->bytes) == 0;
+}
+
 /* Commits the cold extents of a busy run.  Locks: none.  *committed counts also what was done
  * before a failure. */
 static aur_err commit_run(auri_arena *a, struct extent *first, const struct extent *last,
@@ -227,7 +246,7 @@ static aur_err commit_run(auri_arena *a, struct extent *first, const struct exte
     for (struct extent *e = first; e != NULL && err == AUR_OK; e = next) {
         next = e != last ? e->next : NULL;
         if (!e->warm) {
-            err = auri_commit(&a->policy, a->fd, e->offset, e->bytes);
+            err = commit_extent(a, e);
             e->warm = err == AUR_OK;
             *committed += e->warm ? e->bytes : 0;
         }
@@ -376,7 +395,7 @@ static struct extent *punch_locked(auri_arena *a, struct extent *e, uint64_t byt
         auri_extent_release_locked(a, kept);
     }
     pthread_mutex_unlock(&a->lock);
-    bool done = aurp_shm_punch(a->fd, e->offset, e->bytes) == 0;
+    bool done = punch_extent(a, e);
     pthread_mutex_lock(&a->lock);
     if (done) {
         e->warm = false;

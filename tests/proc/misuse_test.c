@@ -1,6 +1,7 @@
 /* Goal:    what tasks and callers do wrong costs them a clear error, and the pool nothing.
- * Method:  tasks that fork, take memory without end, leave by pthread_exit, close every descriptor;
+ * Method:  tasks that fork, take memory without end, leave by pthread_exit;
  *          functions that workers do not have.  After each, an ordinary call must succeed.
+ *          (Tasks that close every descriptor: descriptors_test.c.)
  * Guards:  src/proc/entry.c, judge.c, module.c, zygote.c.
  */
 #define _GNU_SOURCE
@@ -148,30 +149,6 @@ static void test_pthread_exit(void **state)
     end(pool);
 }
 
-static int closes_all(int x)
-{
-    for (int fd = 3; fd < 256; fd++) {
-        close(fd);
-    }
-    return x;
-}
-AUR_FN(int, closes_all, int);
-
-/* A worker that lost its bell and its memory files still answers: they are mapped, and the parent looks
- * by itself. */
-static void test_closed_descriptors(void **state)
-{
-    aur_pool *pool = pool_of(0);
-    int v = 0;
-
-    (void)state;
-    for (int i = 0; i < 3; i++) {
-        AURT_OK(aur_apply(pool, &v, closes_all, i));
-        assert_int_equal(v, i);
-    }
-    end(pool);
-}
-
 /* ---- functions that workers do not have ---------------------------------------------------- */
 
 static void test_no_module(void **state)
@@ -220,8 +197,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forks),        cmocka_unit_test(test_memory_limit),
-        cmocka_unit_test(test_pthread_exit), cmocka_unit_test(test_closed_descriptors),
-        cmocka_unit_test(test_no_module),    cmocka_unit_test(test_later_module),
+        cmocka_unit_test(test_pthread_exit), cmocka_unit_test(test_no_module),
+        cmocka_unit_test(test_later_module),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -390,14 +390,14 @@ static struct sweep_result sweep_sleep(rig *r)
     bool more = true;
 
     for (unsigned k = 0; more && k < SWEEP_STEPS_MAX && !SWEEP_ENOUGH(result); k++) {
-        aurp_eventfd_clear(r->fds[AURI_WORKER_FD_BELL]);
+        aurp_bell_clear(r->bell);
         uint64_t seq = sweep_put(r, &sweep_triple_aur_fn);
         sweep_wake(r);
         more = sweep_go(r, k);
         auri_ring_wake_at(r->ctl, seq);
         bool seen = auri_ring_take(r->ctl, seq, &comp);
         sweep_to_futex(r);
-        bool rang = aurp_fd_wait(r->fds[AURI_WORKER_FD_BELL], 0) == AUR_OK;
+        bool rang = aurp_fd_wait(r->bell, 0) == AUR_OK;
         auri_ring_wake_at(r->ctl, 0);
         result.violations += !seen && !rang;
         result.bells += rang;

@@ -17,6 +17,7 @@
 
 typedef struct rig {
     int fds[AURI_WORKER_FDS];
+    int bell; /* the end that is heard */
     struct auri_ctl *ctl;
     unsigned char *args; /* the argument arena, handed out from the start */
     uint64_t args_used;
@@ -42,6 +43,7 @@ static inline void *rig_map(int fd, uint64_t bytes, unsigned flags)
 static inline void rig_init(rig *r, uint64_t result_bytes)
 {
     int args_fd;
+    int bell[2];
 
     memset(r, 0, sizeof(*r));
     r->result_bytes = result_bytes;
@@ -51,8 +53,9 @@ static inline void rig_init(rig *r, uint64_t result_bytes)
     AURT_CHECK(aurp_shm_readonly(args_fd, &r->fds[AURI_WORKER_FD_ARGS]) == 0);
     AURT_CHECK(aurp_shm_new("result", result_bytes, &r->fds[AURI_WORKER_FD_RESULT]) == 0);
     AURT_CHECK(aurp_shm_new("shared", RIG_ARGS_BYTES, &r->fds[AURI_WORKER_FD_SHARED]) == 0);
-    r->fds[AURI_WORKER_FD_BELL] = aurp_eventfd_new();
-    AURT_CHECK(r->fds[AURI_WORKER_FD_BELL] >= 0);
+    AURT_CHECK(aurp_bell_new(bell) == 0);
+    r->bell = bell[0];
+    r->fds[AURI_WORKER_FD_BELL] = bell[1];
     r->ctl = rig_map(r->fds[AURI_WORKER_FD_CTL], AURI_CTL_BYTES, AURP_MAP_WRITE);
     r->args = rig_map(args_fd, RIG_ARGS_BYTES, AURP_MAP_WRITE);
     r->result = rig_map(r->fds[AURI_WORKER_FD_RESULT], result_bytes, 0);
@@ -96,11 +99,11 @@ static inline void rig_start(rig *r)
 /* Blocks until the worker rang or died; true if it rang. */
 static inline bool rig_listen(rig *r)
 {
-    aurp_poll polls[2] = { { .fd = r->fds[AURI_WORKER_FD_BELL] }, { .fd = r->pidfd } };
+    aurp_poll polls[2] = { { .fd = r->bell }, { .fd = r->pidfd } };
 
     aurp_poll_wait(polls, 2, -1);
     if (polls[0].ready) {
-        aurp_eventfd_clear(r->fds[AURI_WORKER_FD_BELL]);
+        aurp_bell_clear(r->bell);
         return true;
     }
     return false;
@@ -139,6 +142,7 @@ static inline void rig_fini(rig *r)
     for (int i = 0; i < AURI_WORKER_FDS; i++) {
         aurp_close(&r->fds[i]);
     }
+    aurp_close(&r->bell);
     aurp_close(&r->pidfd);
 }
 

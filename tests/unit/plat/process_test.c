@@ -6,6 +6,7 @@
 #include "aurt.h"
 
 #include <errno.h>
+#include <sys/socket.h>
 
 #include "plat/process.h"
 
@@ -42,6 +43,73 @@ static void bells_ring(void **state)
     aurp_close(&epoll);
 }
 
+static void a_bell_is_heard_at_its_other_end(void **state)
+{
+    int ends[2];
+
+    (void)state;
+    assert_int_equal(aurp_bell_new(ends), 0);
+    AURT_ERR(AUR_ETIMEDOUT, aurp_fd_wait(ends[0], 0));
+    aurp_bell_clear(ends[0]); /* does not block */
+    for (int i = 0; i < 2000; i++) {
+        aurp_bell_ring(ends[1]); /* nor does this, however many are not heard */
+    }
+    AURT_OK(aurp_fd_wait(ends[0], AUR_NO_DEADLINE));
+    aurp_bell_clear(ends[0]);
+    AURT_ERR(AUR_ETIMEDOUT, aurp_fd_wait(ends[0], 0));
+    aurp_bell_ring(ends[1]);
+    AURT_OK(aurp_fd_wait(ends[0], AUR_NO_DEADLINE));
+    aurp_close(&ends[0]);
+    aurp_close(&ends[1]);
+}
+
+/* Ringing what is no bell: nothing is written, and nobody wakes. */
+static void files_and_sockets_hear_no_bell(void **state)
+{
+    FILE *file = tmpfile();
+    int stream[2];
+    int event = aurp_eventfd_new();
+    char byte;
+
+    (void)state;
+    assert_non_null(file);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, stream), 0);
+    aurp_bell_ring(fileno(file));
+    aurp_bell_ring(event);
+    aurp_bell_ring(stream[1]);
+    aurp_bell_ring(-1);
+    assert_int_equal(lseek(fileno(file), 0, SEEK_END), 0);
+    AURT_ERR(AUR_ETIMEDOUT, aurp_fd_wait(event, 0));
+    assert_int_equal(recv(stream[0], &byte, 1, MSG_DONTWAIT), -1);
+    assert_int_equal(errno, EAGAIN);
+    fclose(file);
+    aurp_close(&event);
+    aurp_close(&stream[0]);
+    aurp_close(&stream[1]);
+}
+
+static void a_number_may_mean_another_file(void **state)
+{
+    int ends[2], others[2];
+
+    (void)state;
+    assert_int_equal(aurp_bell_new(ends), 0);
+    assert_int_equal(aurp_bell_new(others), 0);
+    aurp_file_id id = aurp_file_id_of(ends[1]);
+    int again = dup(ends[1]);
+    assert_true(aurp_file_is(ends[1], id) && aurp_file_is(again, id));
+    assert_true(aurp_file_is(ends[0], id)); /* both ends are one file */
+    assert_int_equal(dup2(others[1], ends[1]), ends[1]);
+    assert_false(aurp_file_is(ends[1], id));
+    close(ends[1]);
+    assert_false(aurp_file_is(ends[1], id));
+    assert_false(aurp_file_is(-1, aurp_file_id_of(-1)));
+    close(again);
+    close(ends[0]);
+    aurp_close(&others[0]);
+    aurp_close(&others[1]);
+}
+
 static void messages_keep_their_borders(void **state)
 {
     size_t before = aurt_fd_count();
@@ -75,6 +143,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bells_ring),
+        cmocka_unit_test(a_bell_is_heard_at_its_other_end),
+        cmocka_unit_test(files_and_sockets_hear_no_bell),
+        cmocka_unit_test(a_number_may_mean_another_file),
         cmocka_unit_test(messages_keep_their_borders),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -620,9 +620,72 @@ static void attaching_uses_the_warm_prefix(void **state)
 
     AURT_OK(auri_arena_attach(fd, 16 * MIB, 0, &a)); /* and this one takes the descriptor */
     assert_int_equal(auri_arena_committed(a), 0);
-    assert_int_equal(auri_arena_fd(a), fd);
+    assert_int_equal(auri_arena_fd(a), aurp_shm_can_populate() ? -1 : fd);
     auri_arena_delete(a);
     assert_int_equal(fcntl(fd, F_GETFD), -1);
+}
+
+/* Where it can, an attached arena lives without a descriptor: it commits, gives back and joins through its
+ * mapping. */
+static void an_attached_arena_needs_no_descriptor(void **state)
+{
+    (void)state;
+    auri_arena *a = NULL;
+    int fd, kept;
+
+    assert_int_equal(aurp_shm_new("test", 64 * MIB, &fd), 0);
+    kept = dup(fd);
+    AURT_OK(auri_arena_attach(fd, 64 * MIB, 0, &a));
+    if (!aurp_shm_can_populate()) {
+        assert_int_equal(auri_arena_fd(a), fd);
+    }
+    uint64_t low = get(a, 8 * MIB);
+    uint64_t high = get(a, 3 * MIB);
+    uint64_t small = get(a, 100);
+    memset(auri_arena_at(a, low), 1, 8 * MIB);
+    memset(auri_arena_at(a, high), 2, 3 * MIB);
+    assert_int_equal(aurp_shm_committed(kept), auri_arena_committed(a));
+    auri_arena_free(a, low);
+    auri_arena_trim(a, 0);
+    assert_int_equal(aurp_shm_committed(kept), auri_arena_committed(a));
+    assert_int_equal(*(unsigned char *)auri_arena_at(a, high), 2);
+    auri_arena_free(a, high);
+    auri_arena_free(a, small);
+    auri_arena_trim(a, 0);
+    assert_int_equal(aurp_shm_committed(kept), 0);
+    assert_int_equal(auri_arena_extents(a), 1);
+    auri_arena_delete(a);
+    close(kept);
+}
+
+/* The number of the arena's descriptor means another file by now. */
+static void a_foreign_file_is_left_alone(void **state)
+{
+    (void)state;
+    auri_arena *a = arena_new(64 * MIB);
+    uint64_t before = get(a, MIB);
+    uint64_t offset = UINT64_MAX;
+    int own = dup(auri_arena_fd(a));
+    FILE *file = tmpfile();
+    int foreign = file != NULL ? fileno(file) : -1;
+    struct stat is;
+
+    assert_int_equal(write(foreign, "mine", 4), 4);
+    assert_true(dup2(foreign, auri_arena_fd(a)) >= 0);
+    AURT_ERR(AUR_ESYS, auri_arena_alloc(a, 2 * MIB, &offset));
+    AURT_ERR(AUR_ESYS, auri_arena_alloc(a, 100, &offset));
+    assert_int_equal(offset, UINT64_MAX);
+    auri_arena_free(a, before);
+    auri_arena_trim(a, 0); /* cannot, and does not */
+    assert_int_equal(auri_arena_committed(a), MIB);
+    assert_int_equal(fstat(foreign, &is), 0);
+    assert_int_equal(is.st_size, 4);
+    assert_true(dup2(own, auri_arena_fd(a)) >= 0); /* the arena itself is whole */
+    assert_int_equal(get(a, MIB), before);
+    (void)get(a, 2 * MIB);
+    auri_arena_delete(a);
+    close(own);
+    fclose(file);
 }
 
 /* ---- threads ------------------------------------------------------------------------------- */
@@ -704,6 +767,8 @@ int main(void)
         cmocka_unit_test(a_readonly_descriptor_stays_readonly),
         cmocka_unit_test(a_window_refuses_hostile_ranges),
         cmocka_unit_test(attaching_uses_the_warm_prefix),
+        cmocka_unit_test(an_attached_arena_needs_no_descriptor),
+        cmocka_unit_test(a_foreign_file_is_left_alone),
         cmocka_unit_test(threads_share_an_arena),
     };
 
