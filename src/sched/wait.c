@@ -94,8 +94,9 @@ static walk_end follow(const struct auri_record *self, struct link *link, uint64
     }
     auri_task *next = auri_load_sc(&runner->wait_task);
     /* The same odd number again: the runner waited for `next`, and held a reference to it, all the
-     * while.  And it still runs `task`. */
-    if (auri_load_sc(&runner->wait_seq) != seq || auri_load_sc(&task->word) != word) {
+     * while.  And it still runs `task`: flags may have changed, another waiter sets them. */
+    if (auri_load_sc(&runner->wait_seq) != seq ||
+        ((auri_load_sc(&task->word) ^ word) & ~AURI_FLAGS_MASK) != 0) {
         return auri_word_state(auri_load_sc(&task->word)) == AURI_RUNNING ? WALK_PARK : WALK_AGAIN;
     }
     *link = (struct link){ next, runner, seq };
@@ -111,7 +112,8 @@ static walk_end walk(const struct auri_record *self, auri_task *awaited, auri_ta
         uint64_t word = auri_load_sc(&link.task->word);
         switch (auri_word_state(word)) {
         case AURI_DONE:
-            return link.task == awaited ? WALK_DONE : WALK_AGAIN;
+            /* Another one's: its waiter is about to go on.  To walk until it has would be to spin. */
+            return link.task == awaited ? WALK_DONE : WALK_PARK;
         case AURI_QUEUED:
             return offer_help(self, &link, word, ret_help);
         case AURI_RUNNING:
