@@ -11,7 +11,9 @@
 
 #include <stdlib.h>
 
-#define FIRST_CAPACITY 256
+#ifndef AURI_DEQUE_FIRST /* a test makes it small */
+#define AURI_DEQUE_FIRST 256
+#endif
 
 static struct auri_deque_array *array_new(int64_t capacity)
 {
@@ -27,7 +29,7 @@ static struct auri_deque_array *array_new(int64_t capacity)
 
 bool auri_deque_init(struct auri_deque *d)
 {
-    struct auri_deque_array *array = array_new(FIRST_CAPACITY);
+    struct auri_deque_array *array = array_new(AURI_DEQUE_FIRST);
 
     if (array == NULL) {
         return false;
@@ -100,10 +102,13 @@ struct aur_future *auri_deque_take(struct auri_deque *d)
     int64_t bottom = auri_load_rlx(&d->bottom) - 1; /* relaxed: owner's own */
     struct auri_deque_array *array = auri_load_rlx(&d->array);
 
-    /* relaxed store, fence, relaxed load [T1]; pairs with load of top, fence, load of bottom [S1] in
+    /* Store, fence, relaxed load [T1]; pairs with load of top, fence, load of bottom [S1] in
      * auri_deque_steal().  Either this load of top sees every earlier steal, or the thief's load of
-     * bottom sees this store: no task is both taken without a CAS and stolen. */
-    auri_store_rlx(&d->bottom, bottom);
+     * bottom sees this store: no task is both taken without a CAS and stolen.
+     * release [P3], where the listing is relaxed; pairs with [S1] as [P1] does: a thief that reads this
+     * value steals an older task, and must see it written.  C11 lets a relaxed store carry on what
+     * [P1] published, C++20 no longer does. */
+    auri_store_rel(&d->bottom, bottom);
     auri_fence_sc();
     int64_t top = auri_load_rlx(&d->top);
     if (top > bottom) {
