@@ -1,118 +1,111 @@
-/* granularity.h: a parallel map against the plain loop, for items of 1 ns to 100 us and loops of 1 us to
- * 100 ms.
+/* granularity.h: loops of 1 us to 100 ms over items of 1 ns to 100 us, against the plain loop.
  *
- * Loop and map are run in turn, many times; a figure is the ratio of their medians, and their
- * difference.  An item is a chain of dependent steps, each about 1 ns, so that the loop over the
- * items cannot be made faster than the sum of them by anything but more CPUs.
- * Cold: before each run the pool has been idle for 500 us.  Hot: a map has just ended.
+ * Both are run in turn, many times; a figure compares their medians.  Cold: before each run nothing
+ * has happened for 500 us.  Hot: the same loop has just been run, again and again for 2 ms.
  */
 #ifndef BENCH_GRANULARITY_H
 #define BENCH_GRANULARITY_H
 
-#include "bench.h"
+#include "loops.h"
 
-#define REPEATS_MAX 31
+#define REPEATS_MAX 101
 
-static uint64_t steps_per_item; /* set between the runs only */
+struct point {
+    uint64_t item_ns, total_us;
+    size_t repeats;
+    int cold;
+};
 
-static inline uint64_t item(uint64_t x)
+static inline void point_figure(const struct point *p, const char *suffix, const char *unit,
+                                double value)
 {
-    uint64_t steps = steps_per_item;
-
-    do { /* a multiply of 64 bits: 3 to 4 cycles, which the next one waits for */
-        x = x * UINT64_C(6364136223846793005) + 1;
-    } while (--steps != 0);
-    return x;
+    printf("{\"name\": \"%s%s\", \"item_ns\": %llu, \"total_us\": %llu, \"unit\": \"%s\", "
+           "\"value\": %.6g}\n",
+           p->cold ? "cold" : "hot", suffix, (unsigned long long)p->item_ns,
+           (unsigned long long)p->total_us, unit, value);
 }
 
-/* out[i] = item(in[i]) for all i, by whatever is measured. */
-typedef void map_fn(void *ctx, const uint64_t *in, size_t n, uint64_t *out);
-
-__attribute__((noinline)) static void plain_loop(const uint64_t *in, size_t n, uint64_t *out)
+static inline void warm_up(loop_fn *run, void *ctx, const struct loop *loop)
 {
-    for (size_t i = 0; i < n; i++) {
-        out[i] = item(in[i]);
-    }
+    uint64_t start = now_ns();
+
+    do {
+        run(ctx, loop);
+    } while (now_ns() - start < 2000000);
 }
 
-/* How many steps take so long. */
-static uint64_t steps_of(uint64_t ns)
+static inline void measure_point(loop_fn *plain_fn, loop_fn *run, void *ctx, const struct point *p,
+                                 const struct loop *loop)
 {
-    uint64_t best = UINT64_MAX, sink = 1;
+    uint64_t loops[REPEATS_MAX], runs[REPEATS_MAX];
 
-    steps_per_item = 1000000;
-    for (int i = 0; i < 5; i++) {
-        uint64_t start = now_ns();
-        sink = item(sink);
-        uint64_t spent = now_ns() - start;
-        best = spent < best ? spent : best;
-    }
-    uint64_t steps = ns * steps_per_item / (best + (sink == 0));
-    return steps != 0 ? steps : 1;
-}
-
-static void measure_point(map_fn *map, void *ctx, uint64_t item_ns, uint64_t total_us, int cold,
-                          const uint64_t *in, uint64_t *out)
-{
-    size_t n = (size_t)(total_us * 1000 / item_ns);
-    size_t repeats = total_us <= 1000 ? REPEATS_MAX : total_us <= 10000 ? 9 : 3;
-    uint64_t loops[REPEATS_MAX], maps[REPEATS_MAX];
-    char name[64];
-
-    for (size_t i = 0; i < repeats; i++) {
-        if (cold) {
+    for (size_t i = 0; i < p->repeats; i++) {
+        if (p->cold) {
             idle_us(500);
         } else {
-            map(ctx, in, n, out);
+            warm_up(run, ctx, loop);
         }
-        uint64_t start = now_ns();
-        map(ctx, in, n, out);
-        maps[i] = now_ns() - start;
-        if (cold) {
+        runs[i] = time_of(run, ctx, loop);
+        if (p->cold) {
             idle_us(500);
         }
-        start = now_ns();
-        plain_loop(in, n, out);
-        loops[i] = now_ns() - start;
+        loops[i] = time_of(plain_fn, NULL, loop);
     }
-    double loop = (double)percentile(loops, repeats, 50);
-    double mapped = (double)percentile(maps, repeats, 50);
-    snprintf(name, sizeof(name), "%s %u %u", cold ? "cold" : "hot", (unsigned)item_ns,
-             (unsigned)total_us);
-    figure(name, "ratio", mapped / loop);
-    figure(name, "extra us", (mapped - loop) / 1e3);
+    double plain = (double)percentile(loops, p->repeats, 50);
+    double taken = (double)percentile(runs, p->repeats, 50);
+    point_figure(p, "", "x", plain / taken);
+    point_figure(p, " extra", "us", (taken - plain) / 1e3);
 }
 
-static int measure_granularity(map_fn *map, void *ctx)
+/* The longer a loop, the fewer repeats. */
+static inline size_t repeats_of(size_t most, uint64_t total_us)
+{
+    size_t repeats = total_us <= 1000 ? most : total_us <= 10000 ? most / 3 : most / 10;
+
+    return repeats < 3 ? 3 : repeats > REPEATS_MAX ? REPEATS_MAX : repeats;
+}
+
+/* Options: repeats=31.  The results of each loop are checked once, outside the clock. */
+static inline int measure_granularity_of(int argc, char **argv, loop_fn *plain_fn, loop_fn *run,
+                                         void *ctx)
 {
     static const uint64_t item_ns[] = { 1, 10, 100, 1000, 10000, 100000 };
-    static const uint64_t total_us[] = { 1, 10, 100, 1000, 10000, 100000 };
+    static const uint64_t total_us[] = { 1, 3, 10, 30, 100, 200, 1000, 3000, 10000, 100000 };
     const size_t most = 10000000; /* 10 ms of 1 ns: longer loops of that kind measure the memory */
+    size_t repeats = option(argc, argv, "repeats", 31);
     uint64_t *in = (uint64_t *)malloc(most * sizeof(*in));
     uint64_t *out = (uint64_t *)malloc(most * sizeof(*out));
 
-    if (in == NULL || out == NULL) {
-        return give_up("malloc");
-    }
+    check(in != NULL && out != NULL, "malloc");
     for (size_t i = 0; i < most; i++) { /* first touch of both */
         in[i] = out[i] = i;
     }
     for (size_t c = 0; c < sizeof(item_ns) / sizeof(item_ns[0]); c++) {
-        steps_per_item = steps_of(item_ns[c]);
+        struct loop loop = { LOOP_EQUAL, 0, steps_of(item_ns[c]), NULL, in, out, NULL, NULL };
         for (size_t t = 0; t < sizeof(total_us) / sizeof(total_us[0]); t++) {
-            size_t n = (size_t)(total_us[t] * 1000 / item_ns[c]);
+            struct point p = { item_ns[c], total_us[t], repeats_of(repeats, total_us[t]), 1 };
 
-            if (n >= 1 && n <= most) {
-                measure_point(map, ctx, item_ns[c], total_us[t], 1, in, out);
+            loop.n = (size_t)(total_us[t] * 1000 / item_ns[c]);
+            if (loop.n < 1 || loop.n > most) {
+                continue;
             }
-            if (n >= 1 && n <= most && total_us[t] <= 10000) { /* then cold and hot are the same */
-                measure_point(map, ctx, item_ns[c], total_us[t], 0, in, out);
+            run(ctx, &loop);
+            check_loop(&loop);
+            measure_point(plain_fn, run, ctx, &p, &loop);
+            p.cold = 0;
+            if (total_us[t] <= 10000) { /* above, cold and hot are the same */
+                measure_point(plain_fn, run, ctx, &p, &loop);
             }
         }
     }
     free(in);
     free(out);
     return 0;
+}
+
+static inline int measure_granularity(int argc, char **argv, loop_fn *run, void *ctx)
+{
+    return measure_granularity_of(argc, argv, plain_loop, run, ctx);
 }
 
 #endif /* BENCH_GRANULARITY_H */

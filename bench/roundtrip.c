@@ -1,8 +1,7 @@
-/* roundtrip KIND WORKERS: from the call to its result, hot and after 1 ms in which nothing happened.
+/* roundtrip: from the call to its result, hot and after 1 ms in which nothing happened.
  *
- * "apply" is the call that waits; the library may run it in the calling thread.  "submit + result" is a
+ * verb=apply: the call that waits; the library may run it in the calling thread.  verb=submit: a
  * future and a wait for it. */
-#include "bench.h"
 #include "pools.h"
 
 static long add_one(long x)
@@ -15,9 +14,8 @@ static void apply(void *pool)
 {
     long value = 0;
 
-    if (aur_apply((aur_pool *)pool, &value, add_one, 1) != AUR_OK || value != 2) {
-        exit(give_up("apply"));
-    }
+    check_aur(aur_apply((aur_pool *)pool, &value, add_one, 1), "apply");
+    check(value == 2, "result");
 }
 
 static void submit(void *pool)
@@ -25,22 +23,16 @@ static void submit(void *pool)
     AUR_SCOPED(aur_future) *f = NULL;
     long value = 0;
 
-    if (aur_apply_async((aur_pool *)pool, &f, add_one, 1) != AUR_OK ||
-        aur_future_result(f, &value, AUR_NO_DEADLINE) != AUR_OK || value != 2) {
-        exit(give_up("submit"));
-    }
+    check_aur(aur_apply_async((aur_pool *)pool, &f, add_one, 1), "submit");
+    check_aur(aur_future_result(f, &value, AUR_NO_DEADLINE), "wait");
+    check(value == 2, "result");
 }
 
 int main(int argc, char **argv)
 {
     AUR_SCOPED(aur_pool) *pool = pool_of(argc, argv);
+    const char *verb = option_text(argc, argv, "verb", "apply");
 
-    if (pool == NULL) {
-        return give_up("pool");
-    }
-    measure_round_trips("apply, hot", apply, pool, HOT_TRIPS, 0);
-    measure_round_trips("submit + result, hot", submit, pool, HOT_TRIPS, 0);
-    measure_round_trips("apply, after 1 ms idle", apply, pool, IDLE_TRIPS, IDLE_US);
-    measure_round_trips("submit + result, after 1 ms idle", submit, pool, IDLE_TRIPS, IDLE_US);
+    measure_hot_and_idle(argc, argv, "idle", strcmp(verb, "submit") == 0 ? submit : apply, pool);
     return 0;
 }
