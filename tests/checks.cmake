@@ -16,6 +16,10 @@ if(AURIGA_LINT)
 endif()
 
 auriga_check(api/needed api ${CMAKE_CURRENT_SOURCE_DIR}/tools/needed $<TARGET_FILE:auriga>)
+find_program(AURIGA_PYTHON3 python3)
+if(AURIGA_PYTHON3)
+  auriga_check(bench/runner api ${AURIGA_PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/bench/runner_test.py)
+endif()
 auriga_check(api/reject api ${CMAKE_CURRENT_SOURCE_DIR}/tools/reject ${CMAKE_C_COMPILER}
              ${PROJECT_SOURCE_DIR}/include)
 
