@@ -20,12 +20,9 @@ uint64_t aurp_now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-aur_err aurp_futex_wait(_Atomic(uint32_t) *word, uint32_t expected, aur_deadline deadline,
-                        aurp_scope scope)
+static aur_err futex_wait(_Atomic(uint32_t) *word, int op, uint32_t expected, uint32_t mark,
+                          aur_deadline deadline)
 {
-    /* WAIT_BITSET takes an absolute CLOCK_MONOTONIC time, so a signal or a spurious return does not
-     * stretch the wait. */
-    int op = FUTEX_WAIT_BITSET | (scope == AURP_PRIVATE ? FUTEX_PRIVATE_FLAG : 0);
     struct timespec until;
     struct timespec *limit = NULL;
 
@@ -34,14 +31,38 @@ aur_err aurp_futex_wait(_Atomic(uint32_t) *word, uint32_t expected, aur_deadline
         until.tv_nsec = (long)(deadline % 1000000000u);
         limit = &until;
     }
-    long got = syscall(SYS_futex, word, op, expected, limit, NULL, FUTEX_BITSET_MATCH_ANY);
+    /* WAIT_BITSET takes an absolute CLOCK_MONOTONIC time, so a signal or a spurious return does not
+     * stretch the wait. */
+    long got = syscall(SYS_futex, word, FUTEX_WAIT_BITSET | op, expected, limit, NULL, mark);
     return got == -1 && errno == ETIMEDOUT ? AUR_ETIMEDOUT : AUR_OK;
+}
+
+aur_err aurp_futex_wait(_Atomic(uint32_t) *word, uint32_t expected, aur_deadline deadline,
+                        aurp_scope scope)
+{
+    int op = scope == AURP_PRIVATE ? FUTEX_PRIVATE_FLAG : 0;
+
+    return futex_wait(word, op, expected, FUTEX_BITSET_MATCH_ANY, deadline);
+}
+
+aur_err aurp_futex_wait_marked(_Atomic(uint32_t) *word, uint32_t expected, uint32_t mark,
+                               aur_deadline deadline)
+{
+    return futex_wait(word, FUTEX_PRIVATE_FLAG, expected, mark, deadline);
 }
 
 int aurp_futex_wake(_Atomic(uint32_t) *word, int n, aurp_scope scope)
 {
     int op = FUTEX_WAKE | (scope == AURP_PRIVATE ? FUTEX_PRIVATE_FLAG : 0);
     long woken = syscall(SYS_futex, word, op, n, NULL, NULL, 0);
+
+    return woken > 0 ? (int)woken : 0;
+}
+
+int aurp_futex_wake_marked(_Atomic(uint32_t) *word, uint32_t mark)
+{
+    int op = FUTEX_WAKE_BITSET | FUTEX_PRIVATE_FLAG;
+    long woken = syscall(SYS_futex, word, op, 1, NULL, NULL, mark);
 
     return woken > 0 ? (int)woken : 0;
 }
@@ -112,6 +133,37 @@ uintptr_t aurp_stack_low(void)
 int aurp_at_fork_child(void (*hook)(void))
 {
     return pthread_atfork(NULL, NULL, hook);
+}
+
+/* ---- where threads run --------------------------------------------------------------------- */
+
+int aurp_cpu_here(void)
+{
+    return sched_getcpu();
+}
+
+/* By system call: the C library's functions want its own type. */
+bool aurp_cpus_keep_off(int thread, int cpu, struct aurp_cpus *ret_before)
+{
+    struct aurp_cpus fewer;
+    uint64_t left = 0;
+
+    memset(ret_before, 0, sizeof(*ret_before));
+    if (cpu < 0 || (size_t)cpu >= sizeof(fewer) * 8 ||
+        syscall(SYS_sched_getaffinity, thread, sizeof(*ret_before), ret_before) < 0) {
+        return false;
+    }
+    fewer = *ret_before;
+    fewer.bits[cpu / 64] &= ~(UINT64_C(1) << (cpu % 64));
+    for (size_t i = 0; i < sizeof(fewer.bits) / sizeof(fewer.bits[0]); i++) {
+        left |= fewer.bits[i];
+    }
+    return left != 0 && syscall(SYS_sched_setaffinity, thread, sizeof(fewer), &fewer) == 0;
+}
+
+void aurp_cpus_allow(const struct aurp_cpus *cpus)
+{
+    (void)syscall(SYS_sched_setaffinity, 0, sizeof(*cpus), cpus);
 }
 
 /* ---- CPU count ----------------------------------------------------------------------------- */

@@ -7,6 +7,7 @@
 #include <auriga/base.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /* ---- clock --------------------------------------------------------------------------------- */
@@ -30,6 +31,12 @@ aur_err aurp_futex_wait(_Atomic(uint32_t) *word, uint32_t expected, aur_deadline
 /* Wakes at most n sleepers; returns how many.  The word's memory may already be reused by then: at
  * worst somebody wakes for nothing. */
 int aurp_futex_wake(_Atomic(uint32_t) *word, int n, aurp_scope scope);
+
+/* The same for threads of this process that sleep under a mark, a set of bits: a wake reaches one of
+ * those whose marks have a bit in common with its own.  Plain sleepers have all bits. */
+aur_err aurp_futex_wait_marked(_Atomic(uint32_t) *word, uint32_t expected, uint32_t mark,
+                               aur_deadline deadline);
+int aurp_futex_wake_marked(_Atomic(uint32_t) *word, uint32_t mark);
 
 /* ---- threads ------------------------------------------------------------------------------- */
 
@@ -68,6 +75,20 @@ bool aurp_thread_sleeps(int tid);
 
 /* CPUs by affinity and control-group quota, at least 1.  Reads files: not for hot paths. */
 unsigned aurp_cpu_count(void);
+
+/* The CPU that the calling thread runs on now, or -1. */
+int aurp_cpu_here(void);
+
+/* A set of CPUs; as many as most machines have.  Where there are more, the two below do nothing. */
+struct aurp_cpus {
+    uint64_t bits[16];
+};
+
+/* Takes one CPU out of those that a thread of this process may run on.  False: it may run on no other,
+ * or the system does not allow it; then nothing has changed.  *ret_before: what it was. */
+bool aurp_cpus_keep_off(int thread, int cpu, struct aurp_cpus *ret_before);
+/* Where the calling thread may run from now on. */
+void aurp_cpus_allow(const struct aurp_cpus *cpus);
 
 /* Registers once per process a hook that runs in each child of fork().  Returns 0 or errno. */
 int aurp_at_fork_child(void (*hook)(void));

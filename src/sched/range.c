@@ -267,7 +267,7 @@ static void run_taken(struct auri_team *team, struct auri_record *self, struct a
     if (hi - lo > first && self->range_depth < AURI_RANGE_DEPTH &&
         publish(team, self, &share, base, lo + first, hi)) {
         if ((hi - lo) * item_ps / 1000 > 2 * BEAT_MIN_NS) {
-            auri_team_notify(team); /* enough for one more */
+            auri_team_notify_elsewhere(team); /* enough for one more */
         }
         run_chunk(&share, base, lo, lo + first);
         run_front(&share);
@@ -460,7 +460,7 @@ static void run_block(struct auri_team *team, struct auri_record *self, struct a
         return;
     }
     stint.shared = true;
-    auri_team_notify(team);
+    auri_team_notify_elsewhere(team);
     run_front(&share);
     unpublish(team, self, &share);
     await_thieves(team, self, &share, n);

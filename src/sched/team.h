@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "plat/plat.h"
+#include "sched/place.h"
 #include "sched/range.h"
 #include "sync/eventcount.h"
 #include "task/pool.h"
@@ -22,6 +23,7 @@ struct auri_member {
     /* For the monitor (sched/monitor.c), which may be late: */
     _Atomic(int) tid;       /* A: the thread's number; 0: none runs */
     _Atomic(uint32_t) away; /* A: it waits and the pool knows (a lot, a wait, a blocking section) */
+    struct auri_place place;
 };
 
 struct auri_team {
@@ -40,11 +42,13 @@ struct auri_team {
     uint32_t member_max;          /* I */
     struct auri_member *member;   /* I: array */
     _Atomic(uint32_t) member_end; /* A: one past the highest slot ever used */
+    uint32_t cpus;                /* I: that the process may use */
     uint64_t spin_ns;             /* I: how long a searcher looks before it sleeps */
     _Atomic(uint32_t) spinning;   /* A: searchers that spin now; at most one */
 
     /* Learned costs (sched/worker.c), nanoseconds. */
     _Atomic(uint32_t) wake_latency_ns; /* A: from the wake call until the woken thread runs */
+    _Atomic(uint32_t) wake_cost_ns;    /* A: what the call takes its caller */
 
     /* Life.  The lock guards starts and ends of threads. */
     pthread_mutex_t lock;
@@ -84,7 +88,9 @@ static inline struct auri_team *auri_team_of(aur_pool *pool)
 
 /* worker.c */
 void *auri_worker_thread(void *member_arg);
-void auri_team_notify(struct auri_team *team);   /* after work was made visible */
+void auri_team_notify(struct auri_team *team); /* after work was made visible */
+/* The same for a thread that goes on working: whoever is woken should run on another CPU. */
+void auri_team_notify_elsewhere(struct auri_team *team);
 bool auri_team_has_work(struct auri_team *team); /* something is visible to a worker that looks */
 void auri_team_push(struct auri_team *team, auri_task *task);
 /* Takes one queued task out, wherever it lies (for terminate).  NULL: none is left. */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/err.h"
 #include "sched/run.h"
@@ -130,12 +131,15 @@ static struct auri_team *team_new(aur_pool *pool)
     uint32_t spares = pool->opts.spares_max == AUR_NO_SPARES ? 0 : pool->opts.spares_max;
     uint32_t most = pool->workers + spares + 1; /* and the reserve */
     team->member_max = most < AURI_TEAM_HARD_MAX ? most : AURI_TEAM_HARD_MAX;
-    team->member = calloc(team->member_max, sizeof(*team->member));
+    size_t members = team->member_max * sizeof(*team->member);
+    team->member = aligned_alloc(AURI_CACHE_LINE, members);
     if (team->member == NULL) {
         free(team);
         return NULL;
     }
-    team->spin_ns = aurp_cpu_count() > 1 ? SPIN_NS : 0;
+    memset(team->member, 0, members);
+    team->cpus = aurp_cpu_count();
+    team->spin_ns = team->cpus > 1 ? SPIN_NS : 0;
     /* On already, so that nobody arms it: there is no monitor. */
     team->watch = spares == 0 || (pool->flags & AUR_POOL_FIXED) != 0;
     pthread_mutex_init(&team->lock, NULL);
@@ -530,14 +534,17 @@ static size_t threads_explain(aur_pool *pool, char *text, size_t size)
 {
     struct auri_team *team = auri_team_of(pool);
     uint32_t latency = auri_load_rlx(&team->wake_latency_ns);
+    uint32_t cost = auri_load_rlx(&team->wake_cost_ns);
     pthread_mutex_lock(&team->lock);
     int extra = team->extra;
     pthread_mutex_unlock(&team->lock);
     int wrote = snprintf(text, size,
-                         "%u threads; a searcher spins %u us before it sleeps; a wake takes about "
-                         "%.1f us here (%s); %d more stand in for workers that were seen to block.",
+                         "%u threads; a searcher spins %u us before it sleeps; a woken worker runs "
+                         "after about %.1f us (%s), and to wake one costs a loop %.1f us (%s); "
+                         "%d more stand in for workers that were seen to block.",
                          pool->workers, (unsigned)(team->spin_ns / 1000), latency / 1000.0,
-                         latency != 0 ? "learned" : "nobody was woken yet", extra);
+                         latency != 0 ? "learned" : "nobody was woken yet", cost / 1000.0,
+                         cost != 0 ? "learned" : "no loop has", extra);
     return wrote > 0 ? (size_t)wrote : 0;
 }
 

@@ -12,8 +12,8 @@
 
 #define FAIRNESS 61u
 #define BATCH 64u
-#define LATENCY_MIN_NS 2000u
-#define LATENCY_MAX_NS 400000u
+#define COST_MIN_NS 2000u /* what is learned about wakes, clipped: a sample may be garbage */
+#define COST_MAX_NS 400000u
 
 /* ---- tasks from outside -------------------------------------------------------------------- */
 
@@ -159,9 +159,9 @@ bool auri_team_has_work(struct auri_team *team)
 
 /* ---- waking -------------------------------------------------------------------------------- */
 
-void auri_team_notify(struct auri_team *team)
+static void notified(struct auri_team *team, auri_ec_need need)
 {
-    switch (auri_ec_notify(&team->ec)) {
+    switch (need) {
     case AURI_EC_WOKEN:
         auri_add_rlx(&team->wakes, UINT64_C(1));
         break;
@@ -177,26 +177,63 @@ void auri_team_notify(struct auri_team *team)
     }
 }
 
-/* Learns how long a wake takes: a low quantile (down fast, up slowly), clipped. */
+void auri_team_notify(struct auri_team *team)
+{
+    notified(team, auri_ec_notify(&team->ec));
+}
+
+/* Which sleepers are meant: 32 marks for any number of places. */
+static uint32_t mark_of(uint32_t index)
+{
+    return UINT32_C(1) << (index % 32);
+}
+
+/* Learns a cost from a sample: a low quantile (down fast, up slowly), clipped. */
+static void learn(_Atomic(uint32_t) *cost, uint64_t sample)
+{
+    uint32_t old = auri_load_rlx(cost); /* relaxed: a hint; a lost update is no loss */
+    uint32_t new = (uint32_t)(sample < COST_MIN_NS   ? COST_MIN_NS
+                              : sample > COST_MAX_NS ? COST_MAX_NS
+                                                     : sample);
+
+    if (old != 0) {
+        new = new < old ? old - (old - new) / 4 : old + (new - old) / 16;
+    }
+    auri_store_rlx(cost, new);
+}
+
+void auri_team_notify_elsewhere(struct auri_team *team)
+{
+    if (auri_ec_is_searched(&team->ec)) {
+        auri_team_notify(team);
+        return;
+    }
+    uint64_t start = aurp_now_ns();
+    uint32_t end = auri_load_acq(&team->member_end);
+    uint32_t mark = AURI_EC_ANYBODY;
+    bool sleeps = auri_ec_sleepers(auri_load_rlx(&team->ec.word)) != 0; /* relaxed: a hint */
+
+    for (uint32_t i = 0; sleeps && i < end && mark == AURI_EC_ANYBODY; i++) {
+        if (auri_place_elsewhere(&team->member[i].place)) {
+            mark = mark_of(i);
+        }
+    }
+    auri_ec_need need = auri_ec_notify_marked(&team->ec, mark);
+    notified(team, need);
+    if (need == AURI_EC_WOKEN) {
+        learn(&team->wake_cost_ns, aurp_now_ns() - start);
+    }
+}
+
+/* A worker has just been woken. */
 static void learn_latency(struct auri_team *team)
 {
     uint64_t given = auri_load_rlx(&team->ec.wake_ns);
     uint64_t now = aurp_now_ns();
-    uint64_t sample = now > given ? now - given : LATENCY_MIN_NS;
-    uint32_t old = auri_load_rlx(&team->wake_latency_ns);
 
-    if (sample > LATENCY_MAX_NS) {
-        sample = LATENCY_MAX_NS;
+    if (given != 0) { /* else only auri_ec_wake_all() has woken anybody yet */
+        learn(&team->wake_latency_ns, now > given ? now - given : 0);
     }
-    uint32_t new = old;
-    if (old == 0) {
-        new = (uint32_t)sample;
-    } else if (sample < old) {
-        new = old - (old - (uint32_t)sample) / 4;
-    } else {
-        new = old + ((uint32_t)sample - old) / 16;
-    }
-    auri_store_rlx(&team->wake_latency_ns, new < LATENCY_MIN_NS ? LATENCY_MIN_NS : new);
 }
 
 /* ---- the loop ------------------------------------------------------------------------------ */
@@ -306,6 +343,7 @@ static void stop_searching(struct auri_team *team)
 /* Searches, then sleeps.  Returns when something was run or the thread was woken. */
 static void search_or_sleep(struct auri_team *team, struct auri_record *self)
 {
+    struct auri_place *place = &team->member[self->worker].place;
     bool patient = false;
 
     auri_ec_search_start(&team->ec);
@@ -331,8 +369,10 @@ static void search_or_sleep(struct auri_team *team, struct auri_record *self)
         }
         patient = false;
         auri_add_rlx(&team->parks, UINT64_C(1));
-        (void)auri_ec_sleep(&team->ec, AUR_NO_DEADLINE);
+        auri_place_asleep(place);
+        (void)auri_ec_sleep_marked(&team->ec, mark_of((uint32_t)self->worker), AUR_NO_DEADLINE);
         learn_latency(team);
+        auri_place_awake(place);
         if (auri_load_acq(&team->stop) != 0) {
             stop_searching(team);
             return;
@@ -376,6 +416,7 @@ static void worker_end(struct auri_record *self)
     struct auri_team *team = auri_team_of(pool);
     uint32_t index = (uint32_t)self->worker;
 
+    auri_place_end(&team->member[index].place);
     auri_finished_flush(self);
     /* If it ended between aur_blocking_begin() and its end, the pool counts it as missing already. */
     if (!self->blocking_counts) {
@@ -424,6 +465,7 @@ void *auri_worker_thread(void *member_arg)
         }
         auri_finished_flush(self);
     }
+    auri_place_end(&team->member[arg.index].place);
     if (self != NULL) {
         self->pool = NULL;
         auri_self_release();

@@ -9,7 +9,7 @@ static _Atomic(uint32_t) *low_half(struct auri_ec *ec)
     return (_Atomic(uint32_t) *)(void *)&ec->word;
 }
 
-auri_ec_need auri_ec_notify_slow(struct auri_ec *ec, uint64_t word)
+auri_ec_need auri_ec_notify_slow(struct auri_ec *ec, uint64_t word, uint32_t mark)
 {
     for (;;) {
         if (auri_ec_searchers(word) + auri_ec_tokens(word) != 0) {
@@ -22,7 +22,11 @@ auri_ec_need auri_ec_notify_slow(struct auri_ec *ec, uint64_t word)
         if (auri_cas_sc(&ec->word, &word, word - AURI_EC_SLEEPER + AURI_EC_TOKEN)) {
             /* relaxed: a statistic; the sleeper clips nonsense. */
             auri_store_rlx(&ec->wake_ns, aurp_now_ns());
-            aurp_futex_wake(low_half(ec), 1, AURP_PRIVATE);
+            /* The token is anybody's.  If the one meant does not sleep in the kernel now, it may be
+             * about to, and then takes the token; or it is gone, and another must. */
+            if (mark == AURI_EC_ANYBODY || aurp_futex_wake_marked(low_half(ec), mark) == 0) {
+                aurp_futex_wake(low_half(ec), 1, AURP_PRIVATE);
+            }
             return AURI_EC_WOKEN;
         }
     }
@@ -70,7 +74,7 @@ void auri_ec_retract(struct auri_ec *ec)
     leave(ec);
 }
 
-aur_err auri_ec_sleep(struct auri_ec *ec, aur_deadline deadline)
+aur_err auri_ec_sleep_marked(struct auri_ec *ec, uint32_t mark, aur_deadline deadline)
 {
     uint64_t word = auri_load_acq(&ec->word);
 
@@ -81,8 +85,7 @@ aur_err auri_ec_sleep(struct auri_ec *ec, aur_deadline deadline)
                 return AUR_OK;
             }
         }
-        if (aurp_futex_wait(low_half(ec), (uint32_t)word, deadline, AURP_PRIVATE) ==
-            AUR_ETIMEDOUT) {
+        if (aurp_futex_wait_marked(low_half(ec), (uint32_t)word, mark, deadline) == AUR_ETIMEDOUT) {
             leave(ec);
             return AUR_ETIMEDOUT;
         }

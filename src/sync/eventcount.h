@@ -49,9 +49,13 @@ typedef enum auri_ec_need {
     AURI_EC_SPARE,      /* nobody sleeps, but a blocked worker is not replaced: start a spare */
 } auri_ec_need;
 
-/* After work was made visible (release store or stronger). */
-auri_ec_need auri_ec_notify_slow(struct auri_ec *ec, uint64_t word);
-static inline auri_ec_need auri_ec_notify(struct auri_ec *ec)
+/* The mark of sleepers that are all the same to the producer. */
+#define AURI_EC_ANYBODY UINT32_MAX
+
+/* After work was made visible (release store or stronger).  mark: who is to be woken, if he sleeps; it
+ * is a wish, and whoever is woken instead serves as well. */
+auri_ec_need auri_ec_notify_slow(struct auri_ec *ec, uint64_t word, uint32_t mark);
+static inline auri_ec_need auri_ec_notify_marked(struct auri_ec *ec, uint32_t mark)
 {
     auri_fence_sc(); /* [E1] */
     uint64_t word = auri_load_rlx(&ec->word);
@@ -59,7 +63,11 @@ static inline auri_ec_need auri_ec_notify(struct auri_ec *ec)
         (auri_ec_sleepers(word) == 0 && auri_ec_deficit(word) <= 0)) {
         return AURI_EC_NOBODY;
     }
-    return auri_ec_notify_slow(ec, word);
+    return auri_ec_notify_slow(ec, word, mark);
+}
+static inline auri_ec_need auri_ec_notify(struct auri_ec *ec)
+{
+    return auri_ec_notify_marked(ec, AURI_EC_ANYBODY);
 }
 
 /* Somebody is awake and looking, or about to be. */
@@ -79,8 +87,12 @@ void auri_ec_announce(struct auri_ec *ec);
 void auri_ec_retract(struct auri_ec *ec);
 
 /* Sleeps until it has a token; then the caller is a searcher.  AUR_ETIMEDOUT: the deadline passed, the
- * announcement is withdrawn and the caller is a searcher all the same. */
-aur_err auri_ec_sleep(struct auri_ec *ec, aur_deadline deadline);
+ * announcement is withdrawn and the caller is a searcher all the same.  mark: not 0. */
+aur_err auri_ec_sleep_marked(struct auri_ec *ec, uint32_t mark, aur_deadline deadline);
+static inline aur_err auri_ec_sleep(struct auri_ec *ec, aur_deadline deadline)
+{
+    return auri_ec_sleep_marked(ec, AURI_EC_ANYBODY, deadline);
+}
 
 /* Wakes every sleeper (for stopping).  A thread that retracts at this moment may take another one's
  * token: whoever leaves for good after that calls this once more. */

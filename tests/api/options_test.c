@@ -216,6 +216,9 @@ static void test_explain(void **state)
     assert_non_null(strstr(text, "orion"));
     assert_non_null(strstr(text, "17"));
     assert_non_null(strstr(text, "1.5 s"));
+    if (opts.kind == AUR_THREADS) { /* what loops go by */
+        assert_non_null(strstr(text, "to wake one costs a loop"));
+    }
     assert_int_equal(aur_pool_explain(pool, NULL, 0), length);
     memset(small, 'x', sizeof(small));
     assert_int_equal(aur_pool_explain(pool, small, sizeof(small)), length);
