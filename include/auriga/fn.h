@@ -29,7 +29,7 @@
 AUR_BEGIN_DECLS
 
 /* Runs items [lo, hi): results go to ret[lo..hi).  Writes the index of the item it is about to
- * run to *item, so that a failure can be blamed on it. */
+ * run to *item, so that a failure can be blamed on it; as an integer, or as a pointer of that value. */
 typedef void aur_range_call(const void *args, void *ret, uint64_t lo, uint64_t hi, uint64_t *item);
 
 /* Describes a callable function.  AUR_FN fills one; bindings may fill their own.  It must live,
@@ -120,6 +120,15 @@ AUR_END_DECLS
 #define AUR_CATCH_
 #endif
 
+/* Notes which item is next.  By way of a pointer type of its own, which no argument or result can have:
+ * so the compiler knows that this store changes none of them, and where it sees that the function
+ * cannot fail, makes it once behind the loop, which it then may vectorise. */
+#if UINTPTR_MAX == UINT64_MAX
+#define AUR_NOTE_(i) (*(struct aur_item_note **)(void *)item_ = (struct aur_item_note *)(i))
+#else
+#define AUR_NOTE_(i) (*item_ = (i))
+#endif
+
 /* The types named in AUR_FN are those of the function: C would convert numbers silently. */
 #ifdef __cplusplus
 #define AUR_SAME_TYPE_(name, ret, ...)                                                             \
@@ -155,7 +164,7 @@ AUR_END_DECLS
         const struct name##_args *in_ = (const struct name##_args *)args_;                         \
         ret *AUR_RESTRICT_ out_ = (ret *)ret_;                                                     \
         for (uint64_t i_ = lo_; i_ < hi_; i_++) {                                                  \
-            *item_ = i_;                                                                           \
+            AUR_NOTE_(i_);                                                                         \
             AUR_TRY_ out_[i_] = name(members(in_[i_]));                                            \
             AUR_CATCH_                                                                             \
         }                                                                                          \
@@ -183,7 +192,7 @@ AUR_END_DECLS
         const struct name##_args *in_ = (const struct name##_args *)args_;                         \
         (void)ret_;                                                                                \
         for (uint64_t i_ = lo_; i_ < hi_; i_++) {                                                  \
-            *item_ = i_;                                                                           \
+            AUR_NOTE_(i_);                                                                         \
             AUR_TRY_ name(members(in_[i_]));                                                       \
             AUR_CATCH_                                                                             \
         }                                                                                          \
@@ -210,7 +219,7 @@ AUR_END_DECLS
                                              uint64_t hi_, uint64_t *item_)                        \
     {                                                                                              \
         (void)ret_;                                                                                \
-        *item_ = lo_;                                                                              \
+        AUR_NOTE_(lo_);                                                                            \
         AUR_TRY_ name(lo_, hi_, (ctx_type *)args_);                                                \
         AUR_CATCH_                                                                                 \
     }                                                                                              \

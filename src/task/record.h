@@ -51,11 +51,14 @@ struct auri_frame {
     struct auri_frame *up;
     auri_task *task;       /* the task, or NULL inside a range job */
     struct aur_pool *pool; /* the pool it belongs to */
-    uint64_t item;         /* index being run, kept up to date by aur_fn.range ... */
-    uint64_t item_base;    /* ... counted from here */
-    uint64_t deadline_ns;  /* of the item; AUR_NO_DEADLINE */
-    aur_error *error;      /* first failure marked by aur_fail(), or NULL */
-    aur_err bare;          /* the code of one that no memory was left to describe, or AUR_OK */
+    union {
+        uint64_t item;   /* index being run, kept up to date by aur_fn.range ... */
+        void *item_note; /* ... which may write it so: AUR_NOTE_ in auriga/fn.h */
+    };
+    uint64_t item_base;   /* ... counted from here */
+    uint64_t deadline_ns; /* of the item; AUR_NO_DEADLINE */
+    aur_error *error;     /* first failure marked by aur_fail(), or NULL */
+    aur_err bare;         /* the code of one that no memory was left to describe, or AUR_OK */
     const _Atomic(uint32_t) *stop; /* worker process: nonzero means stop early; or NULL */
     /* Takes over a failure mark (a map keeps one per item), or NULL: the first goes to error.  Its
      * error is NULL for want of memory. */
