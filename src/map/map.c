@@ -240,13 +240,12 @@ static bool runs_one_by_one(const struct auri_map *map)
                                 (limits->retry_on & (AUR_RETRY_ERROR | AUR_RETRY_DEADLINE)) != 0)));
 }
 
-/* What body() has to undo, also when an item ends its thread and unwinds through it. */
+/* What run_framed() has to undo, also when an item ends its thread and unwinds through it. */
 struct stay {
     struct map_run *run;
     struct auri_record *self;
     struct auri_frame *frame;
-    void *scratch; /* from the heap, or NULL */
-    bool ended;    /* the way it should */
+    bool ended; /* the way it should */
 };
 
 static void leave(struct stay *stay)
@@ -259,19 +258,31 @@ static void leave(struct stay *stay)
         note_failure(stay->run, item_of(stay->frame), AUR_EEXITED, stay->frame->error);
     }
     auri_frame_pop(stay->self, stay->frame);
-    free(stay->scratch);
 }
 
-static bool body(void *ctx, uint64_t lo, uint64_t hi)
+static void note_no_memory(struct map_run *run, uint64_t i)
 {
-    struct map_run *run = ctx;
+    struct auri_frame frame = {
+        .task = run->root,
+        .pool = run->root->pool,
+        .deadline_ns = AUR_NO_DEADLINE,
+        .in_map = true,
+        .item_base = run->map->first + i,
+    };
+
+    auri_frame_push(auri_self_, &frame);
+    fail_here(AUR_ENOMEM, "no memory for a result");
+    note_failure(run, item_of(&frame), AUR_ENOMEM, frame.error);
+    auri_frame_pop(auri_self_, &frame);
+}
+
+/* Runs items [lo, hi) in a frame of their own.  scratch: room for results that are not kept, for so many
+ * items; or NULL. */
+static bool run_framed(struct map_run *run, void *scratch, uint64_t scratch_items, uint64_t lo,
+                       uint64_t hi)
+{
     struct auri_map *map = run->map;
-    struct auri_record *self = auri_self();
-    alignas(64) unsigned char small[SCRATCH_BYTES];
-    void *scratch = small;
-    bool one_by_one = runs_one_by_one(map);
-    bool needs_scratch = one_by_one || map->out == NULL;
-    uint64_t scratch_items = map->fn->ret_size != 0 ? SCRATCH_BYTES / map->fn->ret_size : 1;
+    struct auri_record *self = auri_self_;
     struct auri_frame frame = {
         .task = run->root,
         .pool = run->root->pool,
@@ -279,23 +290,11 @@ static bool body(void *ctx, uint64_t lo, uint64_t hi)
         .in_map = true,
     };
 
-    if (scratch_items == 0 || map->fn->ret_align > 64) { /* a result larger than the scratch */
-        size_t align = map->fn->ret_align < 64 ? 64 : map->fn->ret_align;
-        scratch_items = 1;
-        scratch = needs_scratch
-                      ? aligned_alloc(align, (map->fn->ret_size + align - 1) & ~(align - 1))
-                      : NULL;
-    }
     auri_frame_push(self, &frame);
-    __attribute__((cleanup(leave))) struct stay stay = {
-        .run = run, .self = self, .frame = &frame, .scratch = scratch != small ? scratch : NULL
-    };
-    if (scratch == NULL && needs_scratch) {
-        frame.item_base = map->first + lo;
-        fail_here(AUR_ENOMEM, "no memory for a result");
-        note_failure(run, item_of(&frame), AUR_ENOMEM, frame.error);
-    } else if (aur_checkpoint() != AUR_ECANCELED) {
-        if (one_by_one) {
+    __attribute__((
+        cleanup(leave))) struct stay stay = { .run = run, .self = self, .frame = &frame };
+    if (aur_checkpoint() != AUR_ECANCELED) {
+        if (runs_one_by_one(map)) {
             run_items(run, &frame, scratch, lo, hi);
         } else {
             run_chunk(run, &frame, scratch, scratch_items, lo, hi);
@@ -304,6 +303,48 @@ static bool body(void *ctx, uint64_t lo, uint64_t hi)
     stay.ended = true;
     return aur_checkpoint() != AUR_ECANCELED &&
            (map->all_errors || auri_load_rlx(&run->failures) == 0);
+}
+
+static void free_scratch(void **scratch)
+{
+    free(*scratch);
+}
+
+/* Results larger than the small scratch, one after the other. */
+static bool run_in_large_scratch(struct map_run *run, uint64_t lo, uint64_t hi)
+{
+    const aur_fn *fn = run->map->fn;
+    size_t align = fn->ret_align < 64 ? 64 : fn->ret_align;
+    __attribute__((cleanup(free_scratch))) void *scratch =
+        aligned_alloc(align, (fn->ret_size + align - 1) & ~(align - 1));
+
+    if (scratch == NULL) {
+        note_no_memory(run, lo);
+        return run->map->all_errors;
+    }
+    return run_framed(run, scratch, 1, lo, hi);
+}
+
+/* Apart, since most maps need no scratch, and a stack that is deeper is colder. */
+__attribute__((noinline)) static bool run_in_scratch(struct map_run *run, uint64_t lo, uint64_t hi)
+{
+    const aur_fn *fn = run->map->fn;
+    alignas(64) unsigned char small[SCRATCH_BYTES];
+
+    if (fn->ret_size > SCRATCH_BYTES || fn->ret_align > 64) {
+        return run_in_large_scratch(run, lo, hi);
+    }
+    return run_framed(run, small, fn->ret_size != 0 ? SCRATCH_BYTES / fn->ret_size : 1, lo, hi);
+}
+
+static bool body(void *ctx, uint64_t lo, uint64_t hi)
+{
+    struct map_run *run = ctx;
+    const struct auri_map *map = run->map;
+    bool has_place = map->out != NULL || map->fn->ret_size == 0;
+
+    return has_place && !runs_one_by_one(map) ? run_framed(run, NULL, 0, lo, hi)
+                                              : run_in_scratch(run, lo, hi);
 }
 
 /* The outcome of the whole, in the root; also when the calling thread is being ended by an item. */
@@ -353,7 +394,7 @@ void auri_map_run(auri_task *root)
                                                             .lock = PTHREAD_MUTEX_INITIALIZER };
 
     if (pool->backend == &auri_backend_threads) {
-        auri_range_run(pool->impl, body, &run, map->n);
+        auri_range_run(pool->impl, map->fn, body, &run, map->n);
     } else {
         run_alone(&run);
     }

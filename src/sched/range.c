@@ -1,26 +1,23 @@
 /* See range.h for the idea and why it is safe.
  *
- * When a loop is published.  A wake costs the caller C and its result comes L later, so a loop wakes
- * somebody only after H of serial work and if the rest is predicted to take more than 4 x L: then at
- * most C / H of the time is spent on wakes, whatever the items cost and however wrong the prediction
- * is.  If a worker is awake and looking anyway, an age of 4 us is enough: the thief pays.
- * Chosen by measurement: docs/ARCHITECTURE.md, "loops". */
+ * Who is called.  Whoever takes part in a loop may call one more worker per beat (pace.h), if the rest is
+ * worth it and there is a CPU for it: fewer threads take part in loops than there are CPUs; or if its
+ * items do not use their CPU, because they wait for something; items of LONG_ITEM_PS and more are
+ * taken for such. */
 #include "sched/range.h"
+
+#include <string.h>
 
 #include "base/err.h"
 #include "sched/detect.h"
 #include "sched/team.h"
 #include "sched/wait.h"
 
-#define CHUNK_NS 25000u     /* time between two looks at the clock and the word */
-#define GROWTH 8u           /* a chunk is at most so many times the one before */
-#define YOUNG_NS 4000u      /* a younger loop is private: publishing costs more than it brings */
-#define BEAT_MIN_NS 100000u /* H, see above */
-#define BEAT_MAX_NS 1000000u
+#define LONG_ITEM_PS UINT64_C(1000000000)
+#define STEAL_MIN_NS 500u    /* a shorter rest is done sooner than it is handed over */
 #ifndef AURI_RANGE_BLOCK_MAX /* a test makes it small */
 #define AURI_RANGE_BLOCK_MAX UINT64_C(0x7fffffff)
 #endif
-#define LATENCY_GUESS_NS 60000u
 #define WAITING (UINT64_C(1) << 63) /* in job->theirs: the owner sleeps on its low half */
 
 #define word_make(lo, hi) (((uint64_t)(lo) << 32) | (uint64_t)(hi))
@@ -54,12 +51,22 @@ static void board_remove(struct auri_range_board *board, struct auri_range_slot 
     }
 }
 
+/* Whether items with this word are there, and worth a thief's while. */
+static bool worth_stealing(const struct auri_range_slot *slot, uint64_t word)
+{
+    if (word_lo(word) >= word_hi(word)) {
+        return false;
+    }
+    /* relaxed: a hint; 0: unknown. */
+    uint64_t item_ps = auri_load_rlx(&((struct auri_range_slot *)slot)->item_ps);
+    return item_ps == 0 || auri_pace_ns(word_hi(word) - word_lo(word), item_ps) >= STEAL_MIN_NS;
+}
+
 bool auri_range_looks_open_slow(struct auri_range_board *board)
 {
     for (unsigned i = 0; i < AURI_BOARD_SLOTS; i++) {
         struct auri_range_slot *slot = auri_load_acq(&board->slot[i]);
-        uint64_t word = slot != NULL ? auri_load_acq(&slot->word) : 0;
-        if (word_lo(word) < word_hi(word)) {
+        if (slot != NULL && worth_stealing(slot, auri_load_acq(&slot->word))) {
             return true;
         }
     }
@@ -70,11 +77,15 @@ bool auri_range_looks_open_slow(struct auri_range_board *board)
 
 /* What a thread knows about the loop it takes part in. */
 struct share {
+    struct auri_team *team;
     struct auri_range_job *job;
     struct auri_range_slot *slot;
-    uint64_t item_ps; /* picoseconds per item, of the last chunk; 0: unknown */
-    uint64_t chunk;   /* size of the last chunk */
-    uint64_t done;    /* items that this thread accounts for, with the chunk that it runs */
+    struct auri_pace pace;
+    uint64_t asked_ns; /* when it last thought of calling somebody ... */
+    uint64_t cpu_ns;   /* ... and the CPU time that it had used by then; 0: unknown */
+    uint64_t done;     /* items that this thread accounts for, with the chunk that it runs */
+    uint64_t untimed;  /* items behind the last look at the clock */
+    bool published;    /* ever */
 };
 
 static uint64_t min_u64(uint64_t a, uint64_t b)
@@ -82,35 +93,63 @@ static uint64_t min_u64(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* Items for the next chunk: about CHUNK_NS, and never more than a quarter of the rest once others take
- * part, so that the end is fine-grained. */
-static uint64_t next_chunk(const struct share *share, uint64_t rest, bool shared)
+static struct auri_wake_costs wake_costs(struct auri_team *team)
 {
-    uint64_t most = share->chunk * GROWTH;
-    uint64_t by_time = share->item_ps != 0 ? CHUNK_NS * UINT64_C(1000) / share->item_ps : most;
-    uint64_t chunk = min_u64(most, by_time);
-
-    if (shared) {
-        chunk = min_u64(chunk, rest / 4);
-    }
-    chunk = min_u64(chunk, rest);
-    return chunk == 0 ? 1 : chunk;
+    return (struct auri_wake_costs){
+        .cost = auri_load_rlx(&team->wake_cost_ns), /* relaxed, both: hints */
+        .latency = auri_load_rlx(&team->wake_latency_ns),
+    };
 }
 
-/* Runs [lo, hi) and learns from it. */
-static void run_chunk(struct share *share, uint64_t base, uint64_t lo, uint64_t hi)
+/* Runs [lo, hi), and learns from it unless it is the last. */
+static void run_chunk(struct share *share, uint64_t base, uint64_t lo, uint64_t hi, bool last)
 {
     struct auri_range_job *job = share->job;
 
     share->done += hi - lo;
     if (auri_load_rlx(&job->stop) == 0) { /* relaxed: late is allowed */
-        uint64_t start = aurp_now_ns();
         if (!job->body(job->ctx, base + lo, base + hi)) {
             auri_store_rlx(&job->stop, 1u);
         }
-        uint64_t spent = aurp_now_ns() - start;
-        share->item_ps = spent * 1000 / (hi - lo);
-        share->chunk = hi - lo;
+        if (last) {
+            share->untimed = hi - lo;
+        } else {
+            auri_pace_ran(&share->pace, hi - lo, aurp_now_ns());
+        }
+    }
+}
+
+/* The thread's items leave its CPU to others: it used less than half of the time since it last looked. */
+static bool items_wait(struct share *share, uint64_t past_ns)
+{
+    uint64_t before = share->cpu_ns;
+
+    uint64_t now = aurp_thread_cpu_ns(aurp_thread_self());
+    share->cpu_ns = now != AURP_NO_CLOCK ? now : 0;
+    return before != 0 && now != AURP_NO_CLOCK && now - before < past_ns / 2;
+}
+
+/* Between two chunks of a published loop: calls one more worker, at most once a beat. */
+static void maybe_call(struct share *share, uint64_t rest)
+{
+    struct auri_team *team = share->team;
+    struct auri_pace *pace = &share->pace;
+    uint64_t past = pace->now_ns - share->asked_ns;
+
+    if (past < AURI_BEAT_MIN_NS) {
+        return;
+    }
+    struct auri_wake_costs wake = wake_costs(team);
+    if (past < auri_pace_beat(pace, wake) ||
+        auri_pace_ns(rest, pace->item_ps) <= 4 * auri_pace_wake_ns(wake)) {
+        return;
+    }
+    bool room = auri_load_rlx(&team->looping) < team->cpus; /* relaxed: a hint */
+    share->asked_ns = pace->now_ns;
+    if (room) {
+        auri_team_notify_elsewhere(team);
+    } else if (pace->item_ps >= LONG_ITEM_PS || items_wait(share, past)) {
+        auri_team_notify(team);
     }
 }
 
@@ -123,14 +162,27 @@ static void run_front(struct share *share)
     while (word_lo(word) < word_hi(word)) {
         uint32_t lo = word_lo(word);
         uint64_t rest = word_hi(word) - lo;
-        uint64_t take =
-            auri_load_rlx(&share->job->stop) != 0 ? rest : next_chunk(share, rest, true);
+        uint64_t take = auri_load_rlx(&share->job->stop) != 0
+                            ? rest
+                            : auri_pace_chunk(&share->pace, rest, true);
         /* acq_rel [R1] on both sides: the two ends never meet, each item has one taker. */
         if (auri_cas_acqrel(&slot->word, &word, word_make(lo + take, word_hi(word)))) {
             slot->given -= take;
-            run_chunk(share, slot->base, lo, lo + take);
+            run_chunk(share, slot->base, lo, lo + take, false);
+            auri_store_rlx(&slot->item_ps, share->pace.item_ps);
+            maybe_call(share, rest - take);
             word = auri_load_acq(&slot->word);
         }
+    }
+}
+
+/* What nobody else knows of. */
+static void run_unshared(struct share *share, uint64_t base, uint64_t lo, uint64_t hi)
+{
+    while (lo < hi) {
+        uint64_t take = auri_pace_chunk(&share->pace, hi - lo, false);
+        run_chunk(share, base, lo, lo + take, false);
+        lo += take;
     }
 }
 
@@ -149,35 +201,35 @@ static struct auri_range_slot *free_slot(struct auri_record *self)
 
 /* Makes [lo, hi) of the job stealable in a slot of this thread.  False: there is no slot, or no place on
  * the board. */
-static bool publish(struct auri_team *team, struct auri_record *self, struct share *share,
-                    uint64_t base, uint32_t lo, uint32_t hi)
+static bool publish(struct auri_record *self, struct share *share, uint64_t base, uint32_t lo,
+                    uint32_t hi)
 {
     struct auri_range_slot *slot = free_slot(self);
 
     /* The board first: once the word is set, others may have taken items. */
-    if (slot == NULL || !board_add(&team->board, slot)) {
+    if (slot == NULL || !board_add(&share->team->board, slot)) {
         return false;
     }
     slot->busy = true;
     slot->given += hi - lo;
     slot->job = share->job;
     slot->base = base;
-    auri_store_rlx(&slot->item_ps, share->item_ps);
+    auri_store_rlx(&slot->item_ps, share->pace.item_ps);
     auri_store_rlx(&slot->job_hint, share->job);
-    auri_store_rel(&slot->open_ns, aurp_now_ns());
     /* release [R2]; pairs with the acquire of a thief's winning CAS [R3]: it sees job and base.  The
      * caller then notifies, which orders it before the look at the sleepers. */
     auri_store_rel(&slot->word, word_make(lo, hi));
     self->range_depth++;
     share->slot = slot;
+    share->published = true;
     return true;
 }
 
-static void unpublish(struct auri_team *team, struct auri_record *self, struct share *share)
+static void unpublish(struct auri_record *self, struct share *share)
 {
-    auri_store_rel(&share->slot->open_ns, 0u);
-    board_remove(&team->board, share->slot);
+    board_remove(&share->team->board, share->slot);
     auri_store_rlx(&share->slot->job_hint, NULL);
+    auri_store_rlx(&share->slot->middle, 0u);
     share->slot->busy = false;
     share->slot = NULL;
     self->range_depth--;
@@ -199,7 +251,6 @@ static uint32_t helper_enter(struct auri_range_job *job, unsigned id)
 
 /* Items that a thread took part in running, until they are accounted for. */
 struct stint {
-    struct auri_team *team;
     struct auri_record *self;
     struct share *share;
     uint64_t n;               /* a thief's: how many it took; the owner's: how many the block has */
@@ -218,7 +269,7 @@ static void drop_rest(struct stint *stint)
     auri_store_rlx(&share->job->stop, 1u);
     if (share->slot != NULL) {
         run_front(share);
-        unpublish(stint->team, stint->self, share);
+        unpublish(stint->self, share);
     }
 }
 
@@ -233,6 +284,8 @@ static void tell_owner(struct stint *stint)
         drop_rest(stint);
         stint->share->done = shared ? stint->share->done : stint->n;
     }
+    auri_add_rlx(&stint->share->team->looping, UINT32_MAX);
+    auri_add_rlx(&job->their_ns, stint->share->pace.now_ns - stint->share->pace.start_ns);
     if (stint->entry < AURI_HELPERS_MAX) {
         auri_store_sc(&job->helpers.id[stint->entry], 0u);
     }
@@ -246,66 +299,75 @@ static void tell_owner(struct stint *stint)
 
 /* Runs items [lo, hi) that were just taken from a slot of `job`, letting others take from them, and
  * tells the owner. */
-static void run_taken(struct auri_team *team, struct auri_record *self, struct auri_range_job *job,
-                      uint64_t base, uint32_t lo, uint32_t hi, uint64_t item_ps)
+static void run_taken(struct share *share, struct auri_record *self, uint64_t base, uint32_t lo,
+                      uint32_t hi)
 {
-    struct share share = { .job = job, .item_ps = item_ps, .chunk = 1 };
+    struct auri_team *team = share->team;
     __attribute__((cleanup(tell_owner))) struct stint stint = {
-        .team = team,
         .self = self,
-        .share = &share,
+        .share = share,
         .n = hi - lo,
-        .entry = helper_enter(job, self->id),
+        .entry = helper_enter(share->job, self->id),
         .frame = self->frame,
     };
 
     auri_add_rlx(&team->stolen, UINT64_C(1));
-    share.chunk = item_ps != 0 ? next_chunk(&share, hi - lo, true) : 1;
+    auri_add_rlx(&team->looping, 1u);
     /* The first chunk is never offered to others: if they took all of it, the thief would hold no items,
      * and the job could end before the thief has told its owner. */
-    uint32_t first = (uint32_t)share.chunk;
+    uint32_t first = (uint32_t)auri_pace_chunk(&share->pace, hi - lo, true);
     if (hi - lo > first && self->range_depth < AURI_RANGE_DEPTH &&
-        publish(team, self, &share, base, lo + first, hi)) {
-        if ((hi - lo) * item_ps / 1000 > 2 * BEAT_MIN_NS) {
-            auri_team_notify_elsewhere(team); /* enough for one more */
-        }
-        run_chunk(&share, base, lo, lo + first);
-        run_front(&share);
-        unpublish(team, self, &share);
+        publish(self, share, base, lo + first, hi)) {
+        maybe_call(share, hi - lo - first);
+        run_chunk(share, base, lo, lo + first, false);
+        run_front(share);
+        unpublish(self, share);
     } else {
-        while (lo < hi) {
-            uint32_t take = (uint32_t)next_chunk(&share, hi - lo, false);
-            run_chunk(&share, base, lo, lo + take);
-            lo += take;
-        }
+        run_unshared(share, base, lo, hi);
     }
     stint.ended = true;
+}
+
+/* Where to cut a rest in two.  Near the beginning of a loop that is the middle of the whole loop: what
+ * its owner has done alone until then is made up for later, and a loop that is run again and again
+ * gives each thread the same half, whose data it may have in its caches. */
+static uint32_t cut(const struct auri_range_slot *slot, uint32_t lo, uint32_t hi)
+{
+    /* relaxed: a hint; one of another loop gives a cut that is as right. */
+    uint32_t middle = auri_load_rlx(&((struct auri_range_slot *)slot)->middle);
+    uint32_t quarter = (hi - lo) / 4;
+
+    return middle > lo + quarter && middle < hi - quarter ? middle : lo + (hi - lo) / 2;
 }
 
 /* Tries to take the back half of one slot, and runs it.  only: of this job, or NULL for any. */
 static bool steal_from(struct auri_team *team, struct auri_record *self,
                        struct auri_range_slot *slot, struct auri_range_job *only)
 {
-    uint64_t open = auri_load_acq(&slot->open_ns);
-
-    if (open == 0 || (only != NULL && auri_load_rlx(&slot->job_hint) != only) ||
-        aurp_now_ns() - open < YOUNG_NS) {
+    if (only != NULL && auri_load_rlx(&slot->job_hint) != only) {
         return false;
     }
     uint64_t word = auri_load_acq(&slot->word);
-    while (word_lo(word) < word_hi(word)) {
+    while (worth_stealing(slot, word)) {
         uint32_t lo = word_lo(word);
         uint32_t hi = word_hi(word);
-        uint32_t mid = lo + (hi - lo) / 2;
+        uint32_t mid = cut(slot, lo, hi);
         /* acq_rel [R3]; see [R1], [R2]. */
         if (auri_cas_acqrel(&slot->word, &word, word_make(lo, mid))) {
             /* Only now, holding items, may the other fields be read. */
-            struct auri_range_job *job = slot->job;
             uint64_t base = slot->base;
-            uint64_t item_ps = auri_load_rlx(&slot->item_ps);
+            uint64_t now = aurp_now_ns();
+            struct share share = {
+                .team = team,
+                .job = slot->job,
+                .pace = { .start_ns = now,
+                          .now_ns = now,
+                          .item_ps = auri_load_rlx(&slot->item_ps) },
+            };
+            share.pace.chunk = share.pace.item_ps != 0 ? UINT32_MAX : 0;
             auri_add_acqrel(&slot->fetched,
                             (uint64_t)(hi - mid)); /* release [F1]; pairs with [F2] */
-            run_taken(team, self, job, base, mid, hi, item_ps);
+            run_taken(&share, self, base, mid, hi);
             return true;
         }
     }
@@ -334,45 +396,24 @@ bool auri_range_steal(struct auri_team *team, struct auri_record *self)
 
 /* ---- the owner ----------------------------------------------------------------------------- */
 
-static uint64_t beat_ns(struct auri_team *team)
-{
-    uint64_t latency = auri_load_rlx(&team->wake_latency_ns);
-    uint64_t beat = 4 * (latency != 0 ? latency : LATENCY_GUESS_NS);
-
-    return beat < BEAT_MIN_NS ? BEAT_MIN_NS : beat > BEAT_MAX_NS ? BEAT_MAX_NS : beat;
-}
-
-/* Whether a loop of this age and rest should be published now. */
-static bool should_publish(struct auri_team *team, const struct share *share, uint64_t age,
-                           uint64_t rest)
-{
-    if (age < YOUNG_NS || rest < 2 || team->spin_ns == 0) {
-        return false; /* one CPU: nobody could help */
-    }
-    if (auri_ec_is_searched(&team->ec)) {
-        return true;
-    }
-    uint64_t latency = auri_load_rlx(&team->wake_latency_ns);
-    uint64_t rest_ns = rest * share->item_ps / 1000;
-    return age >= beat_ns(team) && rest_ns > 4 * (latency != 0 ? latency : LATENCY_GUESS_NS);
-}
-
 /* The private part: from 0 until the loop is worth publishing.  Returns the first item not run. */
-static uint64_t run_private(struct auri_team *team, struct share *share, uint64_t base, uint64_t n)
+static uint64_t run_private(struct share *share, uint64_t base, uint64_t n)
 {
-    struct auri_range_job *job = share->job;
-    uint64_t start = aurp_now_ns();
+    struct auri_team *team = share->team;
+    bool alone = team->cpus == 1; /* nobody could help */
     uint64_t lo = 0;
 
     while (lo < n) {
-        uint64_t take = share->chunk == 0 ? 1 : next_chunk(share, n - lo, false);
-        run_chunk(share, base, lo, lo + take);
+        uint64_t take = auri_pace_chunk(&share->pace, n - lo, false);
+        run_chunk(share, base, lo, lo + take, lo + take == n);
         lo += take;
-        if (auri_load_rlx(&job->stop) != 0) {
+        if (auri_load_rlx(&share->job->stop) != 0) {
             share->done = n;
             return n;
         }
-        if (lo < n && should_publish(team, share, aurp_now_ns() - start, n - lo)) {
+        if (lo < n && !alone &&
+            auri_pace_wants_help(&share->pace, wake_costs(team), n - lo,
+                                 auri_ec_is_searched(&team->ec))) {
             break;
         }
     }
@@ -403,9 +444,9 @@ static void sleep_for_helpers(struct auri_record *self, struct auri_range_job *j
 }
 
 /* The end: all items are taken; takes some back, else waits until the thieves are done. */
-static void await_thieves(struct auri_team *team, struct auri_record *self, struct share *share,
-                          uint64_t n)
+static void await_thieves(struct auri_record *self, struct share *share, uint64_t n)
 {
+    struct auri_team *team = share->team;
     struct auri_range_job *job = share->job;
     uint64_t spin_until = aurp_now_ns() + team->spin_ns;
 
@@ -432,53 +473,102 @@ static void end_block(struct stint *stint)
     if (!stint->ended) {
         drop_rest(stint);
         if (stint->shared) {
-            await_thieves(stint->team, stint->self, stint->share, stint->n);
+            await_thieves(stint->self, stint->share, stint->n);
         }
+    }
+    if (stint->shared) {
+        auri_add_rlx(&stint->share->team->looping, UINT32_MAX);
     }
 }
 
-static void run_block(struct auri_team *team, struct auri_record *self, struct auri_range_job *job,
-                      uint64_t base, uint64_t n)
+/* [lo, n) with whoever comes. */
+static void run_shared(struct stint *stint, uint64_t base, uint64_t lo)
 {
-    struct share share = { .job = job };
-    __attribute__((cleanup(end_block))) struct stint stint = {
-        .team = team, .self = self, .share = &share, .n = n, .frame = self->frame
-    };
-    uint64_t lo = run_private(team, &share, base, n);
+    struct share *share = stint->share;
+    struct auri_team *team = share->team;
 
-    if (lo >= n) {
-        stint.ended = true;
+    auri_store_rlx(&share->job->theirs, 0u);
+    auri_store_rlx(&share->job->their_ns, UINT64_C(0));
+    memset(&share->job->helpers, 0, sizeof(share->job->helpers));
+    if (!publish(stint->self, share, base, (uint32_t)lo, (uint32_t)stint->n)) {
+        run_unshared(share, base, lo, stint->n);
         return;
     }
-    if (!publish(team, self, &share, base, (uint32_t)lo, (uint32_t)n)) {
-        while (lo < n) {
-            uint64_t take = next_chunk(&share, n - lo, false);
-            run_chunk(&share, base, lo, lo + take);
-            lo += take;
-        }
-        stint.ended = true;
-        return;
-    }
-    stint.shared = true;
+    auri_store_rlx(&share->slot->middle, (uint32_t)(stint->n / 2));
+    stint->shared = true;
+    auri_add_rlx(&team->looping, 1u);
     auri_team_notify_elsewhere(team);
-    run_front(&share);
-    unpublish(team, self, &share);
-    await_thieves(team, self, &share, n);
+    share->asked_ns = share->pace.now_ns;
+    run_front(share);
+    unpublish(stint->self, share);
+    await_thieves(stint->self, share, stint->n);
+}
+
+static void run_block(struct share *share, struct auri_record *self, uint64_t base, uint64_t n)
+{
+    __attribute__((cleanup(end_block))) struct stint stint = {
+        .self = self, .share = share, .n = n, .frame = self->frame
+    };
+    struct auri_pace *pace = &share->pace;
+    uint64_t lo = 0;
+
+    if (share->team->cpus > 1 && auri_pace_wants_help_at_once(pace, wake_costs(share->team), n)) {
+        pace->item_ps = pace->habit_ps;
+        pace->chunk = UINT32_MAX;
+    } else {
+        lo = run_private(share, base, n);
+    }
+    if (lo < n) {
+        run_shared(&stint, base, lo);
+    }
     stint.ended = true;
 }
 
-void auri_range_run(struct auri_team *team, auri_range_body *body, void *ctx, uint64_t n)
+/* The time that loops of this thread have taken without help, up to this one. */
+static uint64_t series_before(const struct auri_team *team, const struct auri_record *self,
+                              uint64_t start_ns)
+{
+    /* The end of the last one is an estimate, and may lie in the future. */
+    return start_ns < self->loop_end_ns + team->spin_ns ? self->loop_series_ns : 0;
+}
+
+static void series_after(struct auri_record *self, const struct share *share, uint64_t start_ns,
+                         uint64_t end_ns)
+{
+    self->loop_end_ns = end_ns;
+    self->loop_series_ns = share->published ? 0 : share->pace.series_ns + end_ns - start_ns;
+}
+
+void auri_range_run(struct auri_team *team, const void *of, auri_range_body *body, void *ctx,
+                    uint64_t n)
 {
     struct auri_record *self = auri_self();
-    struct auri_range_job job = { .body = body, .ctx = ctx };
+    struct auri_range_job job; /* what thieves need is set when it is published */
+    struct auri_habit *habit = auri_habit_of(team->habit, of);
 
     if (self == NULL || self->range_depth >= AURI_RANGE_DEPTH) {
         (void)body(ctx, 0, n);
         return;
     }
+    job.body = body;
+    job.ctx = ctx;
+    auri_store_rlx(&job.stop, 0u);
+    uint64_t start = aurp_now_ns();
+    struct share share = { .team = team, .job = &job };
     for (uint64_t base = 0; base < n && auri_load_rlx(&job.stop) == 0;
          base += AURI_RANGE_BLOCK_MAX) {
-        auri_store_rlx(&job.theirs, 0u);
-        run_block(team, self, &job, base, min_u64(n - base, AURI_RANGE_BLOCK_MAX));
+        uint64_t now = base == 0 ? start : aurp_now_ns();
+        share.pace = (struct auri_pace){ .start_ns = now, .now_ns = now };
+        share.pace.habit_ps = auri_habit_cost(habit, of);
+        share.pace.series_ns = series_before(team, self, start);
+        share.done = 0;
+        run_block(&share, self, base, min_u64(n - base, AURI_RANGE_BLOCK_MAX));
+    }
+    uint64_t end = share.pace.now_ns + auri_pace_ns(share.untimed, share.pace.item_ps);
+    series_after(self, &share, start, end);
+    if ((share.published || end - start >= AURI_HABIT_MIN_NS) && auri_load_rlx(&job.stop) == 0) {
+        /* relaxed: all thieves have told. */
+        uint64_t theirs = share.published ? auri_load_rlx(&job.their_ns) : 0;
+        auri_habit_learn(habit, of, n, end - start + theirs);
     }
 }

@@ -1,8 +1,8 @@
 /* sched/range.h: loops shared by threads: serial start, publication, stealing by halves.
  *
  * A loop over [0, n) is run by its owner, the calling thread, in chunks of about 25 us.  While it is
- * young it is private: a plain counter, nobody else knows.  Once it is worth it, the rest of the range
- * is published as one word (lo:32 | hi:32): the owner takes chunks from the front and thieves take
+ * young it is private: a plain counter, nobody else knows.  Once it is worth it (pace.h), the rest of
+ * the range is published as one word (lo:32 | hi:32): the owner takes chunks from the front and thieves take
  * half from the back, both by CAS.  There are no task objects.
  *
  * Why a thief may touch the word at all: slots lie in records, which are immortal.  Why it may use what
@@ -17,6 +17,7 @@
 #ifndef AURI_SCHED_RANGE_H
 #define AURI_SCHED_RANGE_H
 
+#include "sched/pace.h"
 #include "task/record.h"
 
 /* A body runs items [lo, hi) of the job; it must account for failures itself.  Returns false to stop
@@ -30,6 +31,7 @@ struct auri_range_job {
     alignas(
         AURI_CACHE_LINE) _Atomic(uint64_t) theirs; /* A: items done by thieves; bit 63: the owner
                                                           sleeps on the low half */
+    _Atomic(uint64_t) their_ns;                    /* A: how long the thieves took; a hint */
     struct auri_helpers helpers;                   /* A: who holds items, for the deadlock walk */
 };
 
@@ -42,8 +44,10 @@ struct auri_range_board {
 
 struct auri_team;
 
-/* Runs the loop to its end with the help of the team's workers. */
-void auri_range_run(struct auri_team *team, auri_range_body *body, void *ctx, uint64_t n);
+/* Runs the loop to its end with the help of the team's workers.  of: what it runs, so that costs of
+ * earlier loops are remembered; any pointer. */
+void auri_range_run(struct auri_team *team, const void *of, auri_range_body *body, void *ctx,
+                    uint64_t n);
 
 /* A worker looks for items of published loops, and runs what it gets.  False: there were none. */
 bool auri_range_steal(struct auri_team *team, struct auri_record *self);

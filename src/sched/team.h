@@ -38,6 +38,8 @@ struct auri_team {
     _Atomic(uint32_t) fifo_filled; /* A: fifo is not empty */
 
     struct auri_range_board board; /* published loops */
+    _Atomic(uint32_t) looping;     /* A: threads that take part in one now; a hint */
+    struct auri_habit habit[AURI_HABITS];
 
     uint32_t member_max;          /* I */
     struct auri_member *member;   /* I: array */

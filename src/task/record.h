@@ -36,13 +36,13 @@ struct auri_helpers {
  * the only thing a thief may rely on before it holds items (sched/range.h). */
 struct auri_range_slot {
     alignas(AURI_CACHE_LINE) _Atomic(uint64_t) word; /* A: lo:32 | hi:32, lo < hi: items to take */
-    _Atomic(uint64_t) open_ns;                       /* A: when it was published; 0: it is not */
     struct auri_range_job *job;                /* valid for whoever took items, until it counts */
     uint64_t base;                             /* them in fetched; item number of relative 0 */
     _Atomic(uint64_t) fetched;                 /* A: items whose takers have read the two above */
     uint64_t given;                            /* O: items that thieves took, or still may take */
     bool busy;                                 /* O: published */
     _Atomic(struct auri_range_job *) job_hint; /* A: whose items these may be */
+    _Atomic(uint32_t) middle;                  /* A: of the whole loop, a hint; 0: unknown */
     _Atomic(uint64_t) item_ps;                 /* A: cost of an item so far, a hint */
 };
 
@@ -93,6 +93,8 @@ struct auri_record {
     int worker;                                   /* index in that pool, or -1 */
     unsigned depth;                               /* calls nested by helping */
     unsigned range_depth;                         /* range slots in use */
+    uint64_t loop_end_ns;                         /* when its last loop ended */
+    uint64_t loop_series_ns;                      /* sched/pace.h: series_ns */
     unsigned blocking;                            /* nesting of aur_blocking_begin() */
     bool blocking_counts;                         /* the pool was told about the outermost one */
     uintptr_t stack_low;                          /* 0: unknown */

@@ -41,7 +41,7 @@ static void every_border(void **state)
     for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
         struct blocks blocks = { sizes[s], UINT64_MAX };
         memset(ran, 0, sizeof(ran));
-        auri_range_run(pool->impl, count, &blocks, blocks.n);
+        auri_range_run(pool->impl, pool, count, &blocks, blocks.n);
         for (uint64_t i = 0; i < MOST; i++) {
             assert_int_equal(auri_load_rlx(&ran[i]), i < blocks.n);
         }
@@ -56,7 +56,7 @@ static void no_block_after_a_stop(void **state)
     (void)state;
     AURT_OK(aur_pool_new(NULL, &pool, NULL));
     memset(ran, 0, sizeof(ran));
-    auri_range_run(pool->impl, count, &blocks, blocks.n);
+    auri_range_run(pool->impl, pool, count, &blocks, blocks.n);
     assert_int_equal(auri_load_rlx(&ran[1500]), 1);
     for (uint64_t i = 0; i < MOST; i++) {
         assert_true(auri_load_rlx(&ran[i]) <= (i < 2000));

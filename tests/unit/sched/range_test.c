@@ -57,7 +57,7 @@ static bool count(void *ctx, uint64_t lo, uint64_t hi)
 static void run_loop(struct loop *loop)
 {
     memset(loop->ran, 0, loop->n * sizeof(loop->ran[0]));
-    auri_range_run(loop->team, count, loop, loop->n);
+    auri_range_run(loop->team, loop->team, count, loop, loop->n);
     for (uint64_t i = 0; i < loop->n; i++) {
         uint32_t times = auri_load_rlx(&loop->ran[i]);
         AURT_CHECK(times == 1 || (times == 0 && loop->stop_at != UINT64_MAX));
