@@ -53,10 +53,9 @@ void auri_deque_fini(struct auri_deque *d)
     auri_store_rlx(&d->array, NULL);
 }
 
-/* Doubles the array.  Owner only. */
-static struct auri_deque_array *grow(struct auri_deque *d, struct auri_deque_array *old,
-                                     int64_t top, int64_t bottom)
+struct auri_deque_array *auri_deque_grow_(struct auri_deque *d, int64_t top, int64_t bottom)
 {
+    struct auri_deque_array *old = auri_load_rlx(&d->array); /* relaxed: owner's own */
     struct auri_deque_array *wide = array_new((old->mask + 1) * 2);
 
     if (wide == NULL) {
@@ -68,75 +67,27 @@ static struct auri_deque_array *grow(struct auri_deque *d, struct auri_deque_arr
         auri_store_rlx(&wide->slot[i & wide->mask], task);
     }
     wide->older = old;
-    /* release [G1]; pairs with the acquire load [G2] in auri_deque_steal(): whoever sees the new
+    /* release [G1]; pairs with the acquire load [G2] in auri_deque_steal_at(): whoever sees the new
      * array sees the slots copied into it. */
     auri_store_rel(&d->array, wide);
     return wide;
 }
 
-bool auri_deque_push(struct auri_deque *d, struct aur_future *task)
+int64_t auri_deque_top(struct auri_deque *d)
 {
-    /* relaxed: only the owner writes bottom. */
-    int64_t bottom = auri_load_rlx(&d->bottom);
-    /* acquire [P2]; pairs with the CAS [S2] in auri_deque_steal(): a slot is reused only after its
-     * thief has read it. */
-    int64_t top = auri_load_acq(&d->top);
-    struct auri_deque_array *array = auri_load_rlx(&d->array); /* relaxed: owner's own */
-
-    if (bottom - top > array->mask) {
-        array = grow(d, array, top, bottom);
-        if (array == NULL) {
-            return false;
-        }
-    }
-    /* relaxed: published by the store to bottom. */
-    auri_store_rlx(&array->slot[bottom & array->mask], task);
-    /* release [P1]; pairs with the acquire load of bottom [S1] in auri_deque_steal(): bottom > top
-     * means that slot[top] and its task are fully written. */
-    auri_store_rel(&d->bottom, bottom + 1);
-    return true;
+    /* acquire [S1], the first half; also pairs with [B1] in auri_deque_pass(). */
+    return auri_load_acq(&d->top);
 }
 
-struct aur_future *auri_deque_take(struct auri_deque *d)
+auri_steal auri_deque_steal_at(struct auri_deque *d, int64_t top, struct aur_future **ret_task)
 {
-    int64_t bottom = auri_load_rlx(&d->bottom) - 1; /* relaxed: owner's own */
-    struct auri_deque_array *array = auri_load_rlx(&d->array);
-
-    /* Store, fence, relaxed load [T1]; pairs with load of top, fence, load of bottom [S1] in
-     * auri_deque_steal().  Either this load of top sees every earlier steal, or the thief's load of
-     * bottom sees this store: no task is both taken without a CAS and stolen.
-     * release [P3], where the listing is relaxed; pairs with [S1] as [P1] does: a thief that reads this
-     * value steals an older task, and must see it written.  C11 lets a relaxed store carry on what
-     * [P1] published, C++20 no longer does. */
-    auri_store_rel(&d->bottom, bottom);
-    auri_fence_sc();
-    int64_t top = auri_load_rlx(&d->top);
-    if (top > bottom) {
-        /* Empty.  relaxed: thieves only compare. */
-        auri_store_rlx(&d->bottom, bottom + 1);
-        return NULL;
-    }
-    struct aur_future *task = auri_load_rlx(&array->slot[bottom & array->mask]);
-    if (top == bottom) {
-        /* The last one: seq_cst [T2] decides against the CAS [S2] of a thief. */
-        if (!auri_cas_sc(&d->top, &top, top + 1)) {
-            task = NULL;
-        }
-        auri_store_rlx(&d->bottom, bottom + 1);
-    }
-    return task;
-}
-
-auri_steal auri_deque_steal(struct auri_deque *d, struct aur_future **ret_task)
-{
-    int64_t top = auri_load_acq(&d->top);
     auri_fence_sc(); /* [S1], see [T1] */
     /* acquire [S1]; pairs with the release store [P1] in auri_deque_push(). */
     int64_t bottom = auri_load_acq(&d->bottom);
     if (top >= bottom) {
         return AURI_STEAL_EMPTY;
     }
-    /* acquire [G2]; pairs with [G1] in grow(). */
+    /* acquire [G2]; pairs with [G1] in auri_deque_grow_(). */
     struct auri_deque_array *array = auri_load_acq(&d->array);
     /* relaxed: visible by [P1] or [G1].  The owner may be overwriting this very slot if top has moved
      * on; then the CAS fails and the value is never used. */
@@ -148,6 +99,23 @@ auri_steal auri_deque_steal(struct auri_deque *d, struct aur_future **ret_task)
     }
     *ret_task = task;
     return AURI_STEAL_TOOK;
+}
+
+auri_steal auri_deque_steal(struct auri_deque *d, struct aur_future **ret_task)
+{
+    return auri_deque_steal_at(d, auri_deque_top(d), ret_task);
+}
+
+void auri_deque_pass(struct auri_deque *d)
+{
+    int64_t bottom = auri_load_rlx(&d->bottom); /* relaxed: owner's own */
+
+    /* Empty, so top is bottom, and no thief's CAS can succeed meanwhile: one that has read this top
+     * finds no bottom above it until the second store, and then fails by the first.
+     * release [B1]; pairs with the acquire load in auri_deque_top(). */
+    auri_store_rel(&d->top, bottom + 1);
+    /* release: a thief that sees this bottom sees the top before it, or holds an older top. */
+    auri_store_rel(&d->bottom, bottom + 1);
 }
 
 bool auri_deque_looks_empty(struct auri_deque *d)

@@ -5,6 +5,7 @@
 
 #include "base/atomic.h"
 #include <stdalign.h>
+#include <stddef.h>
 
 struct aur_future;
 
@@ -26,12 +27,79 @@ typedef enum auri_steal { AURI_STEAL_EMPTY = 0, AURI_STEAL_LOST, AURI_STEAL_TOOK
 bool auri_deque_init(struct auri_deque *d);
 void auri_deque_fini(struct auri_deque *d);
 
-/* Owner only.  push: false if it had to grow and there is no memory. */
-bool auri_deque_push(struct auri_deque *d, struct aur_future *task);
-struct aur_future *auri_deque_take(struct auri_deque *d);
+struct auri_deque_array *auri_deque_grow_(struct auri_deque *d, int64_t top, int64_t bottom);
+
+/* Owner only, and here since they are the price of each fork and each nested submit.  push: false if
+ * it had to grow and there is no memory. */
+static inline bool auri_deque_is_clear(struct auri_deque *d) /* empty: nothing left to steal */
+{
+    /* relaxed: thieves only ever make it emptier, and the caller does not touch what they took. */
+    return auri_load_rlx(&d->top) >= auri_load_rlx(&d->bottom);
+}
+
+static inline bool auri_deque_push(struct auri_deque *d, struct aur_future *task)
+{
+    /* relaxed: only the owner writes bottom. */
+    int64_t bottom = auri_load_rlx(&d->bottom);
+    /* acquire [P2]; pairs with the CAS [S2] in auri_deque_steal_at(): a slot is reused only after its
+     * thief has read it. */
+    int64_t top = auri_load_acq(&d->top);
+    struct auri_deque_array *array = auri_load_rlx(&d->array); /* relaxed: owner's own */
+
+    if (bottom - top > array->mask) {
+        array = auri_deque_grow_(d, top, bottom);
+        if (array == NULL) {
+            return false;
+        }
+    }
+    /* relaxed: published by the store to bottom. */
+    auri_store_rlx(&array->slot[bottom & array->mask], task);
+    /* release [P1]; pairs with the acquire load of bottom [S1] in auri_deque_steal_at(): bottom > top
+     * means that slot[top] and its task are fully written. */
+    auri_store_rel(&d->bottom, bottom + 1);
+    return true;
+}
+
+static inline struct aur_future *auri_deque_take(struct auri_deque *d)
+{
+    int64_t bottom = auri_load_rlx(&d->bottom) - 1; /* relaxed: owner's own */
+    struct auri_deque_array *array = auri_load_rlx(&d->array);
+
+    /* Store, fence, relaxed load [T1]; pairs with load of top, fence, load of bottom [S1] in
+     * auri_deque_steal_at().  Either this load of top sees every earlier steal, or the thief's load of
+     * bottom sees this store: no task is both taken without a CAS and stolen.
+     * release [P3], where the listing is relaxed; pairs with [S1] as [P1] does: a thief that reads this
+     * value steals an older task, and must see it written.  C11 lets a relaxed store carry on what
+     * [P1] published, C++20 no longer does. */
+    auri_store_rel(&d->bottom, bottom);
+    auri_fence_sc();
+    int64_t top = auri_load_rlx(&d->top);
+    if (top > bottom) {
+        /* Empty.  relaxed: thieves only compare. */
+        auri_store_rlx(&d->bottom, bottom + 1);
+        return NULL;
+    }
+    struct aur_future *task = auri_load_rlx(&array->slot[bottom & array->mask]);
+    if (top == bottom) {
+        /* The last one: seq_cst [T2] decides against the CAS [S2] of a thief. */
+        if (!auri_cas_sc(&d->top, &top, top + 1)) {
+            task = NULL;
+        }
+        auri_store_rlx(&d->bottom, bottom + 1);
+    }
+    return task;
+}
+
+/* Owner only, while it is empty: every steal whose top was read before fails, whatever is pushed
+ * later.  So a thief that reads top, then finds that a condition holds which the owner ends before
+ * this call, gets what was pushed while it held (sched/join.c). */
+void auri_deque_pass(struct auri_deque *d);
 
 /* Any thread.  LOST: another thread took a task just now; try again or elsewhere. */
 auri_steal auri_deque_steal(struct auri_deque *d, struct aur_future **ret_task);
+/* The same in two steps. */
+int64_t auri_deque_top(struct auri_deque *d);
+auri_steal auri_deque_steal_at(struct auri_deque *d, int64_t top, struct aur_future **ret_task);
 
 /* Any thread: whether it looked empty at some moment during the call. */
 bool auri_deque_looks_empty(struct auri_deque *d);

@@ -2,7 +2,7 @@
  *         the array grows.
  * Method: the owner pushes and takes in bursts of random length (some longer than the first array),
  *         three thieves steal; a counter per task.  Then the single-threaded order, and the ends.
- * Guards: [P1] [P2] [S1] [S2] [T1] [T2] [G1] [G2] in src/sync/deque.c. */
+ * Guards: [P1] [P2] [S1] [S2] [T1] [T2] [G1] [G2] [B1] in src/sync/deque.[ch]. */
 #include "aurt.h"
 
 #include <pthread.h>
@@ -118,10 +118,32 @@ static void newest_for_owner_oldest_for_thief(void **state)
     auri_deque_fini(&deque);
 }
 
+/* A thief that has read top before the owner passed on gets nothing that is pushed later. */
+static void passed(void **state)
+{
+    struct aur_future *task = NULL;
+
+    (void)state;
+    assert_true(auri_deque_init(&deque));
+    for (uint32_t i = 0; i < 2; i++) { /* never used, and used */
+        int64_t top = auri_deque_top(&deque);
+        auri_deque_pass(&deque);
+        assert_true(auri_deque_looks_empty(&deque));
+        assert_int_equal(auri_deque_steal(&deque, &task), AURI_STEAL_EMPTY);
+        assert_true(auri_deque_push(&deque, task_of(i)));
+        assert_int_equal(auri_deque_steal_at(&deque, top, &task), AURI_STEAL_LOST);
+        assert_null(task);
+        assert_ptr_equal(auri_deque_take(&deque), task_of(i));
+        assert_null(auri_deque_take(&deque));
+    }
+    auri_deque_fini(&deque);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(newest_for_owner_oldest_for_thief),
+        cmocka_unit_test(passed),
         cmocka_unit_test(each_task_once),
     };
 
