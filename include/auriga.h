@@ -5,6 +5,7 @@
  *   auriga/pool.h     pools of threads and of processes
  *   auriga/future.h   the outcome of one call; waiting for one, all, any
  *   auriga/call.h     apply, map, starmap, imap, for: the verbs
+ *   auriga/join.h     fork and join: branches of one computation
  *   auriga/buf.h      shared buffers, byte-string tasks
  */
 #ifndef AURIGA_H
@@ -15,6 +16,7 @@
 #include <auriga/call.h>
 #include <auriga/fn.h>
 #include <auriga/future.h>
+#include <auriga/join.h>
 #include <auriga/pool.h>
 
 #endif /* AURIGA_H */

@@ -8,6 +8,7 @@
  *     a call trampoline and a range loop       static, so that the compiler can inline the
  *                                              function into the loop and vectorise it
  *     power_aur_fn                             the descriptor that the verbs use
+ *     what aur_fork() declares                 auriga/join.h
  *
  * Use it at file scope, once per function and file, with 1 to 12 parameter types.  Each type must
  * be a type name that can stand before a variable ("const char *" can, "int (*)(int)" needs a
@@ -20,6 +21,7 @@
 #define AURIGA_FN_H
 
 #include <auriga/base.h>
+#include <auriga/join.h>
 
 #if defined(__cplusplus) && defined(__cpp_exceptions)
 #include <cxxabi.h>
@@ -173,6 +175,7 @@ AUR_END_DECLS
     {                                                                                              \
         return out_;                                                                               \
     }                                                                                              \
+    AUR_FORK_(ret, name, members)                                                                  \
     static const aur_fn name##_aur_fn AUR_UNUSED_ = {                                              \
         AUR_FN_ABI,                                                                                \
         0,                                                                                         \
@@ -201,6 +204,7 @@ AUR_END_DECLS
     {                                                                                              \
         return out_;                                                                               \
     }                                                                                              \
+    AUR_FORK_VOID_(name, members)                                                                  \
     static const aur_fn                                                                            \
         name##_aur_fn AUR_UNUSED_ = {                                                              \
             AUR_FN_ABI,                                                                            \

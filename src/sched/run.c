@@ -62,6 +62,18 @@ aur_error *auri_error_new(aur_err err, const char *function, const char *site)
     return error;
 }
 
+void auri_frame_fail(struct auri_frame *frame, aur_err err, aur_error *error)
+{
+    if (auri_frame_err(frame) != AUR_OK) {
+        free(error); /* the first mark counts */
+    } else if (frame->failed != NULL) {
+        frame->failed(frame, err, error); /* a map keeps its own books, one entry per item */
+    } else {
+        frame->error = error;
+        frame->bare = error == NULL ? err : AUR_OK; /* a failure all the same */
+    }
+}
+
 static void mark_failed(aur_err err, int code, const char *format, va_list args)
 {
     struct auri_frame *frame = current_frame();
@@ -76,12 +88,7 @@ static void mark_failed(aur_err err, int code, const char *format, va_list args)
         error->code = code;
         vsnprintf(error->message, sizeof(error->message), format, args);
     }
-    if (frame->failed != NULL) {
-        frame->failed(frame, err, error); /* a map keeps its own books, one entry per item */
-    } else {
-        frame->error = error;
-        frame->bare = error == NULL ? err : AUR_OK; /* a failure all the same */
-    }
+    auri_frame_fail(frame, err, error);
 }
 
 int aur_fail(int code, const char *format, ...)

@@ -18,6 +18,9 @@ void auri_finished_flush(struct auri_record *self);
 /* Frames: what aur_fail(), aur_checkpoint(), aur_pool_current() look at. */
 void auri_frame_push(struct auri_record *self, struct auri_frame *frame);
 void auri_frame_pop(struct auri_record *self, struct auri_frame *frame);
+/* Marks the frame as failed, unless it is already; takes over the error, which is NULL if no memory was
+ * left for it. */
+void auri_frame_fail(struct auri_frame *frame, aur_err err, aur_error *error);
 
 /* Where a byte-string body puts its result (aur_out).  alloc/free are the place's own. */
 struct aur_out {

@@ -14,12 +14,18 @@
 
 #define AURI_TEAM_HARD_MAX 8192u /* threads, spares and the reserve included */
 
+struct auri_lane;
+
+/* Outside threads that fork at the same time, each with a lane of its own; more fork serially. */
+#define AURI_GUESTS_MAX 16u
+
 struct auri_member {
     /* A: NULL until the place is first used, then constant.  The deque belongs to the place, not to the
      * thread's record: so a thief that is late never meets the tasks of another pool. */
     _Atomic(struct auri_deque *) deque;
-    aurp_thread thread; /* lock */
-    bool started;       /* lock: `thread` is valid and not joined */
+    _Atomic(struct auri_lane *) lane; /* A: the same, for its forks (sched/join.c) */
+    aurp_thread thread;               /* lock */
+    bool started;                     /* lock: `thread` is valid and not joined */
     /* For the monitor (sched/monitor.c), which may be late: */
     _Atomic(int) tid;       /* A: the thread's number; 0: none runs */
     _Atomic(uint32_t) away; /* A: it waits and the pool knows (a lot, a wait, a blocking section) */
@@ -41,12 +47,15 @@ struct auri_team {
     _Atomic(uint32_t) looping;     /* A: threads that take part in one now; a hint */
     struct auri_habit habit[AURI_HABITS];
 
-    uint32_t member_max;          /* I */
-    struct auri_member *member;   /* I: array */
-    _Atomic(uint32_t) member_end; /* A: one past the highest slot ever used */
-    uint32_t cpus;                /* I: that the process may use */
-    uint64_t spin_ns;             /* I: how long a searcher looks before it sleeps */
-    _Atomic(uint32_t) spinning;   /* A: searchers that spin now; at most one */
+    uint32_t member_max;                                /* I */
+    struct auri_member *member;                         /* I: array */
+    _Atomic(uint32_t) member_end;                       /* A: one past the highest slot ever used */
+    _Atomic(struct auri_lane *) guest[AURI_GUESTS_MAX]; /* A: as member[].lane */
+    _Atomic(uint32_t) guest_end; /* A: one past the highest guest lane ever used */
+    uint32_t guests;             /* lock: which lanes are in use, one bit each */
+    uint32_t cpus;               /* I: that the process may use */
+    uint64_t spin_ns;            /* I: how long a searcher looks before it sleeps */
+    _Atomic(uint32_t) spinning;  /* A: searchers that spin now; at most one */
 
     /* Learned costs (sched/worker.c), nanoseconds. */
     _Atomic(uint32_t) wake_latency_ns; /* A: from the wake call until the woken thread runs */

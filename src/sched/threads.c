@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "sched/join.h"
 #include "sched/run.h"
 #include "sched/team.h"
 
@@ -41,6 +42,17 @@ static bool has_deque(struct auri_member *member)
     return true;
 }
 
+/* The same for what it forks.  lock held. */
+static bool has_lane(struct auri_team *team, struct auri_member *member)
+{
+    if (auri_load_rlx(&member->lane) != NULL) { /* relaxed: written under the lock */
+        return true;
+    }
+    struct auri_lane *lane = auri_lane_new(team);
+    auri_store_rel(&member->lane, lane); /* release: as the deque */
+    return lane != NULL;
+}
+
 /* Starts one thread.  lock held.  Returns 0 or errno. */
 static int start_member(struct auri_team *team)
 {
@@ -51,7 +63,7 @@ static int start_member(struct auri_team *team)
         return EAGAIN;
     }
     struct auri_member_arg *arg = malloc(sizeof(*arg));
-    if (arg == NULL || !has_deque(&team->member[slot])) {
+    if (arg == NULL || !has_deque(&team->member[slot]) || !has_lane(team, &team->member[slot])) {
         free(arg);
         return ENOMEM;
     }
@@ -114,6 +126,10 @@ static void team_free(struct auri_team *team)
             auri_deque_fini(deque);
             free(deque);
         }
+        auri_lane_free(auri_load_rlx(&team->member[i].lane));
+    }
+    for (uint32_t i = 0; i < AURI_GUESTS_MAX; i++) {
+        auri_lane_free(auri_load_rlx(&team->guest[i]));
     }
     free(team->member);
     free(team);

@@ -18,12 +18,12 @@
 #include "base/err.h"
 #include "plat/plat.h"
 #include "sched/detect.h"
+#include "sched/join.h"
 
 #define DEPTH_MAX 512u
 #define STACK_RESERVE (64u * 1024u)
 
-/* Room for one more task on this stack. */
-static bool stack_has_room(const struct auri_record *self)
+bool auri_stack_has_room(const struct auri_record *self)
 {
     /* Not the address of a variable: a sanitizer may keep those elsewhere. */
     uintptr_t here = (uintptr_t)__builtin_frame_address(0);
@@ -55,7 +55,7 @@ struct link {
 static walk_end offer_help(const struct auri_record *self, const struct link *link, uint64_t word,
                            auri_task **ret_task)
 {
-    if ((word & AURI_F_HELP) == 0 || !stack_has_room(self)) {
+    if ((word & AURI_F_HELP) == 0 || !auri_stack_has_room(self)) {
         return WALK_PARK;
     }
     if (!auri_task_tryref(link->task)) {
@@ -214,7 +214,7 @@ static aur_err sleep_until_done(struct auri_record *self, auri_task *task, aur_d
     aur_err err = compensate ? auri_block(self) : AUR_OK;
 
     if (err != AUR_OK) {
-        return stack_has_room(self) ? err : AUR_E2DEEP;
+        return auri_stack_has_room(self) ? err : AUR_E2DEEP;
     }
     while (err == AUR_OK && !auri_task_is_done(task)) {
         err = sleep_once(self, task, deadline);
@@ -248,7 +248,7 @@ static bool try_own(struct auri_record *self, auri_task *task)
     uint64_t word = auri_load_acq(&task->word);
 
     if (auri_word_state(word) != AURI_QUEUED || (word & AURI_F_HELP) == 0 ||
-        !stack_has_room(self) || !auri_task_claim(task, self->id)) {
+        !auri_stack_has_room(self) || !auri_task_claim(task, self->id)) {
         return false;
     }
     help(self, task, task);
@@ -371,9 +371,16 @@ void aur_blocking_begin(void)
 {
     struct auri_record *self = auri_self_;
 
-    if (self != NULL && auri_is_worker_in_task(self) && self->blocking++ == 0) {
-        /* Without a spare to be had the pool goes on with fewer. */
-        self->blocking_counts = auri_block(self) == AUR_OK;
+    if (self == NULL) {
+        return;
+    }
+    if (auri_is_worker_in_task(self)) {
+        if (self->blocking++ == 0) {
+            /* Without a spare to be had the pool goes on with fewer. */
+            self->blocking_counts = auri_block(self) == AUR_OK;
+        }
+    } else if (self->lane != NULL) {
+        auri_lane_blocks(self->lane); /* no worker, so none is missing; but it may have forked */
     }
 }
 

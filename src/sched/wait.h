@@ -16,6 +16,9 @@ aur_err auri_wait_any(auri_task *const *tasks, size_t n, size_t *ret_index, aur_
 aur_err auri_wait_word(_Atomic(uint32_t) *word, uint32_t value, auri_task *const *tasks, size_t n,
                        aur_deadline deadline);
 
+/* Room for one more task, or branch of a fork, on this stack. */
+bool auri_stack_has_room(const struct auri_record *self);
+
 /* The calling worker is about to sleep inside a task: its pool may need another one.  On AUR_OK
  * auri_unblock() must follow. */
 bool auri_is_worker_in_task(const struct auri_record *self);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/err.h"
+#include "sched/join.h"
 #include "sched/run.h"
 #include "sched/team.h"
 #include "task/internal.h"
@@ -154,7 +155,7 @@ bool auri_team_has_work(struct auri_team *team)
             return true;
         }
     }
-    return false;
+    return auri_forks_look_open(team);
 }
 
 /* ---- waking -------------------------------------------------------------------------------- */
@@ -287,6 +288,12 @@ static bool search_once(struct auri_team *team, struct auri_record *self, bool p
     if (task != NULL) {
         found(team);
         run_and_drop(self, task);
+        return true;
+    }
+    struct auri_branch *branch = auri_fork_steal(team, self);
+    if (branch != NULL) {
+        found(team);
+        auri_branch_run(self, branch);
         return true;
     }
     if (auri_range_looks_open(&team->board)) {
@@ -425,6 +432,7 @@ static void worker_end(struct auri_record *self)
     self->blocking_counts = false;
     self->pool = NULL;
     auri_store_rlx(&team->member[index].tid, 0); /* relaxed: for the monitor */
+    self->lane = NULL;
     self->deque = NULL; /* what lies in it is for thieves, and for the next owner */
     auri_own_threads_add(-1);
     auri_team_member_ended(team, index, true);
@@ -459,7 +467,9 @@ void *auri_worker_thread(void *member_arg)
     auri_add_sc(&team->started, 1u);
     aurp_futex_wake(&team->started, INT32_MAX, AURP_PRIVATE);
     if (ready) {
+        self->lane = auri_load_rlx(&team->member[arg.index].lane); /* relaxed: as the deque */
         work(team, self);
+        self->lane = NULL; /* what worker_fini forks runs serially, as for worker_init */
         if (pool->opts.worker_fini != NULL) {
             pool->opts.worker_fini(pool->opts.worker_ctx, (int)arg.index);
         }

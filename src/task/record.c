@@ -66,6 +66,7 @@ void auri_records_after_fork(void)
         auri_self_->pool = NULL; /* the forking thread is no worker here */
         auri_self_->worker = -1;
         auri_self_->deque = NULL;
+        auri_self_->lane = NULL;
         auri_self_->forked = auri_self_->frame != NULL;
         auri_self_->frame = NULL;
         auri_self_->running = NULL;
@@ -120,6 +121,7 @@ void auri_record_give(struct auri_record *record)
     record->pool = NULL;
     record->worker = -1;
     record->deque = NULL;
+    record->lane = NULL;
     record->frame = NULL;
     record->running = NULL;
     record->thread_end = NULL;

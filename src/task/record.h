@@ -111,6 +111,7 @@ struct auri_record {
     alignas(AURI_CACHE_LINE) _Atomic(auri_task *) handback; /* A: freed by other threads */
     /* work that others may take */
     struct auri_deque *deque; /* of its place in the pool; NULL: no worker of a thread pool */
+    struct auri_lane *lane;   /* where its forks lie (sched/join.c), or NULL */
     struct auri_range_slot range[AURI_RANGE_DEPTH];
 };
 
@@ -120,7 +121,9 @@ static inline aur_err auri_frame_err(const struct auri_frame *frame)
     return frame->error != NULL ? frame->error->err : frame->bare;
 }
 
-extern _Thread_local struct auri_record *auri_self_; /* task/record.c */
+/* task/record.c.  initial-exec: one load instead of a call, in the shared library too; the 8 bytes
+ * come from the reserve that the C library keeps for libraries that are loaded later. */
+extern _Thread_local struct auri_record *auri_self_ __attribute__((tls_model("initial-exec")));
 struct auri_record *auri_self_slow_(void);
 
 /* The calling thread's record; made or adopted on first use.  NULL: no memory or 65535 in use. */

@@ -78,6 +78,42 @@ static aur_err show_maps(aur_pool *pool)
     return AUR_OK;
 }
 
+static long fib(int n);
+AUR_FN(long, fib, int);
+static long fib(int n)
+{
+    if (n < 2) {
+        return n;
+    }
+    aur_fork(left, fib, n - 1);
+    long right = fib(n - 2);
+    return aur_joined(left, fib) + right;
+}
+
+static void bump(void *value)
+{
+    ++*(int *)value;
+}
+
+static int bump_two(int x)
+{
+    int y = x;
+
+    return aur_join(bump, &x, bump, &y) == AUR_OK ? x + y : -1;
+}
+AUR_FN(int, bump_two, int);
+
+static aur_err show_forks(aur_pool *pool)
+{
+    long tenth;
+    int sum;
+
+    TRY(aur_apply(pool, &tenth, fib, 10));
+    TRY(aur_apply(pool, &sum, bump_two, 4));
+    printf(", forks %ld %d", tenth, sum);
+    return AUR_OK;
+}
+
 static aur_err show_loop(aur_pool *pool)
 {
     uint32_t values[100];
@@ -114,6 +150,7 @@ static aur_err show(const char *title, int32_t kind)
     printf("%s: ", title);
     TRY(show_calls(pool));
     TRY(show_maps(pool));
+    TRY(show_forks(pool));
     if (kind != AUR_PROCESSES) { /* the loop writes to memory that processes do not share */
         TRY(show_loop(pool));
     }

@@ -83,6 +83,52 @@ static void show_maps(aur_pool *pool)
     }
 }
 
+static long fib(int n);
+AUR_FN(long, fib, int);
+static long fib(int n)
+{
+    if (n < 2) {
+        return n;
+    }
+    aur_fork(left, fib, n - 1);
+    long right = fib(n - 2);
+    return aur_joined(left, fib) + right;
+}
+
+static void bump(void *value)
+{
+    ++*static_cast<int *>(value);
+}
+
+static int bump_two(int x)
+{
+    int y = x;
+
+    return aur_join(bump, &x, bump, &y) == AUR_OK ? x + y : -1;
+}
+AUR_FN(int, bump_two, int);
+
+/* The exception passes an open fork, and the task fails as any other. */
+static long throw_past(int n)
+{
+    aur_fork(never, fib, n);
+    throw std::runtime_error("past a fork");
+}
+AUR_FN(long, throw_past, int);
+
+static void show_forks(aur_pool *pool)
+{
+    long tenth;
+    int sum;
+
+    TRY(aur_apply(pool, &tenth, fib, 10));
+    TRY(aur_apply(pool, &sum, bump_two, 4));
+    std::printf(", forks %ld %d", tenth, sum);
+    if (aur_apply(pool, &tenth, throw_past, 10) != AUR_EEXITED) {
+        throw std::runtime_error("the exception did not fail the task");
+    }
+}
+
 static void show_loop(aur_pool *pool)
 {
     std::vector<uint32_t> values(100);
@@ -122,6 +168,7 @@ static void show(const char *title, int32_t kind)
     std::printf("%s: ", title);
     show_calls(pool);
     show_maps(pool);
+    show_forks(pool);
     if (kind != AUR_PROCESSES) { /* the loop writes to memory that processes do not share */
         show_loop(pool);
     }

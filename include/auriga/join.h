@@ -1,0 +1,153 @@
+/* auriga/join.h: fork and join: branches of one computation, without a future and without the heap.
+ *
+ *     static long fib(int n);
+ *     AUR_FN(long, fib, int);
+ *     static long fib(int n)
+ *     {
+ *         if (n < 2) return n;
+ *         aur_fork(left, fib, n - 1);          declares `left`: another worker may take it
+ *         long right = fib(n - 2);             meanwhile
+ *         return aur_joined(left, fib) + right;
+ *     }
+ *
+ * or, with plain functions and contexts,
+ *
+ *     aur_join(sort_range, &lower, sort_range, &upper);
+ *
+ * Both live on the caller's stack.  The branch is offered to the idle workers of the pool whose task
+ * the calling thread runs; if none has taken it by the time of the join, the caller runs it itself.
+ * So a fork costs a few nanoseconds, and recursion may go down to very small pieces.  Sleeping
+ * workers are woken for work that is worth it: if the function is new here or took long the last
+ * time, at once; else when the computation has run for a while.
+ *
+ * Where there is nobody to take a branch, the same code runs serially, the first branch first: outside
+ * a task, in a serial pool, and in a worker process.
+ *
+ * What a branch may do
+ *   It is a part of the task that forked it: aur_pool_current(), aur_checkpoint(), aur_item_index()
+ *   answer as they do there, whichever thread runs it, and aur_fail() fails that task (the first
+ *   failure of the branches counts; the others go on, and may ask aur_checkpoint() whether to).
+ *   errno and thread-local data are those of the thread that runs it.
+ *   It may fork, join, submit and wait.  Branches of one join must not wait for each other: they
+ *   may run one after the other, in either order.
+ *   A join that waits for a branch in another thread counts as a wait: it runs branches of that
+ *   branch, or a spare worker takes its place, and it is an edge in the report of a deadlock.  It
+ *   cannot be given up, so another wait of the cycle gets AUR_EDEADLK.
+ *   It uses the caller's stack, as recursion does.
+ *   It must not be left by longjmp().  If it ends its thread (pthread_exit()) the task fails with
+ *   AUR_EEXITED, as any task does; for aur_fork() the caller must then be C++ or compiled with
+ *   -fexceptions.  A C++ exception may pass aur_join() and aur_fork() in the thread that forked; in
+ *   another thread one ends the program, but for functions of AUR_FN in C++, which fail with
+ *   AUR_EEXITED.
+ */
+#ifndef AURIGA_JOIN_H
+#define AURIGA_JOIN_H
+
+#include <auriga/base.h>
+
+AUR_BEGIN_DECLS
+
+/* A branch. */
+typedef void aur_join_fn(void *arg);
+
+/* Runs a(arg_a) in the calling thread, and b(arg_b) in another worker meanwhile, or here afterwards.
+ *
+ * Threads: any.  Blocks: until both have returned.
+ * Orders:  all writes before this call happen before both branches; all writes in both happen before
+ *          it returns.
+ * Errors:  AUR_EINVAL a or b is NULL; then neither is run.  A failure of a branch is one of the task. */
+AUR_API aur_err aur_join(aur_join_fn *a, void *arg_a, aur_join_fn *b, void *arg_b);
+
+/* C only warns of another function type; here it does not compile. */
+#ifndef __cplusplus
+#define aur_join(a, arg_a, b, arg_b) aur_join(AUR_BRANCH_(a), arg_a, AUR_BRANCH_(b), arg_b)
+#define AUR_BRANCH_(fn) _Generic((fn), aur_join_fn * : (fn))
+#endif
+
+/* What aur_fork() declares begins with this.  The library's own. */
+typedef struct aur_fork_ {
+    uint64_t private_[8];
+} aur_fork_;
+
+/* Offers run(arg).  *fork must stay where it is until aur_fork_end_().  Forks of one thread end in the
+ * reverse order in which they began: the library aborts if it meets another one first. */
+AUR_API void aur_fork_begin_(aur_fork_ *fork, aur_join_fn *run, void *arg);
+/* True: nobody has taken it, and nobody will.  False: another thread has run it. */
+AUR_API bool aur_fork_end_(aur_fork_ *fork);
+
+AUR_END_DECLS
+
+/* Declares `branch` in the current scope and offers the call name(...) to other workers.  `name` is a
+ * function that AUR_FN or AUR_FN_VOID has seen.  If the scope ends without aur_joined(), a branch that
+ * nobody has begun is dropped, and one that runs is waited for.
+ * Threads: any.  Blocks: never.  Orders: as aur_join(). */
+#define aur_fork(branch, name, ...)                                                                \
+    __attribute__((cleanup(name##_aur_fork_drop))) struct name##_aur_fork branch;                  \
+    AUR_CHECKED_(name(__VA_ARGS__));                                                               \
+    branch.open_ = 0; /* until the arguments are there */                                          \
+    branch.args_ = name##_aur_pack(__VA_ARGS__);                                                   \
+    branch.open_ = 1;                                                                              \
+    aur_fork_begin_(&branch.fork_, name##_aur_fork_run, &branch)
+
+/* The result of the branch, which is run here if nobody has taken it.  Once for each aur_fork(), in
+ * the reverse order of the forks (the library aborts if it meets another one first).  If the call
+ * failed, the value has no meaning.  Blocks: until the branch has returned.  Orders: as aur_join(). */
+#ifdef __cplusplus
+#define aur_joined(branch, name) name##_aur_fork_join(&(branch))
+#else /* another branch does not compile, instead of a warning */
+#define aur_joined(branch, name)                                                                   \
+    name##_aur_fork_join(_Generic((branch), struct name##_aur_fork : &(branch)))
+#endif
+
+/* ---- what AUR_FN adds for it; nothing below is meant to be used directly ------------------ */
+
+#define AUR_FORK_(ret, name, members)                                                              \
+    struct name##_aur_fork {                                                                       \
+        aur_fork_ fork_;                                                                           \
+        int open_;                                                                                 \
+        struct name##_args args_;                                                                  \
+        ret ret_;                                                                                  \
+    };                                                                                             \
+    AUR_UNUSED_ static void name##_aur_fork_run(void *branch_)                                     \
+    {                                                                                              \
+        struct name##_aur_fork *b_ = (struct name##_aur_fork *)branch_;                            \
+        AUR_TRY_ b_->ret_ = name(members(b_->args_));                                              \
+        AUR_CATCH_                                                                                 \
+    }                                                                                              \
+    AUR_UNUSED_ static inline ret name##_aur_fork_join(struct name##_aur_fork *b_)                 \
+    {                                                                                              \
+        b_->open_ = 0;                                                                             \
+        return aur_fork_end_(&b_->fork_) ? name(members(b_->args_)) : b_->ret_;                    \
+    }                                                                                              \
+    AUR_FORK_DROP_(name)
+
+#define AUR_FORK_VOID_(name, members)                                                              \
+    struct name##_aur_fork {                                                                       \
+        aur_fork_ fork_;                                                                           \
+        int open_;                                                                                 \
+        struct name##_args args_;                                                                  \
+    };                                                                                             \
+    AUR_UNUSED_ static void name##_aur_fork_run(void *branch_)                                     \
+    {                                                                                              \
+        struct name##_aur_fork *b_ = (struct name##_aur_fork *)branch_;                            \
+        AUR_TRY_ name(members(b_->args_));                                                         \
+        AUR_CATCH_                                                                                 \
+    }                                                                                              \
+    AUR_UNUSED_ static inline void name##_aur_fork_join(struct name##_aur_fork *b_)                \
+    {                                                                                              \
+        b_->open_ = 0;                                                                             \
+        if (aur_fork_end_(&b_->fork_)) {                                                           \
+            name(members(b_->args_));                                                              \
+        }                                                                                          \
+    }                                                                                              \
+    AUR_FORK_DROP_(name)
+
+#define AUR_FORK_DROP_(name)                                                                       \
+    AUR_UNUSED_ static inline void name##_aur_fork_drop(struct name##_aur_fork *b_)                \
+    {                                                                                              \
+        if (b_->open_) {                                                                           \
+            (void)aur_fork_end_(&b_->fork_);                                                       \
+        }                                                                                          \
+    }
+
+#endif /* AURIGA_JOIN_H */

@@ -1,0 +1,332 @@
+/* Fork and join.
+ *
+ * A fork puts a pointer to a branch, which lies on the owner's stack, into the deque of the owner's
+ * lane; a join takes the newest out again.  Forks of one thread nest, so what it takes out is the
+ * branch it wants, or nothing: then a thief has it.  (A lane is not the deque of tasks, where others
+ * may lie on top.)  The right to run a branch is having got it out of the deque, so no word has to be
+ * claimed, and a thief has to be waited for: nothing points to a branch that its owner has left.
+ *
+ * Waiting for a thief.  The owner takes from the thief's lane what was put there since the thief began:
+ * while a thief runs a stolen branch, its lane holds nothing older, as a thread steals only when its own
+ * lane is empty, or when everything in it has been stolen.  So all that is found there is a part of the
+ * awaited branch, and running it on top of the wait is as safe as running the branch itself: nothing
+ * unrelated ever gets on this stack.  The race at the end of the branch: the owner reads the thief's top,
+ * then finds the branch not DONE [J3], then steals at that top.  The thief says DONE [J2], and then moves
+ * its top [B1] before it can fork for anybody else: so either the owner's top is older, and its CAS
+ * fails; or it is newer, and then DONE is visible.
+ *
+ * Sleepers.  A branch is run by its owner in any case, so a wake that comes late, or never, costs time
+ * and no liveness; but a branch that is alone on offer is seen by whoever looks.  See offer_first(). */
+#include "sched/join.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "sched/detect.h"
+#include "sched/run.h"
+#include "sched/wait.h"
+
+/* Reckoned after the numbers of loops (sched/range.c), not swept.  bench/forkjoin shows what a fork costs
+ * with them. */
+#define LATENCY_GUESS_NS 50000u /* until one was measured; as for loops */
+#define WORTH 2u                /* a branch is worth a wake from so many latencies on */
+#define BEAT_MIN_NS 100000u     /* and a computation of short branches after this time */
+#define BEAT_MAX_NS 1000000u
+#define SKIP_MAX 64u
+#define SKIP_NS 1000u /* looks for sleepers are about so far apart */
+
+/* ---- waking -------------------------------------------------------------------------------- */
+
+static uint64_t latency_of(struct auri_team *team)
+{
+    uint64_t latency = auri_load_rlx(&team->wake_latency_ns); /* relaxed: learned, a hint */
+
+    return latency != 0 ? latency : LATENCY_GUESS_NS;
+}
+
+static size_t place_of(const struct auri_lane *lane, aur_join_fn *run)
+{
+    return ((uintptr_t)run >> 4) % (sizeof(lane->known) / sizeof(lane->known[0]));
+}
+
+static bool has_sleepers(uint64_t word)
+{
+    return (word & (UINT64_C(0xffff) * AURI_EC_SLEEPER)) != 0;
+}
+
+/* The only branch on offer in its lane: the first of a computation, or thieves have the older ones.
+ *
+ * A wake costs the caller as much as thousands of forks, and a small computation never gets it back.  So
+ * a sleeper is woken at once only if what ran beside this function took long the last time, or if that
+ * is not known; and its time is taken.  Whoever looks for work already finds it: hence the fence. */
+static __attribute__((noinline)) void offer_first(struct auri_lane *lane,
+                                                  struct auri_branch *branch)
+{
+    struct auri_ec *ec = &lane->team->ec;
+
+    auri_fence_sc(); /* as [E1] in sync/eventcount.h */
+    uint64_t word = auri_load_rlx(&ec->word);
+    if (auri_ec_searchers(word) + auri_ec_tokens(word) != 0 ||
+        (!has_sleepers(word) && auri_ec_deficit(word) <= 0)) {
+        return;
+    }
+    size_t place = place_of(lane, branch->run);
+    uint64_t ns = lane->known[place].run == branch->run ? lane->known[place].ns : UINT64_MAX;
+    uint64_t now = aurp_now_ns();
+    if (lane->timed == NULL) {
+        lane->timed = branch;
+        lane->timed_ns = now;
+        auri_or_rlx(&branch->state, AURI_BRANCH_TIMED); /* relaxed: only the owner reads it */
+    }
+    lane->beat_ns = now;
+    lane->seen_ns = now;
+    lane->skip = 0;
+    lane->skip_next = 1;
+    if (ns >= WORTH * latency_of(lane->team)) {
+        auri_team_notify(lane->team);
+    }
+}
+
+/* Further in a wake is due each time that the computation has run for a beat, as for loops
+ * (sched/range.c): what was wasted is then a bounded share.  The clock is looked at only so often that
+ * this costs little. */
+static __attribute__((noinline)) void offer_more(struct auri_lane *lane)
+{
+    uint64_t now = aurp_now_ns();
+    uint64_t beat = 4 * latency_of(lane->team);
+    uint32_t next = 2 * lane->skip_next < SKIP_MAX ? 2 * lane->skip_next : SKIP_MAX;
+
+    beat = beat < BEAT_MIN_NS ? BEAT_MIN_NS : beat > BEAT_MAX_NS ? BEAT_MAX_NS : beat;
+    lane->skip_next = now - lane->seen_ns >= SKIP_NS ? 1 : next;
+    lane->skip = lane->skip_next;
+    lane->seen_ns = now;
+    if (now - lane->beat_ns >= beat) {
+        lane->beat_ns = now;
+        auri_team_notify(lane->team);
+    }
+}
+
+/* Such a fork ends: remembers how long it took until the join. */
+static void timed_end(struct auri_lane *lane, struct auri_branch *branch)
+{
+    size_t place = place_of(lane, branch->run);
+
+    lane->known[place].run = branch->run;
+    lane->known[place].ns = aurp_now_ns() - lane->timed_ns;
+    lane->timed = NULL;
+}
+
+/* ---- the owner ----------------------------------------------------------------------------- */
+
+/* The lane to fork into when the thread has none yet, or NULL. */
+static __attribute__((noinline)) struct auri_lane *lane_for(struct auri_record *self,
+                                                            struct auri_branch *branch)
+{
+    aur_pool *pool = self != NULL && self->frame != NULL ? self->frame->pool : NULL;
+    struct auri_lane *lane = NULL;
+
+    if (pool != NULL && pool->kind == AUR_THREADS && self->pool == NULL &&
+        pool->generation == auri_process_generation()) {
+        lane = auri_guest_enter(auri_team_of(pool));
+        self->lane = lane;
+    }
+    auri_store_rlx(&branch->state, lane != NULL ? AURI_BRANCH_GUEST : AURI_BRANCH_ALONE);
+    return lane;
+}
+
+/* Returns the lane that it is in, or NULL. */
+static inline struct auri_lane *begin(struct auri_branch *branch, aur_join_fn *run, void *arg)
+{
+    struct auri_record *self = auri_self_;
+    struct auri_lane *lane = self != NULL ? self->lane : NULL;
+
+    branch->run = run;
+    branch->arg = arg;
+    auri_store_rlx(&branch->state, 0u); /* relaxed, as all here: published by the push [P1] */
+    if (lane == NULL) {
+        lane = lane_for(self, branch);
+        if (lane == NULL) {
+            return NULL;
+        }
+    }
+    branch->frame = self->frame;
+    bool first = auri_deque_is_clear(&lane->deque);
+    if (!auri_deque_push(&lane->deque, (struct aur_future *)(void *)branch)) {
+        /* relaxed: nobody else knows it.  A guest stays one. */
+        auri_store_rlx(&branch->state, auri_load_rlx(&branch->state) | AURI_BRANCH_ALONE);
+    } else if (first) {
+        offer_first(lane, branch);
+    } else if (has_sleepers(auri_load_rlx(&lane->team->ec.word))) { /* relaxed: a hint */
+        if (lane->skip == 0) {
+            offer_more(lane);
+        } else {
+            lane->skip--;
+        }
+    }
+    return lane;
+}
+
+/* Takes and runs a part of the awaited branch.  False: there is none. */
+static bool help_thief(struct auri_record *self, struct auri_branch *branch)
+{
+    struct auri_deque *deque = &branch->thief_lane->deque;
+    struct aur_future *item = NULL;
+    int64_t top = auri_deque_top(deque);
+
+    /* acquire [J3]; the order of the two looks matters: see the top of this file. */
+    if ((auri_load_acq(&branch->state) & AURI_BRANCH_DONE) != 0 || !auri_stack_has_room(self) ||
+        auri_deque_steal_at(deque, top, &item) != AURI_STEAL_TOOK) {
+        return false;
+    }
+    auri_add_rlx(&self->lane->team->stolen, UINT64_C(1));
+    auri_branch_run(self, auri_branch_taken(self, item));
+    return true;
+}
+
+/* Sleeps until the state is no longer `seen`, with an edge to the thief. */
+static void sleep_for_thief(struct auri_record *self, struct auri_branch *branch, uint32_t seen)
+{
+    struct auri_helpers helpers = { 0 };
+    bool compensate = auri_needs_substitute(self);
+    uint32_t word = seen;
+
+    if ((seen & AURI_BRANCH_TAKEN) != 0) {
+        auri_store_rlx(&helpers.id[0], branch->thief); /* relaxed: published by the edge */
+    }
+    auri_edge_job(self, &helpers);
+    /* A verdict has chosen another waiter of the cycle: this one cannot leave its branch. */
+    (void)auri_detect(self, NULL);
+    if (compensate) {
+        compensate = auri_block(self) == AUR_OK;
+    }
+    /* acq_rel; pairs with [J1] and [J2]: the thief sees WAITS, or this fails. */
+    if ((seen & AURI_BRANCH_WAITS) != 0 ||
+        auri_cas_acqrel(&branch->state, &word, seen | AURI_BRANCH_WAITS)) {
+        (void)aurp_futex_wait(&branch->state, seen | AURI_BRANCH_WAITS, AUR_NO_DEADLINE,
+                              AURP_PRIVATE);
+    }
+    if (compensate) {
+        auri_unblock(self);
+    }
+    auri_edge_clear(self);
+}
+
+/* Until the thief is done. */
+static void await(struct auri_record *self, struct auri_lane *lane, struct auri_branch *branch)
+{
+    uint64_t spin_ns = lane->team->spin_ns;
+    uint64_t until = aurp_now_ns() + spin_ns;
+
+    for (;;) {
+        uint32_t state = auri_load_acq(&branch->state); /* acquire [J3], and of [J1] */
+        if ((state & AURI_BRANCH_DONE) != 0) {
+            return;
+        }
+        if ((state & AURI_BRANCH_TAKEN) != 0 && help_thief(self, branch)) {
+            until = aurp_now_ns() + spin_ns;
+        } else if (spin_ns != 0 && aurp_now_ns() < until) {
+            auri_cpu_relax();
+        } else {
+            sleep_for_thief(self, branch, state);
+            until = aurp_now_ns() + spin_ns;
+        }
+    }
+}
+
+/* The join of a branch that is not simply the newest in the lane.  item: what was. */
+static __attribute__((noinline)) bool end_slow(struct auri_branch *branch, uint32_t state,
+                                               struct aur_future *item)
+{
+    struct auri_record *self = auri_self_;
+    struct auri_lane *lane = self != NULL ? self->lane : NULL;
+    bool mine = true;
+
+    if (lane == NULL) {
+        return true; /* serial; or in a child that a branch has forked, where nobody else is */
+    }
+    if ((state & AURI_BRANCH_ALONE) == 0) {
+        AURI_ASSERT(item == NULL || item == (struct aur_future *)(void *)branch);
+        mine = item != NULL;
+        if (!mine) {
+            int saved_errno = errno;
+            await(self, lane, branch);
+            if ((branch->error != NULL || branch->bare != AUR_OK) && self->frame != NULL) {
+                aur_err err = branch->error != NULL ? branch->error->err : branch->bare;
+                auri_frame_fail(self->frame, err, branch->error);
+            } else {
+                free(branch->error);
+            }
+            errno = saved_errno;
+        }
+    }
+    if ((state & AURI_BRANCH_TIMED) != 0) {
+        timed_end(lane, branch);
+    }
+    if ((state & AURI_BRANCH_GUEST) != 0) {
+        self->lane = NULL;
+        auri_guest_leave(lane);
+    }
+    return mine;
+}
+
+/* lane: where it was put, or NULL.  Still there and still the thread's, but in a forked child. */
+static inline bool end(struct auri_branch *branch, struct auri_lane *lane)
+{
+    /* relaxed: the bits that matter here are the owner's own. */
+    uint32_t state =
+        auri_load_rlx(&branch->state) & (AURI_BRANCH_ALONE | AURI_BRANCH_GUEST | AURI_BRANCH_TIMED);
+    struct aur_future *item = NULL;
+
+    if (lane != NULL && (state & AURI_BRANCH_ALONE) == 0) {
+        item = auri_deque_take(&lane->deque);
+        if (item == (struct aur_future *)(void *)branch && state == 0) {
+            return true;
+        }
+    }
+    return end_slow(branch, state, item);
+}
+
+/* ---- what users see ------------------------------------------------------------------------ */
+
+void aur_fork_begin_(aur_fork_ *fork, aur_join_fn *run, void *arg)
+{
+    (void)begin((struct auri_branch *)(void *)fork, run, arg);
+}
+
+bool aur_fork_end_(aur_fork_ *fork)
+{
+    struct auri_record *self = auri_self_;
+
+    return end((struct auri_branch *)(void *)fork, self != NULL ? self->lane : NULL);
+}
+
+/* What has to happen when the first branch returns, throws, or ends the thread. */
+struct pair {
+    struct auri_branch branch;
+    struct auri_lane *lane;
+    bool mine;
+};
+
+static inline void pair_end(struct pair **pair)
+{
+    (*pair)->mine = end(&(*pair)->branch, (*pair)->lane);
+}
+
+aur_err(aur_join)(aur_join_fn *a, void *arg_a, aur_join_fn *b, void *arg_b)
+{
+    struct pair pair;
+
+    if (a == NULL || b == NULL) {
+        return AUR_EINVAL;
+    }
+    pair.lane = begin(&pair.branch, b, arg_b);
+    {
+        __attribute__((unused, cleanup(pair_end))) struct pair *closing = &pair;
+        a(arg_a);
+    }
+    if (pair.mine) {
+        b(arg_b);
+    }
+    return AUR_OK;
+}
