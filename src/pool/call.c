@@ -7,7 +7,7 @@
 static aur_err one_new(aur_pool **pool, const struct auri_one *one, auri_task **ret_task,
                        const char **reterr_why)
 {
-    struct auri_call call;
+    struct auri_call call = { 0 }; /* the pool's options hold */
     aur_err err = auri_pool_here(pool);
 
     if (err != AUR_OK) {
@@ -19,7 +19,7 @@ static aur_err one_new(aur_pool **pool, const struct auri_one *one, auri_task **
         *reterr_why = "no arguments are given";
         err = AUR_EINVAL;
     }
-    if (err == AUR_OK) {
+    if (err == AUR_OK && one->opts != NULL) {
         err = auri_call_resolve(*pool, one->opts, &call, reterr_why);
     }
     return err == AUR_OK ? auri_task_make(*pool, &call, one->fn, one->site, one->refs, ret_task)

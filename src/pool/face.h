@@ -33,6 +33,11 @@ aur_err auri_pool_here(aur_pool **pool);
  * done serves in every process. */
 aur_err auri_future_here(aur_future *future, aur_future **ret_future);
 
+/* The same without a new reference where the caller's own will do, which it keeps across the call.
+ * auri_future_return() follows. */
+aur_err auri_future_borrow(aur_future *future, aur_future **ret_future);
+void auri_future_return(aur_future *borrowed, aur_future *of);
+
 /* Whether the calling thread runs a task of the pool, in any of its frames. */
 bool auri_pool_inside(const aur_pool *pool);
 

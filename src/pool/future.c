@@ -58,25 +58,27 @@ static aur_err outcome_here(aur_future *future, aur_deadline deadline)
 
 aur_err aur_future_wait(aur_future *future, aur_deadline deadline)
 {
-    aur_err err = auri_future_here(future, &future);
+    aur_future *here;
+    aur_err err = auri_future_borrow(future, &here);
 
     if (err != AUR_OK) {
         return auri_verb_failed(err, NULL, NULL, NULL);
     }
-    err = wait_here(future, deadline);
-    auri_task_unref(future);
+    err = wait_here(here, deadline);
+    auri_future_return(here, future);
     return err;
 }
 
 aur_err aur_future_outcome(aur_future *future, aur_deadline deadline)
 {
-    aur_err err = auri_future_here(future, &future);
+    aur_future *here;
+    aur_err err = auri_future_borrow(future, &here);
 
     if (err != AUR_OK) {
         return auri_verb_failed(err, NULL, NULL, NULL);
     }
-    err = outcome_here(future, deadline);
-    auri_task_unref(future);
+    err = outcome_here(here, deadline);
+    auri_future_return(here, future);
     return err;
 }
 
@@ -96,18 +98,19 @@ aur_err aur_future_result_sized(aur_future *future, void *ret_value, size_t size
         return auri_verb_failed(AUR_EINVAL, NULL, NULL,
                                 future == NULL ? "no future is given" : "ret_value is NULL");
     }
-    aur_err err = auri_future_here(future, &future);
+    aur_future *here;
+    aur_err err = auri_future_borrow(future, &here);
     if (err != AUR_OK) {
         return auri_verb_failed(err, NULL, NULL, NULL);
     }
-    err = outcome_here(future, deadline);
-    if (err == AUR_OK && result_size(future) != size) {
-        err = auri_verb_failed(AUR_ESIZE, future->fn, future->site, NULL);
+    err = outcome_here(here, deadline);
+    if (err == AUR_OK && result_size(here) != size) {
+        err = auri_verb_failed(AUR_ESIZE, here->fn, here->site, NULL);
     }
     if (err == AUR_OK) {
-        memcpy(ret_value, future->ret, size);
+        memcpy(ret_value, here->ret, size);
     }
-    auri_task_unref(future);
+    auri_future_return(here, future);
     return err;
 }
 

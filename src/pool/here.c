@@ -12,7 +12,7 @@ aur_err auri_pool_here(aur_pool **pool)
         return AUR_EINVAL;
     }
     AURI_ASSERT((*pool)->magic == AURI_POOL_MAGIC);
-    if ((*pool)->generation == auri_process_generation()) {
+    if ((*pool)->generation == auri_process_generation_now()) {
         return AUR_OK;
     }
     aur_pool *remote = auri_remote_pool_for(*pool);
@@ -23,16 +23,15 @@ aur_err auri_pool_here(aur_pool **pool)
     return AUR_OK;
 }
 
-aur_err auri_future_here(aur_future *future, aur_future **ret_future)
+aur_err auri_future_borrow(aur_future *future, aur_future **ret_future)
 {
     if (future == NULL) {
         return AUR_EINVAL;
     }
-    uint32_t generation = auri_process_generation();
+    uint32_t generation = auri_process_generation_now();
     /* In a process that nobody forked every future is its own, and the pool, which may be gone as
      * soon as the future is done, need not be asked. */
     if (generation == 0 || auri_task_is_done(future) || future->pool->generation == generation) {
-        auri_task_ref(future);
         *ret_future = future;
         return AUR_OK;
     }
@@ -42,6 +41,23 @@ aur_err auri_future_here(aur_future *future, aur_future **ret_future)
     }
     *ret_future = proxy;
     return AUR_OK;
+}
+
+void auri_future_return(aur_future *borrowed, aur_future *of)
+{
+    if (borrowed != of) {
+        auri_task_unref(borrowed);
+    }
+}
+
+aur_err auri_future_here(aur_future *future, aur_future **ret_future)
+{
+    aur_err err = auri_future_borrow(future, ret_future);
+
+    if (err == AUR_OK && *ret_future == future) {
+        auri_task_ref(future);
+    }
+    return err;
 }
 
 aur_pool *aur_pool_current(void)

@@ -127,7 +127,7 @@ static __attribute__((noinline)) struct auri_lane *lane_for(struct auri_record *
     struct auri_lane *lane = NULL;
 
     if (pool != NULL && pool->kind == AUR_THREADS && self->pool == NULL &&
-        pool->generation == auri_process_generation()) {
+        pool->generation == auri_process_generation_now()) {
         lane = auri_guest_enter(auri_team_of(pool));
         self->lane = lane;
     }

@@ -99,7 +99,8 @@ static inline struct auri_team *auri_team_of(aur_pool *pool)
 
 /* worker.c */
 void *auri_worker_thread(void *member_arg);
-void auri_team_notify(struct auri_team *team); /* after work was made visible */
+void auri_team_notify(struct auri_team *team);        /* after work was made visible */
+void auri_team_notify_pushed(struct auri_team *team); /* after auri_team_push(), with no fence */
 /* The same for a thread that goes on working: whoever is woken should run on another CPU. */
 void auri_team_notify_elsewhere(struct auri_team *team);
 bool auri_team_has_work(struct auri_team *team); /* something is visible to a worker that looks */

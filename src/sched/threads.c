@@ -395,8 +395,10 @@ static aur_err threads_submit(aur_pool *pool, auri_task *task)
 
     if (self == NULL || self->pool != pool || !auri_deque_push(self->deque, task)) {
         auri_team_push(team, task);
+        auri_team_notify_pushed(team);
+    } else {
+        auri_team_notify(team);
     }
-    auri_team_notify(team);
     return AUR_OK;
 }
 

@@ -24,8 +24,9 @@ void auri_team_push(struct auri_team *team, auri_task *task)
 
     do {
         task->next = head;
-        /* release [I1]; pairs with the exchange [I2]: links and tasks are visible. */
-    } while (!auri_cas_rel(&team->inbox, &head, task));
+        /* seq_cst.  release [I1]; pairs with the exchange [I2]: links and tasks are visible.  And the
+         * first half of [E3]: see auri_team_notify_pushed(). */
+    } while (!auri_cas_sc(&team->inbox, &head, task));
 }
 
 /* Appends the inbox to the fifo.  fifo_lock held.  Nobody pops single nodes: no ABA. */
@@ -62,8 +63,10 @@ static auri_task *take_outside(struct auri_team *team, struct auri_record *self,
     auri_task *batch[BATCH];
     uint32_t n = 0;
     while (n < BATCH && team->fifo != NULL) {
-        batch[n++] = team->fifo;
-        team->fifo = team->fifo->next;
+        auri_task *task = team->fifo;
+        batch[n++] = task;
+        team->fifo = task->next;
+        auri_task_prefetch(task); /* another thread wrote it */
     }
     auri_store_rel(&team->fifo_filled, team->fifo != NULL);
     pthread_mutex_unlock(&team->fifo_lock);
@@ -170,8 +173,8 @@ static void notified(struct auri_team *team, auri_ec_need need)
         (void)auri_team_add_worker(team, false);
         break;
     case AURI_EC_NOBODY:
-        /* relaxed: after the fence [E1]; see [M1] in sched/monitor.c. */
-        if (auri_load_rlx(&team->watch) == 0) {
+        /* seq_cst, after the fence [E1] or the read-modify-write [E3]; see [M1] in sched/monitor.c. */
+        if (auri_load_sc(&team->watch) == 0) {
             auri_monitor_arm(team);
         }
         break;
@@ -181,6 +184,11 @@ static void notified(struct auri_team *team, auri_ec_need need)
 void auri_team_notify(struct auri_team *team)
 {
     notified(team, auri_ec_notify(&team->ec));
+}
+
+void auri_team_notify_pushed(struct auri_team *team)
+{
+    notified(team, auri_ec_notify_after_rmw(&team->ec));
 }
 
 /* Which sleepers are meant: 32 marks for any number of places. */

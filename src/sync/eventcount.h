@@ -70,6 +70,19 @@ static inline auri_ec_need auri_ec_notify(struct auri_ec *ec)
     return auri_ec_notify_marked(ec, AURI_EC_ANYBODY);
 }
 
+/* The same after work was made visible by a seq_cst read-modify-write [E3], which orders as the fence
+ * does: it comes before the load below in the order of seq_cst operations; so if the load misses the
+ * sleeper's announcement, the look after the sleeper's fence finds the work. */
+static inline auri_ec_need auri_ec_notify_after_rmw(struct auri_ec *ec)
+{
+    uint64_t word = auri_load_sc(&ec->word); /* seq_cst [E3] */
+    if (auri_ec_searchers(word) + auri_ec_tokens(word) != 0 ||
+        (auri_ec_sleepers(word) == 0 && auri_ec_deficit(word) <= 0)) {
+        return AURI_EC_NOBODY;
+    }
+    return auri_ec_notify_slow(ec, word, AURI_EC_ANYBODY);
+}
+
 /* Somebody is awake and looking, or about to be. */
 static inline bool auri_ec_is_searched(struct auri_ec *ec)
 {

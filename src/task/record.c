@@ -22,13 +22,13 @@ static struct {
 } records = { .lock = PTHREAD_MUTEX_INITIALIZER, .once = PTHREAD_ONCE_INIT };
 static _Atomic(struct auri_record *) table[RECORDS_MAX];
 static _Atomic(uint32_t) record_end = 1;
-static _Atomic(uint32_t) generation;
+_Atomic(uint32_t) auri_generation_;
 static _Atomic(uint32_t) own_threads;
 
 static void after_fork_in_child(void)
 {
     /* relaxed: a fork child has one thread. */
-    auri_add_rlx(&generation, 1u);
+    auri_add_rlx(&auri_generation_, 1u);
     auri_records_after_fork();
     auri_conts_after_fork();
 }
@@ -55,7 +55,7 @@ static void init_once(void)
 uint32_t auri_process_generation(void)
 {
     pthread_once(&records.once, init_once);
-    return auri_load_rlx(&generation); /* relaxed: changes in single-threaded children only */
+    return auri_process_generation_now();
 }
 
 void auri_records_after_fork(void)

@@ -151,5 +151,11 @@ unsigned auri_own_threads(void);
 /* Generation of this process: +1 in each fork child.  An object that remembers another one belongs to
  * an ancestor. */
 uint32_t auri_process_generation(void);
+/* The same, one load, for whoever has an object that remembers one: so somebody has asked before. */
+extern _Atomic(uint32_t) auri_generation_;
+static inline uint32_t auri_process_generation_now(void)
+{
+    return auri_load_rlx(&auri_generation_); /* relaxed: changes in single-threaded children only */
+}
 
 #endif /* AURI_TASK_RECORD_H */

@@ -75,6 +75,9 @@ auri_task *auri_task_new(uint32_t refs)
     }
     auri_task *task = self->slab_free;
     self->slab_free = task->next;
+    if (self->slab_free != NULL) {
+        auri_task_prefetch(self->slab_free); /* it may come back from another thread */
+    }
 
     uint64_t gen = auri_load_rlx(&task->word) & AURI_GEN_MASK; /* relaxed: free, so ours alone */
     task->pool = NULL;

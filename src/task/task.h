@@ -111,6 +111,14 @@ struct auri_bytes_store {
 };
 #define auri_bytes_of(task) ((struct auri_bytes_store *)(void *)(task)->store)
 
+/* The lines that running or refilling a task writes, if another thread had them last. */
+static inline void auri_task_prefetch(const auri_task *task)
+{
+    for (size_t line = 0; line < sizeof(*task); line += AURI_CACHE_LINE) {
+        __builtin_prefetch((const char *)task + line, 1);
+    }
+}
+
 static inline bool auri_task_is_bytes(const auri_task *task)
 {
     return task->fn != NULL && (task->fn->flags & AUR_FN_BYTES) != 0;
