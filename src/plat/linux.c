@@ -8,9 +8,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+
+void *aurp_block_alloc(size_t size)
+{
+    void *block = aligned_alloc(size, size);
+
+    if (block != NULL) {
+        (void)madvise(block, size, MADV_HUGEPAGE); /* a wish: small pages work as well */
+    }
+    return block;
+}
 
 uint64_t aurp_now_ns(void)
 {

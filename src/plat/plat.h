@@ -71,6 +71,13 @@ uint64_t aurp_process_cpu_ns(void);
  * not for a CPU.  False if that cannot be told.  Reads a file: some 5 us. */
 bool aurp_thread_sleeps(int tid);
 
+/* ---- memory -------------------------------------------------------------------------------- */
+
+/* Private memory for objects that are never given back: size bytes, a power of two from 2 MiB on, and
+ * aligned to it.  The kernel is asked for large pages, so that the first touch costs one fault for
+ * 2 MiB instead of 512.  NULL: none is left. */
+void *aurp_block_alloc(size_t size);
+
 /* ---- this machine, this process ------------------------------------------------------------ */
 
 /* CPUs by affinity and control-group quota, at least 1.  Reads files: not for hot paths. */

@@ -103,7 +103,10 @@ struct auri_record {
     uint32_t finished_unflushed;                  /* tasks done, not yet told to the pool */
     uint32_t ticks;                               /* tasks run, for fairness */
     /* slab cache: sched of task/slab.c */
-    auri_task *slab_free;   /* own free tasks */
+    auri_task *slab_free; /* own free tasks */
+    auri_task *block;     /* slabs not made yet, in a block */
+    uint32_t block_slabs; /* how many */
+    uint32_t slabs_made;
     auri_task *chain_first; /* foreign tasks being collected for one home */
     auri_task *chain_last;
     uint32_t chain_length;
