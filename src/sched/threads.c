@@ -393,6 +393,9 @@ static aur_err threads_submit(aur_pool *pool, auri_task *task)
     struct auri_team *team = auri_team_of(pool);
     struct auri_record *self = auri_self_;
 
+    if (self != NULL) {
+        self->woke = false; /* until the notice below does */
+    }
     if (self == NULL || self->pool != pool || !auri_deque_push(self->deque, task)) {
         auri_team_push(team, task);
         auri_team_notify_pushed(team);

@@ -34,6 +34,42 @@ bool auri_stack_has_room(const struct auri_record *self)
     return self->stack_low == 0 || here > self->stack_low + 2 * STACK_RESERVE;
 }
 
+/* ---- spinning ------------------------------------------------------------------------------ */
+
+/* A sleep and its wake cost about 50 us here, an answer from a worker that is awake a fraction of one.
+ * So a wait spins first, for SPIN_NS at most; for half as long after each time that it did so in vain,
+ * and in the end at every SPIN_REST-th wait only, until it succeeds again: one CPU, or long tasks, soon
+ * cost nothing.  After a submit that woke a worker it sleeps at once: the woken thread then starts on this
+ * CPU instead of a halted one.  bench/handoff shows what it brings. */
+#define SPIN_NS 20000u
+#define SPIN_MISSES_MAX 5u
+#define SPIN_REST 16u
+#define SPIN_PAUSES 4
+
+static bool spin_until_done(struct auri_record *self, auri_task *task, aur_deadline deadline)
+{
+    bool woke = self->woke;
+
+    self->woke = false;
+    if (woke || (self->spin_misses >= SPIN_MISSES_MAX && ++self->spin_rests < SPIN_REST)) {
+        return false;
+    }
+    self->spin_rests = 0;
+    uint64_t until = aurp_now_ns() + (SPIN_NS >> self->spin_misses);
+    until = until < deadline ? until : deadline;
+    do {
+        for (int i = 0; i < SPIN_PAUSES; i++) {
+            auri_cpu_relax();
+            if (auri_task_is_done(task)) {
+                self->spin_misses = 0;
+                return true;
+            }
+        }
+    } while (aurp_now_ns() < until);
+    self->spin_misses += self->spin_misses < SPIN_MISSES_MAX;
+    return false;
+}
+
 /* ---- the walk ------------------------------------------------------------------------------ */
 
 typedef enum walk_end {
@@ -255,6 +291,17 @@ static bool try_own(struct auri_record *self, auri_task *task)
     return true;
 }
 
+/* The ways that need no edge: running it, or waiting for so short a time that nobody need know. */
+static bool done_at_once(struct auri_record *self, auri_task *task, aur_deadline deadline)
+{
+    if (deadline == AUR_NO_DEADLINE && try_own(self, task)) {
+        return true;
+    }
+    /* With HOLDS a process runs it, and the answer has to be fetched. */
+    return (auri_load_rlx(&task->word) & AURI_F_HOLDS) == 0 &&
+           spin_until_done(self, task, deadline);
+}
+
 aur_err auri_wait_task(auri_task *task, aur_deadline deadline)
 {
     if (auri_task_is_done(task)) {
@@ -270,6 +317,9 @@ aur_err auri_wait_task(auri_task *task, aur_deadline deadline)
             task->pool->backend->progress(task->pool, task, deadline); /* what has arrived counts */
         }
         return auri_task_is_done(task) ? AUR_OK : AUR_ETIMEDOUT;
+    }
+    if (done_at_once(self, task, deadline)) {
+        return AUR_OK;
     }
     for (;;) {
         aur_error error;

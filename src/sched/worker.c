@@ -13,6 +13,7 @@
 
 #define FAIRNESS 61u
 #define BATCH 64u
+#define SEARCH_PAUSES 8   /* between two looks of a spinning searcher: bench/handoff */
 #define COST_MIN_NS 2000u /* what is learned about wakes, clipped: a sample may be garbage */
 #define COST_MAX_NS 400000u
 
@@ -168,6 +169,9 @@ static void notified(struct auri_team *team, auri_ec_need need)
     switch (need) {
     case AURI_EC_WOKEN:
         auri_add_rlx(&team->wakes, UINT64_C(1));
+        if (auri_self_ != NULL) {
+            auri_self_->woke = true;
+        }
         break;
     case AURI_EC_SPARE:
         (void)auri_team_add_worker(team, false);
@@ -328,7 +332,7 @@ static bool search_spinning(struct auri_team *team, struct auri_record *self, bo
     uint64_t until = aurp_now_ns() + team->spin_ns;
     bool ran = false;
     while (!ran && aurp_now_ns() < until && auri_load_rlx(&team->stop) == 0) {
-        for (int i = 0; i < 16; i++) {
+        for (int i = 0; i < SEARCH_PAUSES; i++) {
             auri_cpu_relax();
         }
         if (auri_team_has_work(team)) {

@@ -130,6 +130,9 @@ void auri_record_give(struct auri_record *record)
     record->blocking = 0;
     record->blocking_counts = false;
     record->range_depth = 0;
+    record->woke = false;
+    record->spin_misses = 0;
+    record->spin_rests = 0;
     record->stack_low = 0;
     auri_store_rlx(&record->victim, 0u);
     free(record->last_error);

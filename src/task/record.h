@@ -98,10 +98,13 @@ struct auri_record {
     unsigned blocking;                            /* nesting of aur_blocking_begin() */
     bool blocking_counts;                         /* the pool was told about the outermost one */
     uintptr_t stack_low;                          /* 0: unknown */
-    uint64_t random;                              /* state of xorshift */
-    aur_error *last_error;                        /* malloc'ed; aur_last_error() */
-    uint32_t finished_unflushed;                  /* tasks done, not yet told to the pool */
-    uint32_t ticks;                               /* tasks run, for fairness */
+    bool woke;                                    /* its last submit woke a worker */
+    uint8_t spin_misses;         /* sched/wait.c: waits that spun in vain, in a row */
+    uint8_t spin_rests;          /* and since then waits that did not spin */
+    uint64_t random;             /* state of xorshift */
+    aur_error *last_error;       /* malloc'ed; aur_last_error() */
+    uint32_t finished_unflushed; /* tasks done, not yet told to the pool */
+    uint32_t ticks;              /* tasks run, for fairness */
     /* slab cache: sched of task/slab.c */
     auri_task *slab_free; /* own free tasks */
     auri_task *block;     /* slabs not made yet, in a block */
