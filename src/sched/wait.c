@@ -287,6 +287,11 @@ static bool try_own(struct auri_record *self, auri_task *task)
         !auri_stack_has_room(self) || !auri_task_claim(task, self->id)) {
         return false;
     }
+    /* A queue's pointer to it would keep the task and its place until this task ends.  Only the ends are
+     * looked at: waits go from the newest or from the oldest. */
+    if (self->deque != NULL && auri_deque_forget(self->deque, task)) {
+        auri_task_unref(task); /* not the last reference: the waiter has one */
+    }
     help(self, task, task);
     return true;
 }

@@ -106,6 +106,24 @@ auri_steal auri_deque_steal(struct auri_deque *d, struct aur_future **ret_task)
     return auri_deque_steal_at(d, auri_deque_top(d), ret_task);
 }
 
+bool auri_deque_forget(struct auri_deque *d, struct aur_future *task)
+{
+    /* relaxed: only the owner writes bottom, the array and the slots. */
+    int64_t bottom = auri_load_rlx(&d->bottom);
+    struct auri_deque_array *array = auri_load_rlx(&d->array);
+    int64_t top = auri_deque_top(d);
+    struct aur_future *got = NULL;
+
+    if (top >= bottom) {
+        return false;
+    }
+    if (auri_load_rlx(&array->slot[(bottom - 1) & array->mask]) == task) {
+        return auri_deque_take(d) != NULL; /* this one, if no thief is faster */
+    }
+    return auri_load_rlx(&array->slot[top & array->mask]) == task &&
+           auri_deque_steal_at(d, top, &got) == AURI_STEAL_TOOK;
+}
+
 void auri_deque_pass(struct auri_deque *d)
 {
     int64_t bottom = auri_load_rlx(&d->bottom); /* relaxed: owner's own */

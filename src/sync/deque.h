@@ -90,6 +90,10 @@ static inline struct aur_future *auri_deque_take(struct auri_deque *d)
     return task;
 }
 
+/* Owner only: takes the task out if it is the newest or the oldest.  False: it is neither, or a thief
+ * has it. */
+bool auri_deque_forget(struct auri_deque *d, struct aur_future *task);
+
 /* Owner only, while it is empty: every steal whose top was read before fails, whatever is pushed
  * later.  So a thief that reads top, then finds that a condition holds which the owner ends before
  * this call, gets what was pushed while it held (sched/join.c). */

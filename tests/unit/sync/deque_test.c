@@ -58,6 +58,9 @@ static void owner(void)
         for (uint32_t i = 0; i < burst && pushed < TASKS; i++) {
             AURT_CHECK(auri_deque_push(&deque, task_of(pushed++)));
         }
+        if (random % 3 == 0 && auri_deque_forget(&deque, task_of(pushed - 1))) {
+            note(task_of(pushed - 1));
+        }
         uint32_t takes = (random >> 8) % (burst + 2);
         for (uint32_t i = 0; i < takes; i++) {
             struct aur_future *task = auri_deque_take(&deque);
@@ -118,6 +121,28 @@ static void newest_for_owner_oldest_for_thief(void **state)
     auri_deque_fini(&deque);
 }
 
+static void forgotten(void **state)
+{
+    struct aur_future *task = NULL;
+
+    (void)state;
+    assert_true(auri_deque_init(&deque));
+    assert_false(auri_deque_forget(&deque, task_of(0)));
+    for (uint32_t i = 0; i < 5; i++) {
+        assert_true(auri_deque_push(&deque, task_of(i)));
+    }
+    assert_false(auri_deque_forget(&deque, task_of(2)));
+    assert_true(auri_deque_forget(&deque, task_of(4)));
+    assert_false(auri_deque_forget(&deque, task_of(4)));
+    assert_true(auri_deque_forget(&deque, task_of(0)));
+    assert_int_equal(auri_deque_steal(&deque, &task), AURI_STEAL_TOOK);
+    assert_ptr_equal(task, task_of(1));
+    assert_ptr_equal(auri_deque_take(&deque), task_of(3));
+    assert_true(auri_deque_forget(&deque, task_of(2))); /* both ends at once */
+    assert_true(auri_deque_looks_empty(&deque));
+    auri_deque_fini(&deque);
+}
+
 /* A thief that has read top before the owner passed on gets nothing that is pushed later. */
 static void passed(void **state)
 {
@@ -144,6 +169,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(newest_for_owner_oldest_for_thief),
         cmocka_unit_test(passed),
+        cmocka_unit_test(forgotten),
         cmocka_unit_test(each_task_once),
     };
 
