@@ -149,6 +149,7 @@ aur_err aur_pool_new(const aur_options *opts, aur_pool **ret_pool, aur_diag *ret
         free(face);
         return err;
     }
+    auri_pool_enlist(&face->pool);
     *ret_pool = &face->pool;
     return AUR_OK;
 }

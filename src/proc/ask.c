@@ -35,9 +35,9 @@ aur_err auri_parent_ask(struct auri_worker_self *self, const struct auri_request
     return reply.err;
 }
 
-uint64_t auri_view_address(const aur_pool *pool)
+uint64_t auri_view_number(const aur_pool *pool)
 {
-    return ((const struct auri_view *)(const void *)pool)->address;
+    return ((const struct auri_view *)(const void *)pool)->number;
 }
 
 /* ---- outcomes ------------------------------------------------------------------------------- */
@@ -105,11 +105,10 @@ static void note_deadlock(const struct auri_reply *reply)
 }
 
 /* WAIT or POLL. */
-struct auri_news auri_parent_ask_news(struct auri_worker_self *self, uint64_t id, uint64_t pool,
+struct auri_news auri_parent_ask_news(struct auri_worker_self *self, uint64_t id,
                                       aur_deadline deadline, size_t align)
 {
     struct auri_request request = { .op = deadline == 0 ? AURI_REQ_POLL : AURI_REQ_WAIT,
-                                    .pool = pool,
                                     .id = id,
                                     .deadline = deadline };
     struct auri_reply reply;
@@ -177,7 +176,7 @@ aur_err auri_parent_submit(struct auri_worker_self *self, const aur_pool *pool, 
                            const void *args, uint64_t size, const struct auri_limits *limits,
                            uint64_t *ret_id)
 {
-    struct auri_request request = { .op = AURI_REQ_SUBMIT, .pool = auri_view_address(pool) };
+    struct auri_request request = { .op = AURI_REQ_SUBMIT, .pool = auri_view_number(pool) };
     struct auri_extent named = { 0, 0 };
     struct auri_reply reply = { 0 };
     aur_err err = AUR_OK;

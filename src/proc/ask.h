@@ -10,7 +10,8 @@
 struct auri_view {
     aur_pool pool;
     struct auri_view *next;
-    uint64_t address; /* I: what the parent calls it; 0: the worker's own pool */
+    uint64_t number;           /* I: what the parent calls it; 0: the worker's own pool */
+    const aur_pool *inherited; /* I: the copy that it stands for, or NULL */
 };
 
 /* Keys: I constant, L guarded by lock. */
@@ -21,7 +22,7 @@ struct auri_remote {
     struct auri_view *others; /* L: of inherited pools */
 };
 
-uint64_t auri_view_address(const aur_pool *pool);
+uint64_t auri_view_number(const aur_pool *pool);
 
 /* Asks, with the lock held.  The bytes of the reply are valid until the next request. */
 void auri_parent_ask_locked(struct auri_worker_self *self, const struct auri_request *request,
@@ -45,7 +46,7 @@ struct auri_news auri_news_of(const struct auri_reply *reply, size_t align);
 
 /* WAIT, or POLL if the deadline is 0, with the lock held.  AUR_EDEADLK without `done` also wakes the
  * wait of the calling thread up (sched/wait.h). */
-struct auri_news auri_parent_ask_news(struct auri_worker_self *self, uint64_t id, uint64_t pool,
+struct auri_news auri_parent_ask_news(struct auri_worker_self *self, uint64_t id,
                                       aur_deadline deadline, size_t align);
 void auri_news_drop(struct auri_news *news);
 

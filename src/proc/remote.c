@@ -84,8 +84,7 @@ static void fetch(auri_task *task, aur_deadline deadline)
     if (!proxy->settled) {
         size_t align =
             task->fn == &proxy->fn || auri_task_is_bytes(task) ? 64 : task->fn->ret_align;
-        news =
-            auri_parent_ask_news(self, proxy->id, auri_view_address(task->pool), deadline, align);
+        news = auri_parent_ask_news(self, proxy->id, deadline, align);
         proxy->settled = news.done;
     }
     pthread_mutex_unlock(&self->remote->lock);
@@ -102,9 +101,7 @@ static void proxy_drop(auri_task *task)
     struct proxy *proxy = task->priv;
 
     if (proxy->owned && self != NULL) {
-        struct auri_request request = { .op = AURI_REQ_DROP,
-                                        .pool = auri_view_address(task->pool),
-                                        .id = proxy->id };
+        struct auri_request request = { .op = AURI_REQ_DROP, .id = proxy->id };
         (void)auri_parent_ask(self, &request, NULL);
     }
     if (!in_store(task, task->args)) {
@@ -169,7 +166,7 @@ static int remote_cancel(aur_pool *pool, auri_task *task)
 {
     struct auri_worker_self *self = auri_worker_self();
     struct proxy *proxy = task->priv;
-    struct auri_request request = { .op = AURI_REQ_CANCEL, .pool = auri_view_address(pool) };
+    struct auri_request request = { .op = AURI_REQ_CANCEL };
     uint64_t what = 0;
 
     if (self == NULL || proxy == NULL || auri_task_is_done(task)) {
@@ -239,7 +236,7 @@ const struct auri_backend auri_backend_remote = {
 
 /* ---- views ---------------------------------------------------------------------------------- */
 
-static struct auri_view *view_new(uint64_t address)
+static struct auri_view *view_new(uint64_t number)
 {
     size_t align = alignof(struct auri_view);
     struct auri_view *view = aligned_alloc(align, (sizeof(*view) + align - 1) & ~(align - 1));
@@ -248,7 +245,7 @@ static struct auri_view *view_new(uint64_t address)
         return NULL;
     }
     memset(view, 0, sizeof(*view));
-    view->address = address;
+    view->number = number;
     view->pool.magic = AURI_POOL_MAGIC;
     view->pool.generation = auri_process_generation();
     view->pool.backend = &auri_backend_remote;
@@ -299,20 +296,21 @@ aur_pool *auri_remote_pool(void)
 aur_pool *auri_remote_pool_for(aur_pool *inherited)
 {
     struct auri_worker_self *self = auri_worker_self();
-    uint64_t address = (uint64_t)(uintptr_t)inherited;
 
     if (self == NULL || inherited == NULL) {
         return NULL;
     }
-    if (address == self->ctl->setup.pool || inherited == &self->remote->own->pool) {
+    if ((uint64_t)(uintptr_t)inherited == self->ctl->setup.pool ||
+        inherited == &self->remote->own->pool) {
         return &self->remote->own->pool;
     }
     pthread_mutex_lock(&self->remote->lock);
     struct auri_view *view = self->remote->others;
-    while (view != NULL && view->address != address && &view->pool != inherited) {
+    while (view != NULL && view->inherited != inherited && &view->pool != inherited) {
         view = view->next;
     }
-    if (view == NULL && (view = view_new(address)) != NULL) {
+    if (view == NULL && (view = view_new(inherited->number)) != NULL) {
+        view->inherited = inherited;
         /* The parent's struct as it was when this process was forked; constants only. */
         view->pool.workers = inherited->workers;
         view->pool.opts.workers = inherited->workers;

@@ -43,15 +43,14 @@ static void take_oldest(struct sending *s)
     const aur_fn *fn = s->map->fn;
     uint64_t i = s->taken++;
     uint64_t id = s->id[i % MAP_WINDOW];
-    uint64_t address = auri_view_address(s->pool);
     struct auri_news news;
 
     pthread_mutex_lock(&s->self->remote->lock);
     do {
-        news = auri_parent_ask_news(s->self, id, address, AUR_NO_DEADLINE, fn->ret_align);
+        news = auri_parent_ask_news(s->self, id, AUR_NO_DEADLINE, fn->ret_align);
     } while (!news.done && news.err != AUR_EDEADLK);
     pthread_mutex_unlock(&s->self->remote->lock);
-    struct auri_request request = { .op = AURI_REQ_DROP, .pool = address, .id = id };
+    struct auri_request request = { .op = AURI_REQ_DROP, .id = id };
     (void)auri_parent_ask(s->self, &request, NULL);
 
     aur_err err = news.err;

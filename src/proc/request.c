@@ -64,9 +64,10 @@ static void reply_outcome(struct auri_worker *w, auri_task *task)
     struct auri_reply r = { .err = task->err, .task_failed = task->err != AUR_OK };
 
     if (task->err != AUR_OK) {
-        auri_or_rlx(&task->word, AURI_F_SEEN); /* relaxed: as in auri_task_seen() */
-        if (task->pool != NULL) {
-            auri_add_rlx(&task->pool->seen, UINT64_C(1)); /* relaxed: statistics */
+        /* relaxed, both: as in auri_task_seen(), which is not for this layer. */
+        bool seen = (auri_or_rlx(&task->word, AURI_F_SEEN) & AURI_F_SEEN) != 0;
+        if (!seen && task->err != AUR_ECANCELED && task->pool != NULL) {
+            auri_add_rlx(&task->pool->seen, UINT64_C(1));
         }
         reply(w, &r, task->error, task->error != NULL ? sizeof(*task->error) : 0);
     } else if (task->map != NULL || task->fn == NULL) {
@@ -141,7 +142,7 @@ static aur_err find_fn(struct auri_proc *p, struct auri_worker *w, const struct 
     return (*ret_fn)->abi == AUR_FN_ABI ? AUR_OK : AUR_EINVAL;
 }
 
-static aur_err make_task(struct auri_proc *p, struct auri_worker *w, const struct auri_request *r,
+static aur_err make_task(aur_pool *pool, struct auri_worker *w, const struct auri_request *r,
                          const aur_fn *fn, auri_task **ret_task)
 {
     const void *in = auri_window_at(w->req_segment->window, auri_extent_off(r->in), r->in.size);
@@ -155,10 +156,10 @@ static aur_err make_task(struct auri_proc *p, struct auri_worker *w, const struc
     if (task == NULL) {
         return AUR_ENOMEM;
     }
-    task->pool = p->pool;
+    task->pool = pool;
     task->fn = fn;
     task->run = auri_run_call;
-    task->limits = &p->pool->limits;
+    task->limits = &pool->limits;
     aur_err err = AUR_OK;
     if (r->limits != 0) {
         struct auri_limits *limits = malloc(sizeof(*limits));
@@ -188,37 +189,85 @@ static aur_err make_task(struct auri_proc *p, struct auri_worker *w, const struc
     return AUR_OK;
 }
 
-/* Without the lock.  The submitting task runs, so the pool is not idle: what it submits is accepted
- * while the pool drains. */
+/* A submitter is counted first, and looks at the state after that: as in pool/submit.c [A1].  The worker's
+ * own pool is not idle while one of its tasks submits, so it accepts that while it drains. */
+static aur_err count_in(struct auri_proc *p, aur_pool *pool)
+{
+    auri_add_sc(&pool->submitted, UINT64_C(1)); /* seq_cst [A1] */
+    uint32_t state = auri_load_sc(&pool->state);
+    if (state == AURI_OPEN || (state == AURI_DRAINING && pool == p->pool)) {
+        if (pool->opts.queue_max != 0) {
+            /* Beyond the limit, if it must be: waiting here could wait for ever. */
+            auri_add_sc(&pool->queued, 1u);
+        }
+        return AUR_OK;
+    }
+    auri_add_rlx(&pool->cancelled, UINT64_C(1)); /* relaxed: statistics */
+    auri_pool_finished(pool, 1);
+    return state == AURI_BROKEN ? AUR_EBROKEN : AUR_ESHUTDOWN;
+}
+
+/* Without the lock. */
+static aur_err hand_over(struct auri_proc *p, aur_pool *pool, auri_task *task)
+{
+    aur_err err = count_in(p, pool);
+
+    if (err != AUR_OK) {
+        return err;
+    }
+    auri_task_queue(task);
+    err = pool->backend->submit(pool, task);
+    if (err != AUR_OK) {
+        bool claimed = auri_task_claim(task, 0); /* gives its place in the queue back */
+        (void)claimed;
+        auri_pool_finished(pool, 1);
+    }
+    return err;
+}
+
+/* The pool that a request is for, with a hold. */
+static aur_err pool_of(struct auri_proc *p, const struct auri_request *r, aur_pool **ret_pool)
+{
+    if (r->pool == 0) {
+        auri_pool_hold(p->pool);
+        *ret_pool = p->pool;
+        return AUR_OK;
+    }
+    aur_pool *pool = auri_pool_by_number(r->pool);
+    if (pool == NULL) {
+        return AUR_ESHUTDOWN; /* it was closed, and is gone */
+    }
+    if (pool->kind == AUR_SERIAL) { /* this thread has better things to do than to run tasks */
+        auri_pool_drop(pool);
+        return AUR_ENOTSUP;
+    }
+    *ret_pool = pool;
+    return AUR_OK;
+}
+
+/* Without the lock. */
 static void serve_submit(struct auri_proc *p, struct auri_worker *w, const struct auri_request *r)
 {
     auri_task *task = NULL;
     const aur_fn *fn = NULL;
-    uint32_t state = auri_load_acq(&p->pool->state);
-    aur_err err = state == AURI_OPEN || state == AURI_DRAINING ? find_fn(p, w, r, &fn)
-                  : state == AURI_BROKEN                       ? AUR_EBROKEN
-                                                               : AUR_ESHUTDOWN;
+    aur_pool *pool = NULL;
+    uint64_t id = 0;
+    aur_err err = pool_of(p, r, &pool);
 
     if (err == AUR_OK) {
-        err = make_task(p, w, r, fn, &task);
+        err = find_fn(p, w, r, &fn);
+        err = err == AUR_OK ? make_task(pool, w, r, fn, &task) : err;
     }
-    uint64_t id = 0;
     if (err == AUR_OK) {
-        auri_add_sc(&p->pool->submitted, UINT64_C(1)); /* seq_cst: as in pool/submit.c [A1] */
-        if (p->pool->opts.queue_max != 0) {
-            auri_add_sc(&p->pool->queued,
-                        1u); /* beyond the limit: waiting here could wait for ever */
-        }
-        auri_task_queue(task);
         id = auri_task_id(task);
-        err = auri_engine_submit(p->pool, task);
+        err = hand_over(p, pool, task);
         if (err != AUR_OK) {
-            bool claimed = auri_task_claim(task, 0);
-            (void)claimed;
             auri_task_unref(task);
             auri_task_unref(task);
-            auri_pool_finished(p->pool, 1);
         }
+    }
+    if (pool != NULL) {
+        auri_pool_drop(pool);
     }
     pthread_mutex_lock(&p->lock);
     if (err == AUR_OK && (w->ctl == NULL || !hold(w, task))) {
@@ -299,6 +348,12 @@ void auri_hurry(struct auri_proc *p, auri_task *task)
     }
 }
 
+/* Only then may its pool be looked at without a look at whether it is done. */
+static bool holds_pool(auri_task *task)
+{
+    return (auri_load_rlx(&task->word) & AURI_F_HOLDS) != 0; /* relaxed: the flag is constant */
+}
+
 static void serve_wait(struct auri_proc *p, struct auri_worker *w, const struct auri_request *r)
 {
     auri_task *task = auri_task_from_id(r->id);
@@ -306,8 +361,8 @@ static void serve_wait(struct auri_proc *p, struct auri_worker *w, const struct 
     aur_err err = AUR_OK;
     bool polls = r->op == AURI_REQ_POLL;
 
-    if (task != NULL && polls && !auri_task_is_done(task) && task->pool == p->pool) {
-        auri_pump(p);
+    if (task != NULL && polls && holds_pool(task)) {
+        task->pool->backend->progress(task->pool, task, 0); /* what has arrived counts */
     }
     pthread_mutex_lock(&p->lock);
     if (w->ctl == NULL || w->state == AURI_W_DEAD) {
@@ -352,10 +407,6 @@ static void serve_wait(struct auri_proc *p, struct auri_worker *w, const struct 
         awaited_done(&w->cont, task);
     } else if (!timed) {
         err = auri_detect(w->record, &error);
-    }
-    if (added && task->pool != NULL && task->pool != p->pool &&
-        task->pool->backend->attend != NULL) {
-        task->pool->backend->attend(task->pool, task);
     }
     pthread_mutex_lock(&p->lock);
     auri_task *waited = NULL;
@@ -459,9 +510,18 @@ static void serve_cancel(struct auri_proc *p, struct auri_worker *w, const struc
     }
     if (auri_task_cancel_queued(task)) {
         what = AUR_CANCEL_DROPPED;
-    } else if (!auri_task_is_done(task) && task->pool != NULL &&
-               task->pool->backend->cancel != NULL) {
-        what = task->pool->backend->cancel(task->pool, task);
+    } else if (holds_pool(task)) {
+        if (!auri_task_is_done(task)) {
+            what = task->pool->backend->cancel(task->pool, task);
+        }
+    } else {
+        /* It runs in a thread: a flag is all there is to do (as auri_task_cancel()). */
+        uint64_t word = auri_load_rlx(&task->word);
+        while (auri_word_state(word) == AURI_RUNNING && what == AUR_CANCEL_TOO_LATE) {
+            if (auri_cas_rlx(&task->word, &word, word | AURI_F_CANCEL)) {
+                what = AUR_CANCEL_SIGNALLED;
+            }
+        }
     }
     auri_task_unref(task);
     finish_request(p, w, AUR_OK, (uint64_t)what);
@@ -495,8 +555,6 @@ void auri_request_serve(struct auri_proc *p, struct auri_worker *w)
     }
     if (r.op == AURI_REQ_DROP) {
         /* answered above */
-    } else if (r.pool != 0 && r.pool != (uint64_t)(uintptr_t)p->pool) {
-        finish_request(p, w, AUR_ENOTSUP, 0);
     } else if (r.op == AURI_REQ_SUBMIT) {
         serve_submit(p, w, &r);
     } else if (r.op == AURI_REQ_WAIT || r.op == AURI_REQ_POLL) {

@@ -13,5 +13,6 @@ void auri_slab_flush(struct auri_record *self);
 /* Forget, in a fork child, that other threads existed. */
 void auri_records_after_fork(void);
 void auri_conts_after_fork(void);
+void auri_pools_after_fork(void);
 
 #endif /* AURI_TASK_INTERNAL_H */

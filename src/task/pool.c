@@ -7,6 +7,70 @@
 
 #include "base/err.h"
 #include "plat/plat.h"
+#include "task/internal.h"
+
+/* ---- all pools of this process ----------------------------------------------------------------- */
+
+static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
+static aur_pool *list_first; /* list_lock */
+static uint64_t list_last;   /* list_lock: the highest number so far */
+
+/* What is listed belongs to the parent. */
+void auri_pools_after_fork(void)
+{
+    list_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    list_first = NULL;
+}
+
+void auri_pool_enlist(aur_pool *pool)
+{
+    pthread_mutex_lock(&list_lock);
+    pool->number = ++list_last;
+    pool->next_listed = list_first;
+    list_first = pool;
+    pthread_mutex_unlock(&list_lock);
+}
+
+static void unlist(aur_pool *pool)
+{
+    pthread_mutex_lock(&list_lock);
+    for (aur_pool **at = &list_first; *at != NULL; at = &(*at)->next_listed) {
+        if (*at == pool) {
+            *at = pool->next_listed;
+            break;
+        }
+    }
+    pthread_mutex_unlock(&list_lock);
+}
+
+/* A hold, unless the last one is gone already. */
+static bool try_hold(aur_pool *pool)
+{
+    uint32_t holds = auri_load_rlx(&pool->holds); /* relaxed: the CAS decides */
+
+    while (holds != 0) {
+        if (auri_cas_rlx(&pool->holds, &holds, holds + 1)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+aur_pool *auri_pool_by_number(uint64_t number)
+{
+    pthread_mutex_lock(&list_lock);
+    aur_pool *pool = list_first;
+    while (pool != NULL && pool->number != number) {
+        pool = pool->next_listed;
+    }
+    if (pool != NULL && !try_hold(pool)) {
+        pool = NULL;
+    }
+    pthread_mutex_unlock(&list_lock);
+    return pool;
+}
+
+/* ---- holds ------------------------------------------------------------------------------------- */
 
 void auri_pool_hold(aur_pool *pool)
 {
@@ -19,6 +83,7 @@ void auri_pool_drop(aur_pool *pool)
 
     AURI_ASSERT(before != 0);
     if (before == 1) {
+        unlist(pool); /* from here on nobody finds it */
         if (pool->impl != NULL) {
             pool->backend->destroy(pool);
         }

@@ -85,6 +85,8 @@ struct aur_pool {
     uint32_t generation;                /* I: auri_process_generation() at the start */
     const struct auri_backend *backend; /* I */
     void *impl;                         /* I: the backend's */
+    uint64_t number;                    /* I: of this pool and of no other; 0: not enlisted */
+    struct aur_pool *next_listed;       /* list lock (task/pool.c) */
     int32_t kind;                       /* I */
     uint32_t workers;                   /* I */
     uint32_t flags;                     /* I */
@@ -113,6 +115,12 @@ struct aur_pool {
  * together (1), each thread of the pool, tasks with AURI_F_HOLDS, failures nobody asked about. */
 void auri_pool_hold(aur_pool *pool);
 void auri_pool_drop(aur_pool *pool);
+
+/* Makes the pool known to auri_pool_by_number() until its memory goes.  Once, before it is used. */
+void auri_pool_enlist(aur_pool *pool);
+/* The pool of this process with that number, with a hold; NULL: it is gone, or never was.  For numbers
+ * that come from elsewhere, where a pointer could not be trusted. */
+aur_pool *auri_pool_by_number(uint64_t number);
 
 /* Says something through the pool's log hook, if it has one. */
 void auri_pool_log(aur_pool *pool, int level, const char *format, ...) AUR_PRINTF(3, 4);

@@ -31,6 +31,7 @@ static void after_fork_in_child(void)
     auri_add_rlx(&auri_generation_, 1u);
     auri_records_after_fork();
     auri_conts_after_fork();
+    auri_pools_after_fork();
 }
 
 static void key_destroy(void *record)

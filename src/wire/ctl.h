@@ -208,7 +208,7 @@ enum {
 struct auri_mailbox {
     alignas(AURI_CACHE_LINE) _Atomic(uint32_t) req_seq; /* worker writes */
     uint32_t req_op;
-    uint64_t req_pool; /* the parent's pool address the worker inherited, or 0: my own pool */
+    uint64_t req_pool; /* SUBMIT: the number (task/pool.h) of a pool of the parent, or 0: my own */
     uint64_t req_id;
     uint64_t req_fn;
     uint64_t req_deadline;
