@@ -57,7 +57,7 @@ aur_err auri_parent_submit(struct auri_worker_self *self, const aur_pool *pool, 
                            uint64_t *ret_id);
 
 /* Runs a queued map task on the parent's pool, item by item, and finishes it.  Takes over the queue's
- * reference.  AUR_ENOTSUP: byte strings; the task is as it was. */
-aur_err auri_remote_map(struct auri_worker_self *self, aur_pool *pool, auri_task *task);
+ * reference. */
+void auri_remote_map(struct auri_worker_self *self, aur_pool *pool, auri_task *task);
 
 #endif /* AURI_PROC_ASK_H */

@@ -145,7 +145,11 @@ static aur_err remote_submit(aur_pool *pool, auri_task *task)
     if (self == NULL) {
         return AUR_EFORKED;
     }
-    return task->map != NULL ? auri_remote_map(self, pool, task) : submit_call(self, pool, task);
+    if (task->map == NULL) {
+        return submit_call(self, pool, task);
+    }
+    auri_remote_map(self, pool, task);
+    return AUR_OK;
 }
 
 static void remote_progress(aur_pool *pool, auri_task *task, aur_deadline deadline)

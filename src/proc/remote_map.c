@@ -37,32 +37,66 @@ static void note(struct sending *s, uint64_t i, aur_err err, aur_error *error)
     }
 }
 
+/* Keeps the result of item i.  Byte strings become the caller's, who frees them (aur_bytes_free). */
+static aur_err keep(struct sending *s, uint64_t i, struct auri_news *news)
+{
+    const aur_fn *fn = s->map->fn;
+
+    if ((fn->flags & AUR_FN_BYTES) == 0) {
+        if (news->size != fn->ret_size) {
+            return AUR_ESIZE;
+        }
+        if (s->map->out != NULL && news->size != 0) {
+            memcpy((unsigned char *)s->map->out + i * fn->ret_size, news->bytes, news->size);
+        }
+        return AUR_OK;
+    }
+    if (s->map->out == NULL) {
+        return AUR_OK;
+    }
+    aur_bytes *to = (aur_bytes *)s->map->out + i;
+    to->data = news->size != 0 ? news->bytes : malloc(1); /* of no bytes, but there */
+    to->size = news->size;
+    news->bytes = NULL;
+    return to->data != NULL ? AUR_OK : AUR_ENOMEM;
+}
+
 /* Waits for the oldest item under way and takes its result. */
 static void take_oldest(struct sending *s)
 {
-    const aur_fn *fn = s->map->fn;
+    uint32_t align = (s->map->fn->flags & AUR_FN_BYTES) != 0 ? 1 : s->map->fn->ret_align;
     uint64_t i = s->taken++;
     uint64_t id = s->id[i % MAP_WINDOW];
     struct auri_news news;
 
     pthread_mutex_lock(&s->self->remote->lock);
     do {
-        news = auri_parent_ask_news(s->self, id, AUR_NO_DEADLINE, fn->ret_align);
+        news = auri_parent_ask_news(s->self, id, AUR_NO_DEADLINE, align);
     } while (!news.done && news.err != AUR_EDEADLK);
     pthread_mutex_unlock(&s->self->remote->lock);
     struct auri_request request = { .op = AURI_REQ_DROP, .id = id };
     (void)auri_parent_ask(s->self, &request, NULL);
 
-    aur_err err = news.err;
-    if (err == AUR_OK && news.size != fn->ret_size) {
-        err = AUR_ESIZE;
-    }
-    if (err == AUR_OK && s->map->out != NULL && news.size != 0) {
-        memcpy((unsigned char *)s->map->out + i * fn->ret_size, news.bytes, news.size);
-    }
+    aur_err err = news.err == AUR_OK ? keep(s, i, &news) : news.err;
     note(s, i, err, news.error);
     news.error = NULL;
     auri_news_drop(&news);
+}
+
+/* Item i, on its way. */
+static aur_err send_item(struct sending *s, uint64_t i)
+{
+    const struct auri_map *map = s->map;
+    const void *args = (const unsigned char *)map->args + i * map->fn->args_size;
+    uint64_t size = map->fn->args_size;
+
+    if ((map->fn->flags & AUR_FN_BYTES) != 0) {
+        const aur_bytes *in = (const aur_bytes *)map->args + i;
+        args = in->data;
+        size = in->size;
+    }
+    return auri_parent_submit(s->self, s->pool, map->fn, args, size, map->limits,
+                              &s->id[i % MAP_WINDOW]);
 }
 
 static void send_items(struct sending *s)
@@ -75,9 +109,7 @@ static void send_items(struct sending *s)
             take_oldest(s);
             continue;
         }
-        const unsigned char *args = map->args;
-        refused = auri_parent_submit(s->self, s->pool, map->fn, args + s->sent * map->fn->args_size,
-                                     map->fn->args_size, map->limits, &s->id[s->sent % MAP_WINDOW]);
+        refused = send_item(s, s->sent);
         s->sent += refused == AUR_OK;
     }
     while (s->taken < s->sent) {
@@ -108,13 +140,10 @@ static void run_indexes(struct sending *s, auri_task *task)
     }
 }
 
-aur_err auri_remote_map(struct auri_worker_self *self, aur_pool *pool, auri_task *task)
+void auri_remote_map(struct auri_worker_self *self, aur_pool *pool, auri_task *task)
 {
     struct sending sending = { .self = self, .pool = pool, .map = task->map };
 
-    if ((task->map->fn->flags & AUR_FN_BYTES) != 0) {
-        return AUR_ENOTSUP;
-    }
     (void)auri_task_claim(task, 0);
     if ((task->map->fn->flags & AUR_FN_RANGE_BODY) != 0) {
         run_indexes(&sending, task);
@@ -125,5 +154,4 @@ aur_err auri_remote_map(struct auri_worker_self *self, aur_pool *pool, auri_task
     task->error = sending.error;
     auri_task_finish(task);
     auri_task_unref(task);
-    return AUR_OK;
 }

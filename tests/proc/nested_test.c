@@ -160,6 +160,67 @@ static int sum_of_squares(int n)
 }
 AUR_FN(int, sum_of_squares, int);
 
+/* The bytes of every string, doubled; a string of one zero byte is refused. */
+static aur_err doubles(const void *in, size_t size, aur_out *out)
+{
+    if (size == 1 && *(const char *)in == '\0') {
+        return aur_fail(3, "a zero");
+    }
+    unsigned char *to = aur_out_alloc(out, 2 * size);
+    if (to == NULL) {
+        return AUR_ENOMEM;
+    }
+    for (size_t i = 0; i < 2 * size; i++) {
+        to[i] = ((const unsigned char *)in)[i / 2];
+    }
+    return AUR_OK;
+}
+AUR_BYTES_FN(doubles);
+
+/* Maps byte strings of 0 to `longest` bytes; item `bad` fails unless it is -1.  0, or the line that did not
+ * hold. */
+static int maps_bytes(int longest, int bad)
+{
+    enum { N = 100 };
+    aur_bytes in[N], out[N];
+    aur_err errs[N];
+    unsigned char *bytes = calloc(1, (size_t)longest + 1);
+    aur_call_options opts = AUR_CALL_OPTIONS_INIT;
+
+#define MUST(...)                                                                                  \
+    if (!(__VA_ARGS__)) {                                                                          \
+        return __LINE__;                                                                           \
+    }
+    MUST(bytes != NULL);
+    memset(bytes, 'x', (size_t)longest);
+    for (int i = 0; i < N; i++) {
+        in[i] = (aur_bytes){ bytes, (size_t)(i % 7 == 0 ? 0 : longest * i / N) };
+    }
+    if (bad >= 0) {
+        in[bad] = (aur_bytes){ "", 1 };
+        opts.flags = AUR_CALL_ALL_ERRORS;
+        opts.item_errs = errs;
+    }
+    aur_err err = aur_map_bytes_with(aur_pool_current(), &opts, doubles, in, N, out);
+    MUST(err == (bad >= 0 ? AUR_ETASK : AUR_OK));
+    MUST(bad < 0 || (aur_last_error()->item == (uint64_t)bad && aur_last_error()->code == 3));
+    for (int i = 0; i < N; i++) {
+        if (i == bad) {
+            MUST(errs[i] == AUR_ETASK && out[i].data == NULL);
+            continue;
+        }
+        MUST(out[i].size == 2 * in[i].size && out[i].data != NULL);
+        MUST(bad < 0 || errs[i] == AUR_OK);
+        for (size_t j = 0; j < out[i].size; j++) {
+            MUST(((const unsigned char *)out[i].data)[j] == 'x');
+        }
+    }
+    aur_bytes_free(out, N);
+    free(bytes);
+    return 0;
+}
+AUR_FN(int, maps_bytes, int, int);
+
 /* Says who it is, then waits for a nested call. */
 static int tells_and_waits(uint64_t id, int x)
 {
@@ -217,6 +278,22 @@ static void nested(int start)
     AURT_OK(aur_apply(pool, &v, sum_of_squares, 100));
     assert_int_equal(v, 328350);
     end(pool);
+}
+
+static void test_byte_strings(void **state)
+{
+    (void)state;
+    for (int start = AUR_START_FORK; start <= AUR_START_SPAWN; start++) {
+        aur_pool *pool = pool_of(2, start, 0);
+        int line = -1;
+        AURT_OK(aur_apply(pool, &line, maps_bytes, 20, -1));
+        assert_int_equal(line, 0);
+        AURT_OK(aur_apply(pool, &line, maps_bytes, 100000, -1));
+        assert_int_equal(line, 0);
+        AURT_OK(aur_apply(pool, &line, maps_bytes, 500, 42));
+        assert_int_equal(line, 0);
+        end(pool);
+    }
 }
 
 static void test_one_worker(void **state)
@@ -438,6 +515,7 @@ int main(void)
         cmocka_unit_test(test_one_worker),
         cmocka_unit_test(test_one_worker_spawn),
         cmocka_unit_test(test_many_parents),
+        cmocka_unit_test(test_byte_strings),
         cmocka_unit_test(test_depth),
         cmocka_unit_test(test_mutual),
         cmocka_unit_test(test_mutual_one_worker),
