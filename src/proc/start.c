@@ -9,7 +9,6 @@
 #include "proc/worker.h"
 
 #define BIG_PARENT_BYTES (UINT64_C(64) << 20)
-#define SPARES_DEFAULT 16u
 
 /* ---- what speaks against a fork ------------------------------------------------------------------------- */
 
@@ -202,16 +201,13 @@ static aur_err start_guardian(struct auri_proc *p, aur_diag *diag)
 static struct auri_proc *proc_new(aur_pool *pool, const aur_options *opts)
 {
     struct auri_proc *p = calloc(1, sizeof(*p));
-    unsigned spares = opts->spares_max == AUR_NO_SPARES ? 0
-                      : opts->spares_max == 0           ? SPARES_DEFAULT
-                                                        : opts->spares_max;
 
     if (p == NULL) {
         return NULL;
     }
     p->pool = pool;
     p->spawn = opts->start == AUR_START_SPAWN;
-    p->slots_max = pool->workers + spares;
+    p->slots_max = pool->workers + opts->spares_max; /* resolved: 0 means none */
     p->cpus = aurp_cpu_count();
     p->bell = p->rope = p->kick = p->epoll = -1;
     p->slots = calloc(p->slots_max, sizeof(*p->slots));
