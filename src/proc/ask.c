@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proc/entry.h"
 #include "task/record.h"
 
 /* ---- questions ------------------------------------------------------------------------------ */
@@ -104,16 +105,61 @@ static void note_deadlock(const struct auri_reply *reply)
     auri_store_rel(&record->victim, 1u);
 }
 
+/* ---- running in place of a wait -------------------------------------------------------------- */
+
+#define INNER_MAX 512u
+#define INNER_STACK_BYTES (UINT64_C(192) << 10)
+
+/* Whether the calling thread may run another task on its stack: the worker's own, with room left. */
+static bool has_room(const struct auri_worker_self *self)
+{
+    const struct auri_record *record = auri_self();
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+
+    return record != NULL && record->running == self->task && self->inner < INNER_MAX &&
+           record->stack_low != 0 && here > record->stack_low + INNER_STACK_BYTES;
+}
+
+/* The parent said: run this first.  With the lock held, which is released meanwhile. */
+static void run_first(struct auri_worker_self *self, const struct auri_reply *reply)
+{
+    struct auri_request ran = { .op = AURI_REQ_RAN };
+    struct auri_reply ignored;
+    struct auri_sub_desc desc;
+    struct auri_comp_desc comp;
+    const void *at = auri_worker_at(reply->out);
+
+    if (at == NULL || reply->out.size != sizeof(desc)) {
+        return;
+    }
+    memcpy(&desc, at, sizeof(desc));
+    pthread_mutex_unlock(&self->remote->lock);
+    auri_entry_run_inner(self, &desc, &comp);
+    pthread_mutex_lock(&self->remote->lock);
+    if (auri_worker_alloc(self, sizeof(comp), &ran.in) == AUR_OK) {
+        memcpy(auri_arena_at(self->results, auri_extent_off(ran.in)), &comp, sizeof(comp));
+    } else {
+        ran.in = (struct auri_extent){ 0, 0 };
+    }
+    auri_parent_ask_locked(self, &ran, &ignored);
+    auri_worker_free(self, ran.in);
+}
+
 /* WAIT or POLL. */
 struct auri_news auri_parent_ask_news(struct auri_worker_self *self, uint64_t id,
                                       aur_deadline deadline, size_t align)
 {
     struct auri_request request = { .op = deadline == 0 ? AURI_REQ_POLL : AURI_REQ_WAIT,
                                     .id = id,
+                                    .room = deadline == AUR_NO_DEADLINE && has_room(self),
                                     .deadline = deadline };
     struct auri_reply reply;
 
     auri_parent_ask_locked(self, &request, &reply);
+    while (reply.err == AUR_EPENDING && reply.task_failed == 0) {
+        run_first(self, &reply);
+        auri_parent_ask_locked(self, &request, &reply);
+    }
     if (reply.err == AUR_EDEADLK && reply.task_failed == 0) {
         note_deadlock(&reply);
     }

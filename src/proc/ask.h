@@ -44,7 +44,8 @@ struct auri_news {
 /* Takes a reply to WAIT or POLL apart, with the lock held.  align: of the copy. */
 struct auri_news auri_news_of(const struct auri_reply *reply, size_t align);
 
-/* WAIT, or POLL if the deadline is 0, with the lock held.  AUR_EDEADLK without `done` also wakes the
+/* WAIT, or POLL if the deadline is 0, with the lock held; it is released while a task runs in place of
+ * the wait.  AUR_EDEADLK without `done` also wakes the
  * wait of the calling thread up (sched/wait.h). */
 struct auri_news auri_parent_ask_news(struct auri_worker_self *self, uint64_t id,
                                       aur_deadline deadline, size_t align);

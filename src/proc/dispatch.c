@@ -203,10 +203,9 @@ void auri_forget(struct auri_proc *p, auri_task *task)
     auri_task_unref(task);
 }
 
-static void put_call(struct auri_proc *p, struct auri_worker *w, auri_task *task, uint64_t cost,
-                     bool awaited)
+static bool take_call(struct auri_proc *p, struct auri_worker *w, auri_task *task,
+                      struct auri_flight *ret_flight, struct auri_sub_desc *ret_entry)
 {
-    struct auri_flight flight = { .task = task, .cost_ns = (uint32_t)cost, .awaited = awaited };
     struct auri_sub_desc entry = { .op = AURI_OP_CALL,
                                    .attempt = task->attempts + 1u,
                                    .task_id = auri_task_id(task),
@@ -216,7 +215,7 @@ static void put_call(struct auri_proc *p, struct auri_worker *w, auri_task *task
     auri_queue_remove(p, task);
     if (!auri_task_claim(task, w->record->id)) {
         auri_forget(p, task);
-        return;
+        return false;
     }
     if (auri_task_is_bytes(task)) {
         entry.op = AURI_OP_BYTES;
@@ -231,37 +230,46 @@ static void put_call(struct auri_proc *p, struct auri_worker *w, auri_task *task
         }
     }
     auri_fn_encode(p, task->fn, &entry);
-    put(p, w, &flight, &entry);
+    *ret_flight = (struct auri_flight){ .task = task };
+    *ret_entry = entry;
+    return true;
 }
 
-static void put_chunk(struct auri_proc *p, struct auri_worker *w, auri_task *task, bool awaited)
+static bool take_chunk(struct auri_proc *p, struct auri_worker *w, auri_task *task,
+                       struct auri_flight *ret_flight, struct auri_sub_desc *ret_entry)
 {
-    struct auri_flight flight;
-    struct auri_sub_desc entry = { .op = AURI_OP_MAP };
     struct auri_mapjob *job = auri_mapjob_of(task);
 
     if (!job->claimed) {
         if (!auri_task_claim(task, 0)) {
             auri_queue_remove(p, task);
             auri_forget(p, task);
-            return;
+            return false;
         }
         job->claimed = true;
     }
     uint64_t most = UINT64_MAX;
     if (p->pool->opts.tasks_per_worker_max != 0) {
-        most = p->pool->opts.tasks_per_worker_max - w->items;
+        most = p->pool->opts.tasks_per_worker_max > w->items
+                   ? p->pool->opts.tasks_per_worker_max - w->items
+                   : 1;
     }
-    if (!auri_mapjob_take(p, task, most, &flight, &entry)) {
+    memset(ret_entry, 0, sizeof(*ret_entry));
+    if (!auri_mapjob_take(p, task, most, ret_flight, ret_entry)) {
         auri_queue_remove(p, task);
-        return;
+        return false;
     }
-    flight.awaited = awaited;
     if (!auri_mapjob_has_work(job, task->map)) {
         auri_queue_remove(p, task);
     }
-    auri_fn_encode(p, task->map->fn, &entry);
-    put(p, w, &flight, &entry);
+    auri_fn_encode(p, task->map->fn, ret_entry);
+    return true;
+}
+
+bool auri_queue_take(struct auri_proc *p, struct auri_worker *w, auri_task *task,
+                     struct auri_flight *ret_flight, struct auri_sub_desc *ret_entry)
+{
+    return (task->map != NULL ? take_chunk : take_call)(p, w, task, ret_flight, ret_entry);
 }
 
 void auri_dispatch(struct auri_proc *p)
@@ -282,10 +290,14 @@ void auri_dispatch(struct auri_proc *p)
         if (w == NULL) {
             break;
         }
-        if (job != NULL) {
-            put_chunk(p, w, task, awaited);
-        } else {
-            put_call(p, w, task, cost < UINT32_MAX ? cost : UINT32_MAX, awaited);
+        struct auri_flight flight;
+        struct auri_sub_desc entry;
+        if (auri_queue_take(p, w, task, &flight, &entry)) {
+            flight.awaited = awaited;
+            if (job == NULL) {
+                flight.cost_ns = (uint32_t)(cost < UINT32_MAX ? cost : UINT32_MAX);
+            }
+            put(p, w, &flight, &entry);
         }
     }
 }

@@ -176,6 +176,19 @@ static bool call_answered(struct auri_proc *p, struct auri_worker *w, struct aur
     return true;
 }
 
+bool auri_inner_answered(struct auri_proc *p, struct auri_worker *w, struct auri_flight *flight,
+                         const struct auri_comp_desc *comp, struct auri_harvest *h)
+{
+    if (!auri_ring_plausible(comp, false)) {
+        return false;
+    }
+    if (flight->count != 0) {
+        parcel(h, w, flight, comp);
+        return true;
+    }
+    return call_answered(p, w, flight, comp, h);
+}
+
 /* ---- one worker ------------------------------------------------------------------------------------ */
 
 /* Learns from answers that came together how wrong their costs were. */

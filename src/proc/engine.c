@@ -154,6 +154,9 @@ aur_err auri_engine_submit(aur_pool *pool, auri_task *task)
     if (p->queue_first != NULL) {
         make_room(p, &h);
     }
+    if (p->queue_first != NULL && p->blocked != 0) {
+        auri_kick(p); /* for auri_relieve(): it may be what those wait for */
+    }
     auri_listen(p);
     pthread_mutex_unlock(&p->lock);
     if (h.n != 0 || h.parcel_n != 0 || h.asking_n != 0) {

@@ -1,11 +1,13 @@
 /* Running one entry: decoding it, its items one by one, and what the answer says. */
 #include "proc/entry.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "plat/plat.h"
+#include "sched/detect.h"
 #include "sched/run.h"
 
 #define CHUNK_ITEMS_MAX (UINT64_C(1) << 32)
@@ -13,6 +15,31 @@
 static void *result_at(const struct auri_worker_self *self, struct auri_extent extent)
 {
     return extent.size != 0 ? auri_arena_at(self->results, auri_extent_off(extent)) : NULL;
+}
+
+/* ---- what the parent is told meanwhile --------------------------------------------------------- */
+
+/* Only of the entry of the ring: a task that runs in place of a wait has no place to tell of it. */
+static void tell_begin(struct auri_worker_self *self, struct auri_extent out,
+                       struct auri_extent errs)
+{
+    if (self->inner == 0) {
+        auri_progress_begin(self->ctl, self->head, out, errs);
+    }
+}
+
+static void tell_item(struct auri_worker_self *self, uint64_t done)
+{
+    if (self->inner == 0) {
+        auri_progress_item(self->ctl, done);
+    }
+}
+
+static void tell_start(struct auri_worker_self *self, uint64_t now_ns)
+{
+    if (self->inner == 0) {
+        auri_progress_start(self->ctl, now_ns);
+    }
 }
 
 /* ---- one item ------------------------------------------------------------------------------- */
@@ -92,7 +119,7 @@ static struct outcome run_item(struct auri_worker_self *self, const struct auri_
 
     if (desc->timeout_ns != 0) {
         frame.deadline_ns = aur_deadline_in_ns(desc->timeout_ns);
-        auri_progress_start(self->ctl, aurp_now_ns());
+        tell_start(self, aurp_now_ns());
     }
     auri_frame_push(record, &frame);
     if (item->out != NULL) {
@@ -107,7 +134,7 @@ static struct outcome run_item(struct auri_worker_self *self, const struct auri_
     struct outcome outcome = outcome_of(self, &frame, err);
     auri_frame_pop(record, &frame);
     if (desc->timeout_ns != 0) {
-        auri_progress_start(self->ctl, 0); /* before the item counts as done: see ring.h */
+        tell_start(self, 0); /* before the item counts as done: see ring.h */
     }
     return outcome;
 }
@@ -401,7 +428,7 @@ static aur_err chunk_items(struct auri_worker_self *self, struct chunk *c,
 
     for (uint64_t i = 0; i < desc->count && !auri_worker_should_stop(); i++) {
         if (AURI_RING_FAULT(AURI_FAULT_ITEM_EARLY)) {
-            auri_progress_item(self->ctl, i + 1);
+            tell_item(self, i + 1);
         }
         struct outcome outcome =
             desc->op == AURI_OP_MAPB ? run_string(self, c, i) : run_record(self, c, i);
@@ -409,11 +436,13 @@ static aur_err chunk_items(struct auri_worker_self *self, struct chunk *c,
         if (outcome.err != AUR_OK && first == AUR_OK) {
             first = outcome.err;
             ret_end->error = put_error(self, outcome.error);
-            self->ctl->progress.error = ret_end->error;
+            if (self->inner == 0) {
+                self->ctl->progress.error = ret_end->error;
+            }
         } else {
             free(outcome.error);
         }
-        auri_progress_item(self->ctl, i + 1);
+        tell_item(self, i + 1);
         if (outcome.err != AUR_OK && (desc->flags & AURI_SUB_STOP_ON_ERROR) != 0) {
             break;
         }
@@ -482,7 +511,7 @@ static void run_chunk(struct auri_worker_self *self, const struct auri_sub_desc 
         if (desc->op == AURI_OP_MAPB) {
             memset(c.out, 0, desc->count * c.out_stride);
         }
-        auri_progress_begin(self->ctl, self->head, comp->out, end.errs);
+        tell_begin(self, comp->out, end.errs);
         comp->err = chunk_items(self, &c, &end);
     }
     memcpy(comp->data, &end, sizeof(end));
@@ -564,12 +593,40 @@ void auri_entry_run(struct auri_worker_self *self, const struct auri_sub_desc *d
         return;
     }
     if (desc->timeout_ns != 0) {
-        auri_progress_begin(self->ctl, self->head, (struct auri_extent){ 0, 0 },
-                            (struct auri_extent){ 0, 0 });
+        tell_begin(self, (struct auri_extent){ 0, 0 }, (struct auri_extent){ 0, 0 });
     }
     if (desc->op == AURI_OP_BYTES) {
         run_bytes_call(self, desc, fn, comp);
     } else {
         run_call(self, desc, fn, comp);
     }
+}
+
+void auri_entry_run_inner(struct auri_worker_self *self, const struct auri_sub_desc *desc,
+                          struct auri_comp_desc *comp)
+{
+    struct auri_record *record = auri_self();
+    const aur_fn *fn = self->task->fn;
+    uint16_t attempts = self->task->attempts;
+    /* relaxed: written by this thread only. */
+    bool waits = (auri_load_rlx(&record->wait_seq) & 1) != 0;
+    auri_task *awaited = auri_load_rlx(&record->wait_task);
+    int saved_errno = errno;
+
+    if (waits) {
+        auri_edge_clear(record); /* a node that runs something does not wait */
+    }
+    memset(comp, 0, sizeof(*comp));
+    comp->op = AURI_COMP_DONE;
+    self->inner++;
+    record->depth++;
+    auri_entry_run(self, desc, comp);
+    record->depth--;
+    self->inner--;
+    self->task->fn = fn;
+    self->task->attempts = attempts;
+    if (waits) {
+        auri_edge_task(record, awaited, false);
+    }
+    errno = saved_errno;
 }

@@ -112,6 +112,9 @@ struct auri_worker {
     auri_task *awaited;               /* L: with a reference */
     uint64_t wait_deadline;           /* L */
     struct auri_cont cont;
+    bool room;                 /* L: the wait may be answered with a task to run in place */
+    struct auri_flight *inner; /* L: tasks that it runs in place of waits, the innermost last */
+    uint32_t inner_n, inner_room;
     uint64_t reply_extent; /* L: of the last answer, in the argument arena */
     auri_task **held;      /* L: futures that its tasks hold a reference of */
     uint32_t held_n, held_room;

@@ -128,10 +128,10 @@ static void fail_item(struct auri_worker *w, const struct auri_flight *flight, a
 
 /* ---- lost entries ----------------------------------------------------------------------------------------- */
 
-static void lose_call(struct auri_proc *p, struct auri_worker *w, uint64_t seq,
-                      struct auri_harvest *h)
+/* seq: of its entry; 0: it ran in place of a wait. */
+static void lose_call(struct auri_proc *p, struct auri_worker *w, struct auri_flight *flight,
+                      uint64_t seq, struct auri_harvest *h)
 {
-    struct auri_flight *flight = auri_flight_at(w, seq);
     auri_task *task = flight->task;
     aur_err err;
     enum fate fate = fate_of(p, w, seq, task, task->attempts + 1u, &err);
@@ -170,17 +170,16 @@ static void save_items(struct auri_worker *w, const struct auri_flight *flight, 
     auri_mapjob_of(flight->task)->flying++;
 }
 
-static void lose_chunk(struct auri_proc *p, struct auri_worker *w, uint64_t seq,
-                       struct auri_harvest *h)
+static void lose_chunk(struct auri_proc *p, struct auri_worker *w, struct auri_flight *flight,
+                       uint64_t seq, struct auri_harvest *h)
 {
-    struct auri_flight *flight = auri_flight_at(w, seq);
     auri_task *task = flight->task;
     struct auri_mapjob *job = auri_mapjob_of(task);
     struct auri_progress_copy progress = { 0 };
     uint64_t done = 0;
     aur_err err;
 
-    if (!w->wild && auri_progress_read(w->ctl, seq, &progress)) {
+    if (seq != 0 && !w->wild && auri_progress_read(w->ctl, seq, &progress)) {
         done = progress.item < flight->count ? progress.item : flight->count;
     }
     if (done != 0 && h->parcel_n <= AURI_PARCELS) {
@@ -309,9 +308,13 @@ void auri_judge(struct auri_proc *p, struct auri_worker *w, struct auri_harvest 
             requeue(p, w, seq, fell && seq == w->head, h);
             break;
         case AURI_VERDICT_LOST:
-            (flight->count != 0 ? lose_chunk : lose_call)(p, w, seq, h);
+            (flight->count != 0 ? lose_chunk : lose_call)(p, w, flight, seq, h);
             break;
         }
+    }
+    for (uint32_t i = 0; i < w->inner_n; i++) { /* what others wait for goes before what waits */
+        struct auri_flight *flight = &w->inner[i];
+        (flight->count != 0 ? lose_chunk : lose_call)(p, w, flight, 0, h);
     }
     unmap(p, w);
     p->slots[w->slot].worker = NULL;
@@ -319,19 +322,27 @@ void auri_judge(struct auri_proc *p, struct auri_worker *w, struct auri_harvest 
     p->dead = w;
 }
 
+static void fail_if_lost(struct auri_proc *p, struct auri_worker *w, struct auri_flight *flight,
+                         struct auri_harvest *h)
+{
+    if (!flight->lost) {
+        return;
+    }
+    if (flight->count != 0) {
+        fail_item(w, flight, AUR_EWORKER);
+        auri_mapjob_landed(p, flight->task, h);
+    } else {
+        fail_call(w, flight->task, AUR_EWORKER, h);
+    }
+}
+
 void auri_bury(struct auri_proc *p, struct auri_worker *w, struct auri_harvest *h)
 {
     for (uint64_t seq = w->head; seq < w->tail; seq++) {
-        struct auri_flight *flight = auri_flight_at(w, seq);
-        if (!flight->lost) {
-            continue;
-        }
-        if (flight->count != 0) {
-            fail_item(w, flight, AUR_EWORKER);
-            auri_mapjob_landed(p, flight->task, h);
-        } else {
-            fail_call(w, flight->task, AUR_EWORKER, h);
-        }
+        fail_if_lost(p, w, auri_flight_at(w, seq), h);
+    }
+    for (uint32_t i = w->inner_n; i-- > 0;) {
+        fail_if_lost(p, w, &w->inner[i], h);
     }
     struct auri_worker **at = &p->dead;
     while (*at != w) {
@@ -355,5 +366,6 @@ void auri_worker_unref(struct auri_proc *p, struct auri_worker *w)
     auri_segment_unref(w->segment);
     auri_record_give(w->record);
     free(w->held);
+    free(w->inner);
     free(w);
 }

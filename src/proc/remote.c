@@ -85,7 +85,12 @@ static void fetch(auri_task *task, aur_deadline deadline)
         size_t align =
             task->fn == &proxy->fn || auri_task_is_bytes(task) ? 64 : task->fn->ret_align;
         news = auri_parent_ask_news(self, proxy->id, deadline, align);
-        proxy->settled = news.done;
+        if (proxy->settled) { /* another thread had the lock meanwhile, and was first */
+            auri_news_drop(&news);
+            news.done = false;
+        } else {
+            proxy->settled = news.done;
+        }
     }
     pthread_mutex_unlock(&self->remote->lock);
     if (news.done) {

@@ -391,6 +391,7 @@ static void serve_wait(struct auri_proc *p, struct auri_worker *w, const struct 
     p->nests = true;
     w->awaited = task;
     w->wait_deadline = r->deadline;
+    w->room = r->room == 1 && !timed;
     auri_revoke_from(p, w, w->head + 1);
     auri_hurry(p, task);
     auri_edge_task(w->record, task, timed);
@@ -489,9 +490,21 @@ void auri_wait_refuse(struct auri_worker *w, aur_err err)
     auri_task_unref(task);
 }
 
+bool auri_wait_entry(struct auri_worker *w, const struct auri_sub_desc *entry)
+{
+    struct auri_reply r = { .err = AUR_EPENDING };
+    auri_task *task = w->awaited;
+
+    disconnect(w, task);
+    end_wait(w);
+    reply(w, &r, entry, sizeof(*entry));
+    auri_task_unref(task);
+    return r.err == AUR_EPENDING;
+}
+
 /* ---- all requests ------------------------------------------------------------------------------------------------ */
 
-static void finish_request(struct auri_proc *p, struct auri_worker *w, aur_err err, uint64_t value)
+void auri_request_finish(struct auri_proc *p, struct auri_worker *w, aur_err err, uint64_t value)
 {
     pthread_mutex_lock(&p->lock);
     w->serving = false;
@@ -505,7 +518,7 @@ static void serve_cancel(struct auri_proc *p, struct auri_worker *w, const struc
     int what = AUR_CANCEL_TOO_LATE;
 
     if (task == NULL) {
-        finish_request(p, w, AUR_EINVAL, 0);
+        auri_request_finish(p, w, AUR_EINVAL, 0);
         return;
     }
     if (auri_task_cancel_queued(task)) {
@@ -524,7 +537,7 @@ static void serve_cancel(struct auri_proc *p, struct auri_worker *w, const struc
         }
     }
     auri_task_unref(task);
-    finish_request(p, w, AUR_OK, (uint64_t)what);
+    auri_request_finish(p, w, AUR_OK, (uint64_t)what);
 }
 
 void auri_request_serve(struct auri_proc *p, struct auri_worker *w)
@@ -561,8 +574,10 @@ void auri_request_serve(struct auri_proc *p, struct auri_worker *w)
         serve_wait(p, w, &r);
     } else if (r.op == AURI_REQ_CANCEL) {
         serve_cancel(p, w, &r);
+    } else if (r.op == AURI_REQ_RAN) {
+        auri_serve_ran(p, w, &r);
     } else {
-        finish_request(p, w, AUR_EINVAL, 0);
+        auri_request_finish(p, w, AUR_EINVAL, 0);
     }
     auri_segment_unref(segment);
 }

@@ -1,4 +1,4 @@
-/* Spare workers, and the one worker that is kept for what others wait for. */
+/* Spare workers, tasks that run in place of waits, and the one worker that is kept for what others wait for. */
 #include "proc/internal.h"
 
 /* A blocked worker whose awaited task is in our queue. */
@@ -91,7 +91,7 @@ void auri_relieve(struct auri_proc *p)
         const struct auri_worker *w = p->slots[i].worker;
         active += w == NULL || w->state == AURI_W_ASKED ? p->slots[i].wanted
                                                         : w->state == AURI_W_LIVE && !w->blocked;
-        leaving |= w != NULL && w->state == AURI_W_QUITTING;
+        leaving |= w != NULL && w->state == AURI_W_QUITTING && !w->blocked;
     }
     if (active >= p->pool->workers) {
         return;
@@ -102,6 +102,12 @@ void auri_relieve(struct auri_proc *p)
             auri_want(p, i, 0);
             auri_kick(p);
             return;
+        }
+    }
+    for (unsigned i = 0; i < p->slots_end && p->queue_first != NULL; i++) {
+        struct auri_worker *w = p->slots[i].worker;
+        if (w != NULL && auri_run_in_place(p, w)) {
+            active++;
         }
     }
     struct auri_worker *waits = active == 0 && !leaving ? waits_for_queue(p) : NULL;

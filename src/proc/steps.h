@@ -10,6 +10,10 @@ void auri_queue_prepend(struct auri_proc *p, auri_task *task);
 void auri_queue_remove(struct auri_proc *p, auri_task *task);
 void auri_forget(struct auri_proc *p, auri_task *task);
 
+/* Takes a queued task, or the next chunk of one, out of the queue for w, and writes its entry.  False: there
+ * is nothing of it to run any more. */
+bool auri_queue_take(struct auri_proc *p, struct auri_worker *w, auri_task *task,
+                     struct auri_flight *ret_flight, struct auri_sub_desc *ret_entry);
 /* Fills workers from the queue as far as they have room. */
 void auri_dispatch(struct auri_proc *p);
 /* Takes back what the worker has not begun, from entry `from` on, to the front of the queue. */
@@ -77,6 +81,9 @@ void auri_chunk_strings_back(struct auri_worker *w, struct auri_segment *segment
 
 /* With the lock held: takes all answers there is room for. */
 void auri_drain(struct auri_proc *p, struct auri_harvest *h);
+/* What w ran in place of a wait has ended so.  False: the answer makes no sense. */
+bool auri_inner_answered(struct auri_proc *p, struct auri_worker *w, struct auri_flight *flight,
+                         const struct auri_comp_desc *comp, struct auri_harvest *h);
 void auri_drain_worker(struct auri_proc *p, struct auri_worker *w, struct auri_harvest *h);
 /* Hands a task whose outcome is set to whoever delivers the harvest. */
 void auri_done(struct auri_harvest *h, auri_task *task);
@@ -136,18 +143,29 @@ struct auri_worker *auri_worker_by_epoch(struct auri_proc *p, uint64_t epoch);
 /* With the lock held: notes requests in the harvest. */
 void auri_request_look(struct auri_proc *p, struct auri_worker *w, struct auri_harvest *h);
 void auri_request_serve(struct auri_proc *p, struct auri_worker *w); /* without the lock */
+/* Without the lock: answers it. */
+void auri_request_finish(struct auri_proc *p, struct auri_worker *w, aur_err err, uint64_t value);
 /* With the lock held: the worker is dead. */
 void auri_request_abandon(struct auri_proc *p, struct auri_worker *w);
 /* With the lock held: answers waits whose deadline has passed; returns the next one. */
 uint64_t auri_request_deadlines(struct auri_proc *p, uint64_t now);
 /* With the lock held: moves an awaited task of this pool to the front of the queue. */
 void auri_hurry(struct auri_proc *p, auri_task *task);
-/* With the lock held: ends the wait of a worker with an error. */
+/* With the lock held: ends the wait of a worker with an error; or with a task that it runs first. */
 void auri_wait_refuse(struct auri_worker *w, aur_err err);
+bool auri_wait_entry(struct auri_worker *w, const struct auri_sub_desc *entry);
+
+/* ---- place.c -------------------------------------------------------------------------------------- */
+
+/* With the lock held: tells a worker that waits to run, in place of that, what its wait comes down to.
+ * False: there is no such task in our queue. */
+bool auri_run_in_place(struct auri_proc *p, struct auri_worker *w);
+void auri_serve_ran(struct auri_proc *p, struct auri_worker *w, const struct auri_request *r);
 
 /* ---- spare.c -------------------------------------------------------------------------------------- */
 
-/* With the lock held: starts a spare in place of workers that wait, or refuses a wait. */
+/* With the lock held: starts a spare in place of workers that wait, or lets them run what they wait for, or
+ * refuses a wait. */
 void auri_relieve(struct auri_proc *p);
 /* With the lock held: the worker that must be kept for what others wait for, or NULL; *ret_awaited: the
  * front of the queue is that. */

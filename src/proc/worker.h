@@ -69,6 +69,7 @@ struct auri_worker_self {
     pthread_mutex_t alloc_lock; /* guards free_head; a task may have threads of its own */
     uint32_t free_head;         /* freed extents taken so far */
     auri_task *task; /* what frames name as their task: RUNNING for ever, of no pool's count */
+    unsigned inner;  /* tasks that run in place of waits, one inside the other */
     struct auri_remote *remote; /* proc/remote.c */
     const aur_fn **fns;         /* spawn: descriptors found so far, by fn_ref - 1 */
     uint32_t fns_n;

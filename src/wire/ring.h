@@ -65,6 +65,7 @@ struct auri_request {
     uint32_t bytes;
     uint32_t fn_ref;
     uint32_t limits;
+    uint32_t room;
     uint64_t pool;
     uint64_t id;
     uint64_t fn;
@@ -258,6 +259,7 @@ static inline bool auri_mail_take(const struct auri_ctl *ctl, uint32_t seen, uin
         .bytes = copy.req_bytes,
         .fn_ref = copy.req_fn_ref,
         .limits = copy.req_limits,
+        .room = copy.req_room,
         .pool = copy.req_pool,
         .id = copy.req_id,
         .fn = copy.req_fn,
@@ -432,6 +434,7 @@ static inline void auri_mail_send(struct auri_ctl *ctl, uint32_t seq,
     box->req_bytes = request->bytes;
     box->req_fn_ref = request->fn_ref;
     box->req_limits = request->limits;
+    box->req_room = request->room;
     box->req_pool = request->pool;
     box->req_id = request->id;
     box->req_fn = request->fn;

@@ -339,9 +339,101 @@ static void test_depth(void **state)
     (void)state;
     AURT_OK(aur_apply(pool, &v, chain, 15)); /* 14 waits, one inside the other */
     assert_int_equal(v, 15);
-    AURT_ERR(AUR_ETASK, aur_apply(pool, &v, chain, 40)); /* deeper than there are spares: refused */
-    assert_non_null(strstr(aur_last_error()->message, "wait"));
-    end(pool); /* what nobody waited for any more runs, too */
+    AURT_OK(aur_apply(pool, &v, chain, 40)); /* deeper than there are spares */
+    assert_int_equal(v, 40);
+    end(pool);
+}
+
+static int fib(int n);
+AUR_FN(int, fib, int);
+
+static int fib(int n)
+{
+    aur_future *futures[2] = { NULL, NULL };
+    int v[2] = { 0, 0 };
+
+    if (n < 2) {
+        return n;
+    }
+    for (int i = 0; i < 2; i++) {
+        aur_err err = aur_apply_async(aur_pool_current(), &futures[i], fib, n - 1 - i);
+        if (err != AUR_OK) {
+            return aur_fail(err, "submit: %s", aur_err_name(err));
+        }
+    }
+    for (int i = 0; i < 2; i++) {
+        aur_err err = aur_future_result(futures[i], &v[i], AUR_NO_DEADLINE);
+        aur_future_unref(futures[i]);
+        if (err != AUR_OK) {
+            return aur_fail(err, "wait: %s", aur_err_name(err));
+        }
+    }
+    return v[0] + v[1];
+}
+
+/* Without spares a worker runs what it waits for itself. */
+static void test_no_spares(void **state)
+{
+    (void)state;
+    for (int start = AUR_START_FORK; start <= AUR_START_SPAWN; start++) {
+        for (uint32_t workers = 1; workers <= 2; workers++) {
+            aur_pool *pool = pool_of(workers, start, AUR_NO_SPARES);
+            aur_stats stats = { .size = sizeof(stats) };
+            int line = -1;
+            int v = 0;
+            AURT_OK(aur_apply(pool, &v, chain, 60));
+            assert_int_equal(v, 60);
+            AURT_OK(aur_apply(pool, &v, fib, 12));
+            assert_int_equal(v, 144);
+            AURT_OK(aur_apply(pool, &v, sum_of_squares, 100));
+            assert_int_equal(v, 328350);
+            AURT_OK(aur_apply(pool, &line, maps_bytes, 20000, 42));
+            assert_int_equal(line, 0);
+            AURT_OK(aur_pool_stats(pool, &stats));
+            assert_true(stats.spares == 0 && stats.workers <= workers);
+            assert_true(workers == 2 || stats.helped > 0);
+            end(pool);
+        }
+    }
+}
+
+/* What runs in place shares the fate of its worker: with one worker both are lost, or tried again. */
+static int dies_below(int x)
+{
+    int v = 0;
+
+    (void)x;
+    aur_err err = aur_apply(aur_pool_current(), &v, dies, x);
+    return err == AUR_OK ? v : -err;
+}
+AUR_FN(int, dies_below, int);
+
+static int fails_below(int x)
+{
+    int v = 0;
+    aur_err err = aur_apply(aur_pool_current(), &v, chain, -x);
+
+    return err == AUR_OK ? v : -err;
+}
+AUR_FN(int, fails_below, int);
+
+static void test_fate_in_place(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 5; i++) {
+        aur_pool *pool = pool_of(1, AUR_START_FORK, AUR_NO_SPARES);
+        aur_stats stats = { .size = sizeof(stats) };
+        int v = 0;
+        AURT_ERR(AUR_EWORKER, aur_apply(pool, &v, dies_below, 3));
+        assert_int_equal(aur_last_error()->signal, SIGKILL);
+        AURT_OK(aur_apply(pool, &v, fails_below, 3));
+        assert_int_equal(v, -3);
+        AURT_OK(aur_pool_join(pool, AUR_NO_DEADLINE));
+        AURT_OK(aur_pool_stats(pool, &stats));
+        assert_int_equal(stats.failed, 2); /* both of the first call */
+        assert_int_equal(stats.done + stats.failed + stats.cancelled, stats.submitted);
+        aur_pool_unref(pool);
+    }
 }
 
 /* What the log hook heard of a deadlock. */
@@ -517,6 +609,8 @@ int main(void)
         cmocka_unit_test(test_many_parents),
         cmocka_unit_test(test_byte_strings),
         cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_no_spares),
+        cmocka_unit_test(test_fate_in_place),
         cmocka_unit_test(test_mutual),
         cmocka_unit_test(test_mutual_one_worker),
         cmocka_unit_test(test_deadline_and_cancel),

@@ -1,0 +1,134 @@
+/* Running a task in place of a wait: what a worker waits for, when nobody else can run it.
+ *
+ * The parent answers the WAIT with the entry (wire/ctl.h); the worker runs it on top of the task that
+ * waits, says RAN, and asks again.  Meanwhile it does not wait: its edge is gone, and the task is owned by
+ * its record, so whoever waits for the task below closes a circle that the verdict sees.
+ *
+ * Only tasks that the wait comes down to are run so (see the head of sched/wait.c for why that is safe), and
+ * only waits without a deadline are answered so.  Such a task shares the fate of its worker; it has no
+ * entry, so that it cannot be cancelled, nor killed at its time limit: that is noticed when it ends. */
+#include <stdlib.h>
+
+#include "proc/internal.h"
+
+static bool is_queued(const struct auri_proc *p, const auri_task *task)
+{
+    const struct auri_mapjob *job = auri_mapjob_of(task);
+
+    /* As in auri_hurry(). */
+    return p->queue_first == task ||
+           (task->map != NULL ? job != NULL && job->queued : task->priv != NULL);
+}
+
+/* The task of our queue at the end of the chain of waits that begins with w; NULL: the chain ends
+ * elsewhere.  Under the lock what is in our queue stays there. */
+static auri_task *chain_end(struct auri_proc *p, const struct auri_worker *w)
+{
+    auri_task *task = w->awaited;
+    struct auri_record *waiter = NULL;
+    uint64_t waiter_seq = 0;
+
+    for (unsigned steps = auri_record_end() + 1; steps > 0; steps--) {
+        uint64_t word = auri_load_sc(&task->word);
+        if (auri_word_state(word) == AURI_QUEUED) {
+            /* The slot means the awaited call as long as its waiter waits for it. */
+            bool still = waiter == NULL || auri_load_sc(&waiter->wait_seq) == waiter_seq;
+            return still && task->pool == p->pool && is_queued(p, task) ? task : NULL;
+        }
+        unsigned owner = auri_word_owner(word);
+        if (auri_word_state(word) != AURI_RUNNING || owner == 0 || owner == w->record->id) {
+            return NULL;
+        }
+        waiter = auri_record_at(owner);
+        waiter_seq = auri_load_sc(&waiter->wait_seq); /* pairs with [E1] in sched/detect.c */
+        if ((waiter_seq & 1) == 0 || auri_load_sc(&waiter->wait_kind) != AURI_WAIT_TASK) {
+            return NULL;
+        }
+        auri_task *next = auri_load_sc(&waiter->wait_task);
+        if (auri_load_sc(&waiter->wait_seq) != waiter_seq || auri_load_sc(&task->word) != word) {
+            return NULL; /* it moves; somebody looks again then */
+        }
+        task = next;
+    }
+    return NULL;
+}
+
+static bool make_room(struct auri_worker *w)
+{
+    if (w->inner_n < w->inner_room) {
+        return true;
+    }
+    uint32_t room = w->inner_room == 0 ? 8 : w->inner_room * 2;
+    struct auri_flight *inner = realloc(w->inner, room * sizeof(*inner));
+    if (inner == NULL) {
+        return false;
+    }
+    w->inner = inner;
+    w->inner_room = room;
+    return true;
+}
+
+/* It could not be told to the worker. */
+static void put_back(struct auri_proc *p, const struct auri_flight *flight)
+{
+    if (flight->count != 0) {
+        auri_mapjob_back(p, flight->task, flight->item, flight->count, flight->attempt);
+        auri_mapjob_of(flight->task)->flying--;
+    } else {
+        auri_task_requeue(flight->task);
+        auri_queue_prepend(p, flight->task);
+    }
+}
+
+bool auri_run_in_place(struct auri_proc *p, struct auri_worker *w)
+{
+    struct auri_flight flight;
+    struct auri_sub_desc entry;
+
+    if (!w->blocked || w->serving || !w->room || w->ctl == NULL) {
+        return false;
+    }
+    auri_task *task = chain_end(p, w);
+    if (task == NULL || !make_room(w) || !auri_queue_take(p, w, task, &flight, &entry)) {
+        return false;
+    }
+    flight.awaited = true;
+    task->priv = flight.count == 0 ? NULL : task->priv; /* it has no entry */
+    w->inner[w->inner_n++] = flight;
+    w->items += flight.count == 0 ? 1 : flight.count;
+    auri_add_rlx(&p->pool->helped, UINT64_C(1)); /* relaxed: statistics */
+    if (!auri_wait_entry(w, &entry)) {           /* the reply says AUR_ENOMEM */
+        w->inner_n--;
+        put_back(p, &flight);
+    }
+    return true;
+}
+
+/* Without the lock. */
+void auri_serve_ran(struct auri_proc *p, struct auri_worker *w, const struct auri_request *r)
+{
+    struct auri_comp_desc comp = { .op = AURI_COMP_DONE, .err = AUR_ENOMEM };
+    struct auri_harvest h;
+    aur_err err = AUR_OK;
+
+    if (r->in.size == sizeof(comp)) {
+        const void *at =
+            auri_window_at(w->req_segment->window, auri_extent_off(r->in), sizeof(comp));
+        if (at != NULL) {
+            auri_copy_once(&comp, at, sizeof(comp));
+        }
+    }
+    AURI_HARVEST_INIT(&h);
+    pthread_mutex_lock(&p->lock);
+    if (w->ctl == NULL || w->state == AURI_W_DEAD || w->inner_n == 0) {
+        err = AUR_EINVAL; /* dead, or never told to run anything */
+    } else if (auri_inner_answered(p, w, &w->inner[w->inner_n - 1], &comp, &h)) {
+        w->inner_n--;
+    } else {
+        w->wild = true;
+        auri_kill(w, AURI_KILL_WILD, w->head);
+    }
+    pthread_mutex_unlock(&p->lock);
+    (void)auri_deliver(p, &h);
+    auri_request_finish(p, w, err, 0);
+}
