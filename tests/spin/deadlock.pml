@@ -1,0 +1,639 @@
+/* deadlock.pml: threads that wait for calls: chain help, spares, and the verdict by two equal looks.
+ *
+ * Mirrors  src/sched/wait.c: auri_wait_task, try_own, walk, follow, offer_help, sleep_until_done,
+ *          auri_wait_word;  src/sched/detect.c: auri_edge_task, _any, _clear [E1] [V1], auri_detect,
+ *          look_at [E2] [V2], close_live_set, still_holds, judge;  src/sched/threads.c: threads_block,
+ *          auri_team_add_worker (a thread more while one is missing).
+ * Graphs   every graph of CALLS calls of which each waits for at most one other (or itself); with ANY, a
+ *          call may wait for any of two.  -DNOHELP: calls may not be run by who waits for them.
+ *          -DREUSE: the slot of a call that is done and unreferenced serves a stranger's call.
+ * Memory   sequentially consistent, as the accesses of these words are.
+ * Shows    no verdict unless the thread is on a cycle that can never move, at the moment of the verdict;
+ *          exactly one verdict for each cycle of the graph (without ANY); every call ends, so none is
+ *          missed and no thread sleeps for ever; only what a waiter depends on is run in its place.
+ * Abstract a failed wait is followed by the end of the call, as of any task that returns its error; no
+ *          deadlines (such nodes count as live), no loops, and stacks have room. */
+
+/* run: -DCALLS=3 -DTHREADS=2 */
+/* run: -DCALLS=4 -DTHREADS=2 */
+/* run: -DCALLS=3 -DTHREADS=2 -DWORKERS=1 */
+/* run: -DCALLS=3 -DTHREADS=4 -DWORKERS=1 -DNOHELP */
+/* run: -DCALLS=3 -DTHREADS=2 -DREUSE */
+/* deep: -DCALLS=3 -DTHREADS=3 */
+/* deep: -DCALLS=3 -DTHREADS=3 -DWORKERS=2 -DANY */
+/* fault: ONE_LOOK -DCALLS=4 */
+/* fault: NO_LOCK -DCALLS=4 */
+/* fault: EDGE_LATE -DCALLS=4 */
+/* fault: CLEAR_MARK_FIRST -DCALLS=4 */
+/* fault: HELPS_STRANGERS -DREUSE */
+/* fault: NO_SPARE -DTHREADS=4 -DWORKERS=1 -DNOHELP */
+/* fault: NO_VERDICT */
+
+#ifndef CALLS
+#define CALLS 3
+#endif
+#ifndef THREADS
+#define THREADS 2
+#endif
+#ifndef WORKERS
+#define WORKERS THREADS /* the others are spares */
+#endif
+#define NONE 15
+
+#define QUEUED 0
+#define RUNNING 1
+#define DONE 2
+
+/* the words of the calls */
+byte state[CALLS];
+byte owner[CALLS] = NONE;
+byte target[CALLS] = NONE;
+#ifdef ANY
+byte other[CALLS] = NONE; /* the second of two */
+#endif
+#ifdef REUSE
+byte refs[CALLS] = 1;
+bool stranger[CALLS];
+#endif
+byte done;
+
+/* the records */
+byte wait_seq[THREADS];
+byte wait_call[THREADS] = NONE;
+#ifdef ANY
+byte wait_other[THREADS] = NONE; /* not NONE: waits for any of the two */
+#endif
+bool victim[THREADS];
+short missing; /* the deficit: threads that sleep in a call and have no other in their place; below 0: too
+                  many run */
+
+bool graph_lock;
+byte verdicts;
+byte cycles;
+
+#define WAITS(t) ((wait_seq[t] & 1) == 1)
+#define RUNNER(c) (state[c] == RUNNING -> owner[c] : NONE)
+
+/* True of a thread at this very moment: it waits, and cannot go on unless its wait is given up. */
+inline truth(t)
+{
+    d_step {
+        k = 0;
+        do
+        :: k < THREADS -> alive[k] = !WAITS(k) || victim[k]; k++
+        :: else -> break
+        od;
+        n = 0;
+        do
+        :: n < THREADS ->
+            k = 0;
+            do
+            :: k < THREADS ->
+                if
+                :: !alive[k] && (RUNNER(wait_call[k]) == NONE || alive[RUNNER(wait_call[k])]) ->
+                    alive[k] = true
+#ifdef ANY
+                :: !alive[k] && wait_other[k] != NONE &&
+                   (RUNNER(wait_other[k]) == NONE || alive[RUNNER(wait_other[k])]) ->
+                    alive[k] = true
+#endif
+                :: else
+                fi;
+                k++
+            :: else -> break
+            od;
+            n++
+        :: else -> break
+        od;
+        assert(!alive[t]);
+        k = 0;
+        do
+        :: k < THREADS -> alive[k] = 0; k++
+        :: else -> break
+        od;
+        k = 0;
+        n = 0
+    }
+}
+
+/* auri_detect(); verdict: AUR_EDEADLK */
+inline detect(t)
+{
+#ifndef FAULT_NO_LOCK
+    atomic { !graph_lock -> graph_lock = true };
+#endif
+    do
+    :: true ->
+        /* survey_take(): look_at() for each record */
+        i = 0;
+        do
+        :: i < THREADS ->
+            seq[i] = wait_seq[i]; /* [E2] */
+            live[i] = true;
+            if
+            :: (seq[i] & 1) == 1 ->
+                if
+                :: !victim[i] -> /* [V2] */
+                    live[i] = false;
+                    call[i] = wait_call[i];
+                    run_by[i] = RUNNER(call[i])
+                :: else
+                fi
+            :: else
+            fi;
+            i++
+        :: i == THREADS -> break
+        od;
+        i = 0;
+        /* close_live_set() */
+        atomic {
+            n = 0;
+            do
+            :: n < THREADS * THREADS ->
+                k = n % THREADS;
+                if
+                :: !live[k] && run_by[k] == NONE -> live[k] = true
+                :: !live[k] && run_by[k] != NONE && live[run_by[k]] -> live[k] = true
+#ifdef ANY
+                :: !live[k] && run_by[k] != NONE && !live[run_by[k]] && wait_other[k] != NONE ->
+                    if
+                    :: wait_seq[k] != seq[k] -> live[k] = true
+                    :: else ->
+                        if
+                        :: RUNNER(wait_other[k]) == NONE -> live[k] = true
+                        :: else ->
+                            if
+                            :: live[RUNNER(wait_other[k])] -> live[k] = true
+                            :: else
+                            fi
+                        fi
+                    fi
+#endif
+                :: else
+                fi;
+                n++
+            :: else -> break
+            od;
+            n = 0;
+            k = 0
+        };
+        /* still_holds() */
+        again = false;
+#ifndef FAULT_ONE_LOOK
+        do
+        :: i < THREADS && !live[i] && !live[t] ->
+            if
+            :: wait_seq[i] != seq[i] -> again = true; break
+            :: else
+            fi;
+            if
+            :: RUNNER(call[i]) != run_by[i] -> again = true; break
+            :: else
+            fi;
+            i++
+        :: i < THREADS && (live[i] || live[t]) -> i++
+        :: i == THREADS -> break
+        od;
+        i = 0;
+#endif
+        if
+        :: !again -> break
+        :: else
+        fi
+    od;
+    again = false;
+    /* judge(): is it on a cycle? */
+    atomic {
+        verdict = false;
+        if
+        :: !live[t] ->
+#ifdef ANY
+            verdict = true /* two edges: what the code finds by mark_reaching() is not modelled */
+#else
+            k = run_by[t];
+            n = 0;
+            do
+            :: n < THREADS && k != t -> k = run_by[k]; n++
+            :: else -> break
+            od;
+            verdict = (k == t)
+#endif
+        :: else
+        fi;
+        k = 0;
+        n = 0;
+        i = 0;
+        do
+        :: i < THREADS -> seq[i] = 0; live[i] = 0; call[i] = 0; run_by[i] = 0; i++
+        :: else -> break
+        od;
+        i = 0
+    };
+    if
+    :: verdict ->
+        truth(t);
+        victim[t] = true;
+        verdicts++
+    :: else
+    fi;
+#ifndef FAULT_NO_LOCK
+    graph_lock = false
+#endif
+}
+
+/* auri_edge_task(), auri_edge_any() [E1] */
+inline publish(t, c)
+{
+#ifdef ANY
+    if
+    :: other[c] != NONE ->
+        atomic { !graph_lock -> graph_lock = true };
+        wait_call[t] = target[c];
+        wait_other[t] = other[c];
+        wait_seq[t]++;
+        graph_lock = false
+    :: else ->
+        wait_other[t] = NONE;
+        wait_call[t] = target[c];
+        wait_seq[t]++
+    fi
+#else
+    wait_call[t] = target[c];
+    wait_seq[t]++
+#endif
+}
+
+/* auri_edge_clear() [V1] */
+inline clear(t)
+{
+#ifdef ANY
+    if
+    :: wait_other[t] != NONE ->
+        atomic { !graph_lock -> graph_lock = true };
+        wait_seq[t]++;
+        wait_other[t] = NONE;
+        victim[t] = false;
+        graph_lock = false
+    :: else ->
+        wait_seq[t]++;
+        victim[t] = false
+    fi
+#else
+#ifdef FAULT_CLEAR_MARK_FIRST
+    victim[t] = false;
+#endif
+    wait_seq[t]++;
+    victim[t] = false
+#endif
+}
+
+inline claim(c, t)
+{
+    atomic {
+        got = (state[c] == QUEUED);
+        if
+        :: got -> state[c] = RUNNING; owner[c] = t
+        :: else
+        fi
+    }
+}
+
+/* Pushes the call; it is the innermost one of this thread now. */
+inline enter(c)
+{
+    assert(depth < CALLS + 1);
+    stack[depth] = c;
+    depth++
+}
+
+#define MINE stack[depth - 1]
+#ifdef NOHELP
+#define HELPABLE false
+#else
+#define HELPABLE true
+#endif
+
+#define W_DONE 0
+#define W_AGAIN 1
+#define W_HELP 2
+#define W_PARK 3
+#define W_CYCLE 4
+
+/* walk() and follow(), from call g; ends in `end`, and for W_HELP in `link` */
+inline walk(t, g)
+{
+    link = g;
+    waiter = NONE;
+    steps = THREADS + 2;
+    do
+    :: steps == 0 -> end = W_CYCLE; break
+    :: steps > 0 ->
+        steps--;
+        atomic { word_state = state[link]; word_owner = owner[link] };
+        if
+        :: word_state == DONE && link == g -> end = W_DONE; break
+        :: word_state == DONE && link != g ->
+            /* Its waiter is on the way: the code looks again and again until it has gone on. */
+            wait_seq[waiter] != link_seq;
+            end = W_AGAIN;
+            break
+        :: word_state == QUEUED ->
+            /* offer_help() */
+            if
+            :: !HELPABLE -> end = W_PARK
+            :: else ->
+                end = W_HELP;
+#ifdef REUSE
+                refs[link]++; /* a slot that is queued has a reference */
+#ifndef FAULT_HELPS_STRANGERS
+                if
+                :: waiter != NONE ->
+                    if
+                    :: wait_seq[waiter] != link_seq -> refs[link]--; end = W_AGAIN
+                    :: else
+                    fi
+                :: else
+                fi
+#endif
+#endif
+            fi;
+            break
+        :: word_state == RUNNING && word_owner == t -> end = W_CYCLE; break
+        :: word_state == RUNNING && word_owner != t ->
+            link_seq = wait_seq[word_owner];
+            if
+            :: (link_seq & 1) == 0 -> end = W_PARK; break
+            :: else
+            fi;
+#ifdef ANY
+            if
+            :: wait_other[word_owner] != NONE -> end = W_CYCLE; break
+            :: else
+            fi;
+#endif
+            next = wait_call[word_owner];
+#ifdef REUSE
+            /* what follow() finds next may be stale; the second look at wait_seq says so */
+#endif
+            if
+            :: wait_seq[word_owner] != link_seq || state[link] != RUNNING ||
+               owner[link] != word_owner ->
+                end = (state[link] == RUNNING -> W_PARK : W_AGAIN);
+                break
+            :: else
+            fi;
+            waiter = word_owner;
+            link = next
+        fi
+    od;
+    atomic { word_state = 0; word_owner = 0; next = 0; steps = 0; link_seq = 0; waiter = 0 }
+}
+
+proctype thread(byte me)
+{
+    byte stack[CALLS + 1];
+    byte depth, g, end, link, next, waiter, link_seq, word_state, word_owner, steps, i, k, n;
+    byte seq[THREADS], call[THREADS], run_by[THREADS];
+    bool live[THREADS], alive[THREADS];
+    bool got, again, verdict;
+    bool awake = (me < WORKERS);
+
+    do
+    :: depth == 0 ->
+        /* An active thread takes from the queue; one in the lot does so while a worker is missing. */
+        if
+        :: done == CALLS -> break
+        :: atomic {
+            g < CALLS && state[g] == QUEUED && (awake || missing > 0) ->
+            state[g] = RUNNING;
+            owner[g] = me;
+#if WORKERS < THREADS
+            if
+            :: !awake -> awake = true; missing--
+            :: else
+            fi;
+#endif
+            enter(g);
+            g = 0
+           }
+        :: atomic { g < CALLS && state[g] != QUEUED -> g++ }
+        :: atomic { g == CALLS && done < CALLS -> g = 0; (state[0] == QUEUED || done == CALLS || state[1] == QUEUED
+#if CALLS > 2
+            || state[2] == QUEUED
+#endif
+#if CALLS > 3
+            || state[3] == QUEUED
+#endif
+            ) }
+        fi
+    :: depth > 0 ->
+        g = target[MINE];
+        if
+        :: g == NONE -> goto finish
+        :: else
+        fi;
+        /* auri_wait_task() */
+        if
+        :: state[g] == DONE -> goto finish
+#ifdef ANY
+        :: other[MINE] != NONE && state[other[MINE]] == DONE -> goto finish
+        :: other[MINE] != NONE && state[g] != DONE && state[other[MINE]] != DONE ->
+            /* auri_wait_word() */
+            publish(me, MINE);
+            detect(me);
+            if
+            :: !verdict ->
+                missing++;
+                (state[g] == DONE || state[other[MINE]] == DONE || victim[me]);
+                missing--
+            :: else
+            fi;
+            clear(me);
+            verdict = false;
+            goto finish
+#endif
+        :: else
+        fi;
+        /* try_own() */
+        if
+        :: HELPABLE && state[g] == QUEUED ->
+            claim(g, me);
+            if
+            :: got -> got = false; enter(g); goto next_call
+            :: else
+            fi
+        :: else
+        fi;
+#ifndef FAULT_EDGE_LATE
+        publish(me, MINE);
+#endif
+        walk(me, g);
+#ifdef FAULT_EDGE_LATE
+        publish(me, MINE);
+#endif
+        if
+        :: end == W_CYCLE ->
+#ifndef FAULT_NO_VERDICT
+            detect(me);
+#endif
+            if
+            :: verdict -> verdict = false; clear(me); goto finish
+            :: else -> end = W_PARK
+            fi
+        :: else
+        fi;
+        if
+        :: end == W_PARK ->
+            /* sleep_until_done(), with a spare in its place if there is work */
+#ifndef FAULT_NO_SPARE
+            missing++;
+#endif
+            (state[g] == DONE);
+#ifndef FAULT_NO_SPARE
+            missing--;
+#endif
+            clear(me);
+            goto finish
+        :: end == W_DONE -> clear(me); goto finish
+        :: end == W_AGAIN -> clear(me)
+        :: end == W_HELP ->
+            clear(me);
+            claim(link, me);
+#ifdef REUSE
+            refs[link]--;
+            assert(!got || !stranger[link]);
+#endif
+            if
+            :: got -> got = false; enter(link)
+            :: else
+            fi;
+            link = 0
+        fi;
+        goto next_call;
+finish:
+        atomic {
+#ifdef REUSE
+            if
+            :: g != NONE -> refs[g]--
+            :: else
+            fi;
+            if
+            :: stranger[MINE] -> stranger[MINE] = false
+            :: else -> done++
+            fi;
+            refs[MINE]--;
+#else
+            done++;
+#endif
+            state[MINE] = DONE;
+            depth--;
+            stack[depth] = 0;
+            g = 0;
+            link = 0;
+            end = 0;
+#if WORKERS < THREADS
+            if
+            :: depth == 0 && missing < 0 -> awake = false; missing++ /* auri_team_lot_wait() */
+            :: else
+            fi
+#endif
+        };
+next_call:
+        skip
+    od
+}
+
+#ifdef REUSE
+/* Once: a slot that nobody refers to becomes the call of a stranger. */
+proctype reuse()
+{
+    byte c;
+
+    if
+    :: true -> c = 0
+    :: true -> c = 1
+    :: true -> c = 2
+    fi;
+    if
+    :: atomic {
+        state[c] == DONE && refs[c] == 0 && done < CALLS ->
+        stranger[c] = true;
+        refs[c] = 1;
+        target[c] = NONE;
+        owner[c] = NONE;
+        state[c] = QUEUED
+       }
+    :: done == CALLS
+    fi
+}
+#endif
+
+init
+{
+    byte c, g, n;
+
+    atomic {
+        /* every graph */
+        do
+        :: c < CALLS ->
+            if
+            :: target[c] = NONE
+            :: target[c] = 0
+            :: target[c] = 1
+#if CALLS > 2
+            :: target[c] = 2
+#endif
+#if CALLS > 3
+            :: target[c] = 3
+#endif
+            fi;
+#ifdef ANY
+            if
+            :: target[c] == NONE
+            :: target[c] != NONE -> other[c] = (target[c] + 1) % CALLS
+            :: true
+            fi;
+#endif
+#ifdef REUSE
+            if
+            :: target[c] != NONE -> refs[target[c]]++
+            :: else
+            fi;
+#endif
+            c++
+        :: c == CALLS -> break
+        od;
+        /* its cycles: a call is counted if it comes back to itself before to a lower one */
+        c = 0;
+        do
+        :: c < CALLS ->
+            g = target[c];
+            n = 0;
+            do
+            :: n < CALLS && g != NONE && g > c -> g = target[g]; n++
+            :: else -> break
+            od;
+            if
+            :: g == c -> cycles++
+            :: else
+            fi;
+            c++
+        :: c == CALLS -> break
+        od;
+        c = 0;
+        g = 0;
+        n = 0;
+        do
+        :: c < THREADS -> run thread(c); c++
+        :: c == THREADS -> break
+        od;
+#ifdef REUSE
+        run reuse();
+#endif
+        c = 0
+    }
+    done == CALLS;
+#ifndef ANY
+    assert(verdicts == cycles)
+#endif
+}
