@@ -116,8 +116,8 @@ static inline aur_options aur_options_init_(void)
  * reterr_diag  may be NULL; else says which step failed, with the system's error number.
  * Threads: any.  Blocks: until each worker has started, or one could not.
  * Owns:    *ret_pool holds one reference; drop it with aur_pool_unref().
- * Errors:  AUR_EINVAL   opts->size is too small or the bytes that this library does not know are
- *                       not zero; an unknown kind, start, policy or flag; too many workers, spares
+ * Errors:  AUR_EINVAL   opts->size is too small or above 4096, or the bytes that this library does
+ *                       not know are not zero; an unknown kind, start, policy or flag; too many workers, spares
  *                       or retries; start or tasks_per_worker_max or memory_max_bytes set for a
  *                       pool without processes; CALLER_RUNS for a process pool; worker_ctx with
  *                       AUR_START_SPAWN; ret_pool NULL

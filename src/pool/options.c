@@ -15,11 +15,18 @@ _Static_assert(sizeof(aur_call_options) == CALL_OPTIONS_BYTES_FIRST,
 
 #define RETRY_ALL ((uint32_t)(AUR_RETRY_WORKER | AUR_RETRY_DEADLINE | AUR_RETRY_ERROR))
 
-/* Whether the bytes [known, size) of a caller's struct are all zero. */
+/* No struct of options will ever be longer: a size beyond it was never set, and what it says must not
+ * be read. */
+#define STRUCT_BYTES_MAX 4096u
+
+/* Whether the bytes [known, size) of a caller's struct are all zero, and there are not too many. */
 static bool tail_is_zero(const void *start, size_t known, size_t size)
 {
     const unsigned char *bytes = start;
 
+    if (size > STRUCT_BYTES_MAX) {
+        return false;
+    }
     for (size_t i = known; i < size; i++) {
         if (bytes[i] != 0) {
             return false;
@@ -147,8 +154,8 @@ aur_err auri_options_resolve(const aur_options *opts, aur_options *ret_opts, aur
         }
         if (!tail_is_zero(opts, sizeof(copy), opts->size)) {
             return REFUSE(reterr_diag,
-                          "aur_options.size is %zu, and a field that this library "
-                          "(%s, %zu bytes) does not know is set",
+                          "aur_options.size is %zu, which is no size of such a struct, or a field "
+                          "that this library (%s, %zu bytes) does not know is set",
                           opts->size, aur_version(), sizeof(copy));
         }
         copy = *opts;
@@ -208,8 +215,8 @@ aur_err auri_call_resolve(const aur_pool *pool, const aur_call_options *opts,
     }
     if (!tail_is_zero(opts, sizeof(*opts), opts->size)) {
         return refuse_call(reterr_why,
-                           "a field of aur_call_options that this library does not know "
-                           "is set");
+                           "aur_call_options.size is no size of such a struct, or a field that "
+                           "this library does not know is set");
     }
     if ((opts->flags & ~(uint32_t)AUR_CALL_ALL_ERRORS) != 0) {
         return refuse_call(reterr_why, "aur_call_options.flags has bits that are no AUR_CALL_*");

@@ -64,6 +64,8 @@ static void test_sizes_and_tails(void **state)
     refused(&newer.known, AUR_EINVAL, "size", "111");
     newer.known.size = 0;
     refused(&newer.known, AUR_EINVAL, "size", "0");
+    newer.known.size = SIZE_MAX; /* never set: what it promises is not read */
+    refused(&newer.known, AUR_EINVAL, "size", "18446744073709551615");
 }
 
 static void test_null(void **state)
@@ -176,6 +178,7 @@ static void test_call_options(void **state)
 
     BAD(size, sizeof(*opts) - 1);
     BAD(size, 0);
+    BAD(size, SIZE_MAX);
     BAD(retries, 65535);
     BAD(retry_on, 16);
     BAD(flags, 2);
