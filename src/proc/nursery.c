@@ -306,6 +306,20 @@ static void fill_event(auri_nursery *n, const auri_zygote_message *message, int 
     }
 }
 
+/* Whether a nursery that follows the protocol could have said this now.  Whoever says something else is
+ * none: its words must not become workers, nor spoil the count of requests. */
+static bool is_event(const auri_nursery *n, const auri_zygote_message *message, unsigned fds)
+{
+    switch (message->kind) {
+    case AURI_NURSERY_STARTED: /* fds may be 0: there was no room here */
+        return n->unanswered != 0;
+    case AURI_NURSERY_FAILED:
+        return n->unanswered != 0 && fds == 0;
+    default:
+        return message->kind == AURI_NURSERY_EXITED && fds == 0;
+    }
+}
+
 aur_err auri_nursery_next(auri_nursery *nursery, auri_nursery_event *ret_event)
 {
     auri_zygote_message message;
@@ -319,7 +333,9 @@ aur_err auri_nursery_next(auri_nursery *nursery, auri_nursery_event *ret_event)
     if (failed == EAGAIN) {
         return AUR_EPENDING;
     }
-    if (failed != 0 && failed != EMFILE) { /* EMFILE: the message is there, its pidfd is lost */
+    /* EMFILE: the message is there, its pidfd is lost */
+    if ((failed != 0 && failed != EMFILE) || !is_event(nursery, &message, fds)) {
+        aurp_close(&pidfd);
         nursery->dead = true;
         return AUR_EBROKEN;
     }
