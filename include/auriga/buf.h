@@ -82,7 +82,7 @@ enum {
  * Threads: any.  Blocks: never.
  * Owns:    *ret_buf holds one reference.
  * Errors:  AUR_EINVAL NULL, size 0, unknown flag; AUR_ENOMEM; AUR_ETOOBIG; AUR_EFORKED;
- *          AUR_ENOTSUP in a process worker */
+ *          AUR_ESHUTDOWN a process pool that has ended; AUR_ENOTSUP in a process worker */
 AUR_API AUR_NODISCARD aur_err aur_buf_new(aur_pool *pool, size_t size, unsigned flags,
                                           aur_buf **ret_buf);
 AUR_API aur_buf *aur_buf_ref(aur_buf *buf);

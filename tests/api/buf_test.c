@@ -148,13 +148,24 @@ static void test_bad_input(void **state)
     aurt_pool_end(pool);
 }
 
+/* Its memory is gone; pools without processes take the heap's. */
+static void test_after_the_end(void **state)
+{
+    aur_pool *pool = aurt_pool(state);
+    const aurt_kind *kind = *state;
+    aur_buf *buf = NULL;
+
+    AURT_OK(aur_pool_join(pool, AUR_NO_DEADLINE));
+    AURT_ERR(kind->kind == AUR_PROCESSES ? AUR_ESHUTDOWN : AUR_OK, aur_buf_new(pool, 10, 0, &buf));
+    aur_buf_unref(buf);
+    aurt_pool_end(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        AURT_EACH(test_use),
-        AURT_EACH(test_many),
-        AURT_SHARED(test_wrong_numbers),
-        AURT_SHARED(test_bad_input),
+        AURT_EACH(test_use),         AURT_EACH(test_many),          AURT_SHARED(test_wrong_numbers),
+        AURT_SHARED(test_bad_input), AURT_EACH(test_after_the_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
