@@ -12,7 +12,7 @@
  *            second look, or gets a bell
  *   park     at each instruction, the parent puts another entry: the worker does not sleep on it
  *
- * sweep_fault_test.c shows that each of them bites.
+ * sweep_fault_test.c shows that each of them bites; sweep_kill.c kills for real, below a whole pool.
  *
  * The worker's place of rest between two rounds is the entry to the futex call in which it parks. */
 #ifndef _GNU_SOURCE
@@ -20,13 +20,10 @@
 #endif
 #include "worker_rig.h"
 
-#include <errno.h>
-#include <sched.h>
 #include <sys/mman.h>
-#include <sys/ptrace.h>
-#include <sys/user.h>
 
 #ifdef __x86_64__
+#include "trace.h"
 
 #define SWEEP_STEPS_MAX 20000u
 #ifdef SWEEP_FAULTS
@@ -65,72 +62,6 @@ AUR_FN(uint64_t, sweep_triple, uint64_t);
 
 /* ---- the traced worker ------------------------------------------------------------------------- */
 
-static void sweep_on_one_cpu(void)
-{
-    cpu_set_t set;
-
-    /* Two CPUs would make each step a wake on the other one, 30 times slower. */
-    CPU_ZERO(&set);
-    CPU_SET(sched_getcpu(), &set);
-    sched_setaffinity(0, sizeof(set), &set);
-}
-
-/* Waits for the next stop; the worker must not end. */
-static int sweep_wait(rig *r)
-{
-    int status;
-
-    AURT_CHECK(waitpid(r->pid, &status, 0) == r->pid);
-    AURT_CHECK(WIFSTOPPED(status));
-    return WSTOPSIG(status);
-}
-
-static struct user_regs_struct sweep_regs(rig *r)
-{
-    struct user_regs_struct regs;
-
-    AURT_CHECK(ptrace(PTRACE_GETREGS, r->pid, NULL, &regs) == 0);
-    return regs;
-}
-
-/* True if the next instruction is a futex call. */
-static bool sweep_before_futex(rig *r)
-{
-    struct user_regs_struct regs = sweep_regs(r);
-
-    if (regs.rax != SYS_futex) {
-        return false;
-    }
-    errno = 0;
-    long text = ptrace(PTRACE_PEEKTEXT, r->pid, (void *)(uintptr_t)regs.rip, NULL);
-    return errno == 0 && (text & 0xffff) == 0x050f;
-}
-
-static void sweep_step(rig *r)
-{
-    AURT_CHECK(ptrace(PTRACE_SINGLESTEP, r->pid, NULL, NULL) == 0);
-    AURT_CHECK(sweep_wait(r) == SIGTRAP);
-}
-
-/* Runs to the next border of a system call. */
-static void sweep_to_syscall(rig *r)
-{
-    AURT_CHECK(ptrace(PTRACE_SYSCALL, r->pid, NULL, NULL) == 0);
-    AURT_CHECK(sweep_wait(r) == (SIGTRAP | 0x80));
-}
-
-/* Runs from outside of a system call to the entry of the next futex call. */
-static void sweep_to_futex(rig *r)
-{
-    for (;;) {
-        sweep_to_syscall(r);
-        if (sweep_regs(r).orig_rax == SYS_futex) {
-            return;
-        }
-        sweep_to_syscall(r); /* its end */
-    }
-}
-
 /* A worker that is about to park, or false if tracing is not allowed here. */
 static bool sweep_start(rig *r)
 {
@@ -156,9 +87,9 @@ static bool sweep_start(rig *r)
     long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL;
     AURT_CHECK(ptrace(PTRACE_SETOPTIONS, r->pid, NULL, (void *)options) == 0);
     do {
-        sweep_to_futex(r);
+        trace_to_futex(r->pid);
         if (auri_load_acq(&r->ctl->sleeping) == 0) {
-            sweep_to_syscall(r); /* another futex: of the C library */
+            trace_to_syscall(r->pid); /* another futex: of the C library */
         }
     } while (auri_load_acq(&r->ctl->sleeping) == 0);
     return true;
@@ -168,7 +99,7 @@ static bool sweep_start(rig *r)
 static void sweep_wake(rig *r)
 {
     AURT_CHECK(auri_ring_wake(r->ctl));
-    sweep_to_syscall(r);
+    trace_to_syscall(r->pid);
 }
 
 static uint64_t sweep_put(rig *r, const aur_fn *fn)
@@ -194,7 +125,7 @@ static void sweep_warm_up(rig *r)
     for (int i = 0; i < 4; i++) {
         uint64_t seq = sweep_put(r, i % 2 ? &sweep_fill_aur_fn : &sweep_triple_aur_fn);
         sweep_wake(r);
-        sweep_to_futex(r);
+        trace_to_futex(r->pid);
         AURT_CHECK(auri_ring_take(r->ctl, seq, &comp));
         used[n++] = comp.out;
     }
@@ -340,10 +271,10 @@ static struct sweep_result sweep_linear(rig *r)
     AURT_CHECK(sweep_judge(r, first, &result));
     sweep_wake(r);
     do {
-        sweep_step(r);
+        trace_step(r->pid);
         result.steps++;
         result.violations += !sweep_judge(r, first, &result);
-    } while (!sweep_before_futex(r));
+    } while (!trace_before_futex(r->pid));
     auri_ring_wake_at(r->ctl, 0);
     return result;
 }
@@ -354,12 +285,12 @@ static struct sweep_result sweep_linear(rig *r)
 static bool sweep_go(rig *r, unsigned k)
 {
     for (; k > 0; k--) {
-        if (sweep_before_futex(r)) {
+        if (trace_before_futex(r->pid)) {
             return false;
         }
-        sweep_step(r);
+        trace_step(r->pid);
     }
-    return !sweep_before_futex(r);
+    return !trace_before_futex(r->pid);
 }
 
 static struct sweep_result sweep_revoke(rig *r)
@@ -373,7 +304,7 @@ static struct sweep_result sweep_revoke(rig *r)
         sweep_wake(r);
         more = sweep_go(r, k) && !auri_ring_take(r->ctl, seq, &comp);
         bool revoked = auri_ring_revoke(r->ctl, seq);
-        sweep_to_futex(r);
+        trace_to_futex(r->pid);
         result.violations +=
             !auri_ring_take(r->ctl, seq, &comp) ||
             !sweep_answer_right(r, seq, revoked ? SWEEP_REVOKED : SWEEP_TRIPLE, &comp);
@@ -396,7 +327,7 @@ static struct sweep_result sweep_sleep(rig *r)
         more = sweep_go(r, k);
         auri_ring_wake_at(r->ctl, seq);
         bool seen = auri_ring_take(r->ctl, seq, &comp);
-        sweep_to_futex(r);
+        trace_to_futex(r->pid);
         bool rang = aurp_fd_wait(r->bell, 0) == AUR_OK;
         auri_ring_wake_at(r->ctl, 0);
         result.violations += !seen && !rang;
@@ -419,14 +350,14 @@ static struct sweep_result sweep_park(rig *r)
         more = sweep_go(r, k);
         uint64_t seq = sweep_put(r, &sweep_triple_aur_fn);
         bool woken = auri_ring_wake(r->ctl);
-        sweep_to_futex(r);
+        trace_to_futex(r->pid);
         while (!auri_ring_take(r->ctl, seq, &comp)) {
             if (auri_load_acq(&r->ctl->sleeping) != 0) {
                 result.violations++; /* it would sleep on it for ever */
                 auri_store_rlx(&r->ctl->sleeping, 0u);
             }
-            sweep_to_syscall(r); /* the word has changed: out of the call again */
-            sweep_to_futex(r);
+            trace_to_syscall(r->pid); /* the word has changed: out of the call again */
+            trace_to_futex(r->pid);
         }
         result.seen += !woken;
         result.steps++;
@@ -454,7 +385,7 @@ static struct sweep_result sweep_run(struct sweep_result (*sweep)(rig *r), const
 
 static void sweep_setup(void)
 {
-    sweep_on_one_cpu();
+    trace_on_one_cpu();
     sweep_board =
         mmap(NULL, sizeof(*sweep_board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     AURT_CHECK(sweep_board != MAP_FAILED);
