@@ -91,7 +91,9 @@ void auri_relieve(struct auri_proc *p)
         const struct auri_worker *w = p->slots[i].worker;
         active += w == NULL || w->state == AURI_W_ASKED ? p->slots[i].wanted
                                                         : w->state == AURI_W_LIVE && !w->blocked;
-        leaving |= w != NULL && w->state == AURI_W_QUITTING && !w->blocked;
+        /* One that waits itself will not, unless it is killed: it answers its QUIT after its task. */
+        leaving |= w != NULL && w->state == AURI_W_QUITTING &&
+                   (!w->blocked || w->kill_reason != AURI_KILL_NONE);
     }
     if (active >= p->pool->workers) {
         return;

@@ -601,6 +601,30 @@ static void test_draining(void **state)
     }
 }
 
+/* A worker that has been told to go home, and whose last task waits, makes room for nobody: where there
+ * is no other, it runs what the task waits for. */
+static void test_last_task_waits(void **state)
+{
+    aur_options opts = AUR_OPTIONS_INIT;
+    aur_pool *pool = NULL;
+
+    (void)state;
+    opts.kind = AUR_PROCESSES;
+    opts.workers = 1;
+    opts.spares_max = AUR_NO_SPARES;
+    opts.tasks_per_worker_max = 1;
+    AURT_OK(aur_pool_new(&opts, &pool, NULL));
+    for (int i = 0; i < 3; i++) {
+        int v = 0;
+        AURT_OK(aur_apply(pool, &v, wait_on_future, 5));
+        assert_int_equal(v, 25);
+        AURT_OK(aur_apply(pool, &v, square, 5));
+        assert_int_equal(v, 25);
+    }
+    AURT_OK(aur_pool_join(pool, AUR_NO_DEADLINE));
+    aur_pool_unref(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -617,6 +641,7 @@ int main(void)
         cmocka_unit_test(test_death_seen),
         cmocka_unit_test(test_killed_waiters),
         cmocka_unit_test(test_draining),
+        cmocka_unit_test(test_last_task_waits),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
