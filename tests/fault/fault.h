@@ -141,6 +141,20 @@ static int square(int x)
 }
 AUR_FN(int, square, int);
 
+/* Submits to its own pool: a process worker asks its parent for that.  -1: refused. */
+static int nested(int x)
+{
+    AUR_SCOPED(aur_future) *future = NULL;
+    int value;
+
+    if (aur_apply_async(aur_pool_current(), &future, square, x) != AUR_OK ||
+        aur_future_result(future, &value, AUR_NO_DEADLINE) != AUR_OK) {
+        return -1;
+    }
+    return value;
+}
+AUR_FN(int, nested, int);
+
 static aur_err twice(const void *in, size_t size, aur_out *out)
 {
     char *to = aur_out_alloc(out, 2 * size);

@@ -14,6 +14,7 @@
 
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/epoll.h>
@@ -41,6 +42,10 @@ enum call {
     CALL_clone,
     CALL_fork,
     CALL_sendmsg,
+    CALL_recvmsg,
+    CALL_ppoll,
+    CALL_pipe2,
+    CALL_vmsplice,
     CALL_syscall_clone,
     CALL_syscall_pidfd_open,
 };
@@ -83,6 +88,13 @@ WRAP(void *, mmap, (void *at, size_t size, int prot, int flags, int fd, off_t of
      (at, size, prot, flags, fd, off))
 WRAP(int, madvise, (void *at, size_t size, int advice), (at, size, advice))
 WRAP(pid_t, fork, (void), ())
+WRAP(ssize_t, recvmsg, (int fd, struct msghdr *message, int flags), (fd, message, flags))
+WRAP(int, ppoll,
+     (struct pollfd * polls, nfds_t n, const struct timespec *timeout, const sigset_t *mask),
+     (polls, n, timeout, mask))
+WRAP(int, pipe2, (int fds[2], int flags), (fds, flags))
+WRAP(ssize_t, vmsplice, (int fd, const struct iovec *parts, size_t n, unsigned flags),
+     (fd, parts, n, flags))
 WRAP(ssize_t, sendmsg, (int fd, const struct msghdr *message, int flags), (fd, message, flags))
 
 int pthread_create(pthread_t *id, const pthread_attr_t *attr, void *(*fn)(void *), void *arg)
@@ -196,6 +208,20 @@ static void work(aur_pool *pool)
     }
 }
 
+/* A call that calls: through the parent, and with a spare in its place. */
+static void work_nested(aur_pool *pool)
+{
+    aur_future *future = NULL;
+    int value = 0;
+
+    if (WELL(aur_apply_async(pool, &future, nested, 9))) {
+        if (WELL(aur_future_result(future, &value, AUR_NO_DEADLINE))) {
+            HOLDS(value == 81 || (value == -1 && !run_strict));
+        }
+        aur_future_unref(future);
+    }
+}
+
 /* ---- a run ----------------------------------------------------------------------------------- */
 
 typedef struct plan {
@@ -223,6 +249,7 @@ static void start_and_work(const void *ctx)
         return;
     }
     work(pool);
+    work_nested(pool);
     fault_disarm();
     err = aur_apply(pool, &value, square, 12);
     if (err != AUR_OK || value != 144) {
@@ -256,6 +283,11 @@ static const struct {
     { "fork", CALL_fork, EAGAIN, 1, false },
     { "sendmsg", CALL_sendmsg, ENOBUFS, 1, false },
     { "sendmsg, interrupted", CALL_sendmsg, EINTR, 3, true },
+    { "recvmsg, interrupted", CALL_recvmsg, EINTR, 3, true },
+    { "ppoll, interrupted", CALL_ppoll, EINTR, 3, true },
+    { "pipe2", CALL_pipe2, EMFILE, 1, false },
+    { "vmsplice, interrupted", CALL_vmsplice, EINTR, 3, true },
+    { "vmsplice, refused", CALL_vmsplice, EPERM, 3, true },
     { "bare clone", CALL_syscall_clone, EAGAIN, 1, false },
     { "pidfd_open", CALL_syscall_pidfd_open, EMFILE, 1, false },
 };
