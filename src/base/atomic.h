@@ -66,7 +66,8 @@
     (AURI_STEP(p), atomic_compare_exchange_strong_explicit(                                        \
                        (p), (expected), (v), memory_order_seq_cst, memory_order_acquire))
 
-#if defined(__SANITIZE_THREAD__)
+#if defined(AURI_MODEL) /* tests/model/runtime takes ThreadSanitizer's place, and follows fences */
+#elif defined(__SANITIZE_THREAD__)
 #define AURI_TSAN 1
 #elif defined(__has_feature)
 #if __has_feature(thread_sanitizer)
@@ -84,9 +85,14 @@ extern _Atomic(uint32_t) auri_fence_word; /* src/base/err.c */
 #endif
 
 /* Tells the CPU that this is a spin loop. */
+#ifdef AURI_MODEL
+void model_yield(void);
+#endif
 static inline void auri_cpu_relax(void)
 {
-#if defined(__x86_64__)
+#if defined(AURI_MODEL)
+    model_yield();
+#elif defined(__x86_64__)
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
     __asm__ __volatile__("yield" ::: "memory");

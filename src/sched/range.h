@@ -35,7 +35,9 @@ struct auri_range_job {
     struct auri_helpers helpers;                   /* A: who holds items, for the deadlock walk */
 };
 
+#ifndef AURI_BOARD_SLOTS /* a test makes it small */
 #define AURI_BOARD_SLOTS 32u
+#endif
 /* The published slots of one pool. */
 struct auri_range_board {
     _Atomic(uint32_t) filled; /* A: how many are not NULL, a hint */

@@ -25,7 +25,9 @@ enum {
 };
 
 /* The records that hold items of one range job, for the deadlock walk: ids, 0 is free. */
+#ifndef AURI_HELPERS_MAX /* a test makes it small */
 #define AURI_HELPERS_MAX 64
+#endif
 struct auri_helpers {
     _Atomic(uint32_t) id[AURI_HELPERS_MAX];
 };

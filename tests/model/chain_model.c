@@ -1,0 +1,234 @@
+/* Goal:    a true cycle of waits is always named, by exactly one waiter of it; waits that only look like
+ *          one never are; and no wait sleeps for ever.
+ * Method:  each body is the runner of one task and waits for the task of another one, with the real
+ *          walk, edges and verdict.  Whoever gets the verdict finishes its own task after all, so that
+ *          the others can end.
+ * Guards:  [E1] [E2] [V1] [V2] in src/sched/detect.c and src/sched/wait.c. */
+#include <stdint.h>
+
+#include "model.h"
+#include "plat/plat.h"
+#include "sched/detect.h"
+#include "sched/wait.h"
+#include "task/internal.h"
+#include "task/pool.h"
+
+#define THREADS 4u
+
+static const struct auri_backend backend = { .name = "model" };
+static aur_pool pool = { .backend = &backend, .holds = 1 };
+static struct auri_record *record[THREADS];
+static auri_task *task[THREADS]; /* task[i] is run by body i */
+static unsigned result[THREADS];
+static unsigned verdicts[THREADS];
+static unsigned n;
+
+static void setup_n(unsigned count)
+{
+    n = count;
+    for (unsigned i = 0; i < n; i++) {
+        record[i] = auri_record_take();
+    }
+    auri_self_ = record[0];
+    for (unsigned i = 0; i < n; i++) {
+        static const char *const words[] = { "word0", "word1", "word2", "word3" };
+        static const char *const seqs[] = { "seq0", "seq1", "seq2", "seq3" };
+        task[i] = auri_task_new(5);
+        task[i]->pool = &pool;
+        auri_task_queue(task[i]);
+        (void)auri_task_claim(task[i], record[i]->id);
+        model_name(&task[i]->word, words[i]);
+        model_name(&record[i]->wait_seq, seqs[i]);
+    }
+}
+static void setup_two(void)
+{
+    setup_n(2);
+}
+static void setup_three(void)
+{
+    setup_n(3);
+}
+
+static void wait_for(unsigned i)
+{
+    unsigned me = model_self();
+    aur_err err = auri_wait_task(task[i], AUR_NO_DEADLINE);
+
+    MODEL_CHECK(err == AUR_OK || err == AUR_EDEADLK);
+    MODEL_CHECK(err != AUR_OK || result[i] == 1 + i);
+    verdicts[me] += err == AUR_EDEADLK;
+}
+
+static void finish_own(void)
+{
+    unsigned me = model_self();
+
+    result[me] = 1 + me;
+    auri_task_finish(task[me]);
+}
+
+/* ---- bodies -------------------------------------------------------------------------------------- */
+
+static void wait_next(void)
+{
+    auri_self_ = record[model_self()];
+    wait_for((model_self() + 1) % n);
+    finish_own();
+}
+
+/* Looks like a cycle, and is none: it is done before it waits. */
+static void finish_then_wait_next(void)
+{
+    auri_self_ = record[model_self()];
+    finish_own();
+    wait_for((model_self() + 1) % n);
+}
+
+static void wait_first(void)
+{
+    auri_self_ = record[model_self()];
+    wait_for(0);
+    finish_own();
+}
+
+static void wait_second(void)
+{
+    auri_self_ = record[model_self()];
+    wait_for(1);
+    finish_own();
+}
+
+/* Breaks the cycle by itself. */
+static void wait_next_for_a_while(void)
+{
+    unsigned next = (model_self() + 1) % n;
+
+    auri_self_ = record[model_self()];
+    aur_err err = auri_wait_task(task[next], UINT64_C(1000000000) + 5000000);
+    MODEL_CHECK(err == AUR_OK || err == AUR_ETIMEDOUT);
+    finish_own();
+}
+
+/* Waits for any of two, by a word that nobody counts up but the verdict. */
+static _Atomic(uint32_t) completions;
+
+static void fire(struct auri_cont *self, auri_task *of)
+{
+    (void)self;
+    (void)of;
+    auri_add_acqrel(&completions, 1u);
+    aurp_futex_wake(&completions, INT32_MAX, AURP_PRIVATE);
+}
+
+static struct auri_cont cont;
+
+static void wait_next_as_any(void)
+{
+    unsigned next = (model_self() + 1) % n;
+    auri_task *all[1] = { task[next] };
+
+    auri_self_ = record[model_self()];
+    cont.fire = fire;
+    if (!auri_cont_add(task[next], &cont)) {
+        fire(&cont, task[next]);
+    }
+    aur_err err = auri_wait_word(&completions, 0, all, 1, AUR_NO_DEADLINE);
+    MODEL_CHECK(err == AUR_OK || err == AUR_EDEADLK);
+    verdicts[model_self()] += err == AUR_EDEADLK;
+    (void)auri_cont_remove(task[next], &cont);
+    finish_own();
+}
+
+/* Its first wait ends, its second one closes a cycle. */
+static void wait_second_then_third(void)
+{
+    auri_self_ = record[model_self()];
+    wait_for(1);
+    wait_for(2);
+    finish_own();
+}
+
+static void only_finish(void)
+{
+    auri_self_ = record[model_self()];
+    finish_own();
+}
+
+/* ---- at the end ------------------------------------------------------------------------------------ */
+
+static unsigned total(void)
+{
+    unsigned sum = 0;
+
+    for (unsigned i = 0; i < THREADS; i++) {
+        sum += verdicts[i];
+    }
+    return sum;
+}
+
+static void one_verdict(void)
+{
+    MODEL_CHECK(total() == 1);
+}
+
+static void no_verdict(void)
+{
+    MODEL_CHECK(total() == 0);
+}
+
+/* A waiter outside the cycle never gets it. */
+static void one_verdict_inside(void)
+{
+    MODEL_CHECK(total() == 1 && verdicts[2] == 0);
+}
+
+#define ALL                                                                                        \
+    {                                                                                              \
+        .search = MODEL_DPOR                                                                       \
+    }
+#define CLIENT(name_, begin, end, ...)                                                             \
+    {                                                                                              \
+        .name = name_, .setup = begin, .body = { __VA_ARGS__ }, .check = end,                      \
+        .clock_step_ns = 1000000, .quick = ALL, .full = ALL                                        \
+    }
+#define BY_CHANCE(name_, begin, end, ...)                                                          \
+    {                                                                                              \
+        .name = name_, .setup = begin, .body = { __VA_ARGS__ }, .check = end,                      \
+        .clock_step_ns = 1000000, .quick = { .search = MODEL_PCT, .depth = 4, .runs = 15000 },     \
+        .full = {                                                                                  \
+            .search = MODEL_PCT,                                                                   \
+            .depth = 6,                                                                            \
+            .runs = 500000                                                                         \
+        }                                                                                          \
+    }
+
+#define LARGE(name_, begin, end, ...)                                                              \
+    {                                                                                              \
+        .name = name_, .setup = begin, .body = { __VA_ARGS__ }, .check = end,                      \
+        .clock_step_ns = 1000000, .quick = { .search = MODEL_PCT, .depth = 4, .runs = 15000 },     \
+        .full = ALL                                                                                \
+    }
+
+static const struct model_client clients[] = {
+    LARGE("chain/two", setup_two, one_verdict, wait_next, wait_next),
+    CLIENT("chain/none", setup_two, no_verdict, wait_next, finish_then_wait_next),
+    CLIENT("chain/deadline", setup_two, no_verdict, wait_next, wait_next_for_a_while),
+    CLIENT("chain/any-and-task", setup_two, one_verdict, wait_next_as_any, wait_next),
+    BY_CHANCE("chain/three", setup_three, one_verdict, wait_next, wait_next, wait_next),
+    BY_CHANCE("chain/two-and-one", setup_three, one_verdict_inside, wait_second, wait_first,
+              wait_first),
+    CLIENT("chain/any-and-deadline", setup_two, no_verdict, wait_next_as_any,
+           wait_next_for_a_while),
+    BY_CHANCE("chain/second-wait", setup_three, one_verdict, wait_second_then_third, only_finish,
+              wait_first),
+    BY_CHANCE("chain/any-none", setup_three, no_verdict, wait_next_as_any, wait_next,
+              finish_then_wait_next),
+    BY_CHANCE("chain/three-none", setup_three, no_verdict, wait_next, wait_next,
+              finish_then_wait_next),
+};
+
+int main(int argc, char **argv)
+{
+    return model_main(argc, argv, clients, sizeof(clients) / sizeof(clients[0]));
+}

@@ -1,0 +1,369 @@
+/* Goal:    a whole pool of threads: every call submitted is run once and its waiter woken, loops run each
+ *          index once, and the pool ends.
+ * Method:  the real backend (sched/threads.c, sched/worker.c, sched/range.c) on logical threads that it
+ *          starts itself.  Too large to be searched completely, so by random schedules; the small loops
+ *          are bounded by preemptions.
+ * Guards:  [I1] [I2] in src/sched/worker.c, [R1] [R2] [R3] [R4] [F1] [F2] in src/sched/range.c, and how
+ *          the parts that have models of their own are put together. */
+#include <stdint.h>
+
+#include "model.h"
+#include "plat/plat.h"
+#include "sched/team.h"
+#include "sched/threads.h"
+#include "sched/wait.h"
+#include "task/internal.h"
+
+#define TASKS 3u
+
+static aur_pool pool = { .backend = &auri_backend_threads, .holds = 1, .workers = 1 };
+static unsigned ran[TASKS];
+static auri_task *task[TASKS];
+
+static void run(auri_task *self)
+{
+    ran[self->store[0]]++;
+}
+
+static auri_task *task_for(unsigned i)
+{
+    auri_task *new = auri_task_new(2);
+
+    new->pool = &pool;
+    new->run = run;
+    new->args = new->store;
+    new->ret = new->store;
+    new->store[0] = (unsigned char)i;
+    return new;
+}
+
+static void setup(void)
+{
+    model_name(&pool.state, "state");
+    model_name(&pool.finished, "finished");
+}
+
+static void start_with(unsigned workers, unsigned spares)
+{
+    aur_options opts = AUR_OPTIONS_INIT;
+
+    pool.workers = workers;
+    pool.opts = opts;
+    pool.opts.spares_max = spares;
+    MODEL_CHECK(pool.backend->start(&pool, &opts, NULL) == AUR_OK);
+}
+
+static void start(unsigned workers)
+{
+    start_with(workers, AUR_NO_SPARES);
+}
+
+static void hand_in(auri_task *new)
+{
+    auri_task_queue(new);
+    auri_add_sc(&pool.submitted, UINT64_C(1));
+    MODEL_CHECK(pool.backend->submit(&pool, new) == AUR_OK);
+}
+
+static void submit(unsigned i)
+{
+    task[i] = task_for(i);
+    hand_in(task[i]);
+}
+
+static void stop(void)
+{
+    uint32_t open = AURI_OPEN;
+
+    MODEL_CHECK(auri_cas_sc(&pool.state, &open, (uint32_t)AURI_DRAINING));
+    pool.backend->close(&pool);
+    MODEL_CHECK(pool.backend->join(&pool, AUR_NO_DEADLINE) == AUR_OK);
+}
+
+/* ---- calls ----------------------------------------------------------------------------------------- */
+
+static void host_waits(void)
+{
+    (void)auri_self();
+    start(1);
+    submit(0);
+    submit(1);
+    MODEL_CHECK(auri_wait_task(task[1], AUR_NO_DEADLINE) == AUR_OK);
+    MODEL_CHECK(ran[1] == 1);
+    MODEL_CHECK(auri_wait_task(task[0], AUR_NO_DEADLINE) == AUR_OK);
+    MODEL_CHECK(ran[0] == 1);
+    auri_task_unref(task[0]);
+    auri_task_unref(task[1]);
+    stop();
+}
+
+static void host_waits_two_workers(void)
+{
+    (void)auri_self();
+    start(2);
+    submit(0);
+    submit(1);
+    submit(2);
+    for (unsigned i = 0; i < TASKS; i++) {
+        MODEL_CHECK(auri_wait_task(task[i], AUR_NO_DEADLINE) == AUR_OK);
+        MODEL_CHECK(ran[i] == 1);
+        auri_task_unref(task[i]);
+    }
+    stop();
+}
+
+/* Only the worker can run it. */
+static void host_cannot_help(void)
+{
+    (void)auri_self();
+    pool.flags = AUR_POOL_NO_HELP;
+    start(1);
+    for (unsigned i = 0; i < 2; i++) {
+        submit(i);
+        MODEL_CHECK(auri_wait_task(task[i], AUR_NO_DEADLINE) == AUR_OK);
+        MODEL_CHECK(ran[i] == 1);
+        auri_task_unref(task[i]);
+    }
+    stop();
+}
+
+/* The first call blocks in a way that nobody announced, until the second one, queued behind it, has
+ * run: the monitor must see that, and let a spare run it. */
+static void run_event(auri_task *self)
+{
+    if (self->store[0] == 0) {
+        (void)model_event_wait(0, MODEL_THREADS);
+    } else {
+        model_event_signal(0);
+    }
+    ran[self->store[0]]++;
+}
+
+static void host_blocks_unseen(void)
+{
+    (void)auri_self();
+    pool.flags = AUR_POOL_NO_HELP;
+    start_with(1, 1);
+    for (unsigned i = 0; i < 2; i++) {
+        task[i] = task_for(i);
+        task[i]->run = run_event;
+        hand_in(task[i]);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        MODEL_CHECK(auri_wait_task(task[i], AUR_NO_DEADLINE) == AUR_OK);
+        MODEL_CHECK(ran[i] == 1);
+        auri_task_unref(task[i]);
+    }
+    stop();
+}
+
+/* Nobody waits for the calls: the end of the pool does. */
+static void host_joins(void)
+{
+    (void)auri_self();
+    start(1);
+    submit(0);
+    submit(1);
+    auri_task_unref(task[0]);
+    auri_task_unref(task[1]);
+    stop();
+    MODEL_CHECK(ran[0] == 1 && ran[1] == 1);
+}
+
+/* A worker submits to its own deque, and another one steals. */
+static void run_nesting(auri_task *self)
+{
+    (void)self;
+    submit(1);
+    submit(2);
+    ran[0]++;
+}
+
+static void host_nests(void)
+{
+    (void)auri_self();
+    start(2);
+    task[0] = task_for(0);
+    task[0]->run = run_nesting;
+    hand_in(task[0]);
+    MODEL_CHECK(auri_wait_task(task[0], AUR_NO_DEADLINE) == AUR_OK);
+    for (unsigned i = 1; i < TASKS; i++) {
+        MODEL_CHECK(auri_wait_task(task[i], AUR_NO_DEADLINE) == AUR_OK);
+        MODEL_CHECK(ran[i] == 1);
+        auri_task_unref(task[i]);
+    }
+    auri_task_unref(task[0]);
+    stop();
+}
+
+/* ---- loops ------------------------------------------------------------------------------------------ */
+
+#define ITEMS 16u
+static struct auri_team team;
+static unsigned items[2][ITEMS];
+static struct auri_record *record[4];
+
+static bool body(void *ctx, uint64_t lo, uint64_t hi)
+{
+    unsigned *count = ctx;
+
+    for (uint64_t i = lo; i < hi; i++) {
+        count[i]++; /* plain: two runners would race */
+    }
+    return true;
+}
+
+static void setup_loop(void)
+{
+    aur_options opts = AUR_OPTIONS_INIT;
+
+    pool.opts = opts;
+    pool.impl = &team;
+    team.pool = &pool;
+    team.spin_ns = 1;
+    team.cpus = 8;                   /* as many as like may take part */
+    auri_store_rlx(&team.watch, 1u); /* no monitor */
+    auri_ec_search_start(&team.ec);  /* somebody looks: a loop is published at once */
+    for (unsigned i = 0; i < 4; i++) {
+        record[i] = auri_record_take();
+    }
+    auri_self_ = record[0];
+}
+
+static bool body_waits(void *ctx, uint64_t lo, uint64_t hi);
+
+static void own(unsigned which, unsigned n)
+{
+    auri_self_ = record[model_self()];
+    auri_range_run(&team, items, task[0] != NULL ? body_waits : body, items[which], n);
+    for (unsigned i = 0; i < n; i++) {
+        MODEL_CHECK(items[which][i] == 1);
+    }
+}
+
+static void own_three(void)
+{
+    own(0, 3);
+}
+static void own_four(void)
+{
+    own(0, 4);
+}
+static void own_other(void)
+{
+    own(1, 3);
+}
+static void own_twice(void)
+{
+    own(0, 3);
+    own(1, 3);
+}
+
+static void own_many(void)
+{
+    own(0, ITEMS);
+}
+
+static void thief(void)
+{
+    auri_self_ = record[model_self()];
+    (void)auri_range_steal(&team, record[model_self()]);
+}
+
+static void thief_twice(void)
+{
+    thief();
+    thief();
+}
+
+/* An item in the hands of a thief waits for the very task that the loop belongs to.  The owner cannot
+ * give up its wait for helpers: whoever looks last, it is the thief that gets the verdict. */
+static unsigned stolen, verdicts;
+
+static bool body_waits(void *ctx, uint64_t lo, uint64_t hi)
+{
+    if (model_self() == 1 && stolen++ == 0) {
+        aur_err err = auri_wait_task(task[0], AUR_NO_DEADLINE);
+        MODEL_CHECK(err == AUR_EDEADLK);
+        verdicts++;
+    }
+    return body(ctx, lo, hi);
+}
+
+static void setup_waiting_loop(void)
+{
+    setup_loop();
+    task[0] = task_for(0);
+    auri_task_queue(task[0]);
+    MODEL_CHECK(auri_task_claim(task[0], record[0]->id));
+    model_name(&record[0]->wait_seq, "owner's seq");
+    model_name(&record[1]->wait_seq, "thief's seq");
+    model_name(&record[1]->victim, "victim");
+}
+
+static void own_waited_for(void)
+{
+    own_three();
+    auri_task_finish(task[0]);
+}
+
+static void one_verdict(void)
+{
+    MODEL_CHECK(verdicts == (stolen != 0));
+}
+
+#define RANDOM_(d, n)                                                                              \
+    {                                                                                              \
+        .search = MODEL_PCT, .depth = d, .runs = n                                                 \
+    }
+#define PREEMPT_(n)                                                                                \
+    {                                                                                              \
+        .search = MODEL_PLAIN, .preemptions = n                                                    \
+    }
+/* One CPU: nobody spins, so that what happens on the way to sleep happens often. */
+#define POOL(n, main)                                                                              \
+    {                                                                                              \
+        .name = n, .setup = setup, .body = { main }, .cpus = 1, .quick = RANDOM_(6, 3000),         \
+        .full = RANDOM_(8, 400000)                                                                 \
+    }
+#define SPINNING(n, main)                                                                          \
+    {                                                                                              \
+        .name = n, .setup = setup, .body = { main }, .quick = RANDOM_(4, 1000),                    \
+        .full = RANDOM_(6, 100000)                                                                 \
+    }
+#define LOOP(n, few, many, ...)                                                                    \
+    {                                                                                              \
+        .name = n, .setup = setup_loop, .body = { __VA_ARGS__ }, .clock_step_ns = 1000000,         \
+        .quick = few, .full = many                                                                 \
+    }
+
+static const struct model_client clients[] = {
+    { .name = "loop/deadlock",
+      .setup = setup_waiting_loop,
+      .body = { own_waited_for, thief },
+      .check = one_verdict,
+      .must_end = true,
+      .clock_step_ns = 1000000,
+      .quick = RANDOM_(4, 10000),
+      .full = RANDOM_(6, 500000) },
+    LOOP("loop/one-thief", { .search = MODEL_DPOR }, { .search = MODEL_DPOR }, own_three, thief),
+    LOOP("loop/two-steals", RANDOM_(4, 10000), RANDOM_(5, 500000), own_four, thief_twice),
+    LOOP("loop/two-thieves", RANDOM_(4, 10000), RANDOM_(5, 500000), own_four, thief, thief),
+    LOOP("loop/two-loops", RANDOM_(4, 10000), RANDOM_(5, 500000), own_three, thief_twice,
+         own_other),
+    LOOP("loop/slot-again", RANDOM_(4, 10000), RANDOM_(5, 500000), own_twice, thief_twice, thief),
+    LOOP("loop/thieves-of-thieves", RANDOM_(6, 15000), RANDOM_(6, 500000), own_many, thief_twice,
+         thief_twice, thief),
+    POOL("pool/no-help", host_cannot_help),
+    POOL("pool/monitor", host_blocks_unseen),
+    POOL("pool/wait", host_waits),
+    POOL("pool/join", host_joins),
+    SPINNING("pool/spinning", host_waits_two_workers),
+    POOL("pool/two-workers", host_waits_two_workers),
+    POOL("pool/nested", host_nests),
+};
+
+int main(int argc, char **argv)
+{
+    return model_main(argc, argv, clients, sizeof(clients) / sizeof(clients[0]));
+}
