@@ -474,7 +474,6 @@ static void step_tree(const struct soak_round *r, uint64_t *random)
 static void step_cycle(const struct soak_round *r, uint64_t *random)
 {
     AUR_SCOPED(aur_buf) *buf = NULL;
-    AUR_SCOPED(aur_future) *first = NULL;
     AUR_SCOPED(aur_future) *future = NULL;
     int value = 0;
 
