@@ -1,7 +1,8 @@
 /* The Linux port of plat.h, "what threads are doing": CPU clocks and states of threads, by number. */
-#include <errno.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -37,23 +38,58 @@ uint64_t aurp_process_cpu_ns(void)
     return clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 }
 
-bool aurp_thread_sleeps(int tid)
+/* What the kernel says of a thread, from the state letter on; NULL: there is no such thread. */
+static const char *thread_stat(int tid, char *text, size_t size)
 {
     char path[64];
-    char text[256];
 
     snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
-        return false;
+        return NULL;
     }
-    ssize_t got = read(fd, text, sizeof(text) - 1);
+    ssize_t got = read(fd, text, size - 1);
     close(fd);
     if (got <= 0) {
-        return false;
+        return NULL;
     }
     text[got] = '\0';
     /* "12 (any name, with brackets too) S ...": the state follows the last bracket. */
-    const char *state = strrchr(text, ')');
-    return state != NULL && state[1] == ' ' && (state[2] == 'S' || state[2] == 'D');
+    const char *name_end = strrchr(text, ')');
+    return name_end != NULL && name_end[1] == ' ' ? name_end + 2 : NULL;
+}
+
+bool aurp_thread_sleeps(int tid)
+{
+    char text[512];
+    const char *stat = thread_stat(tid, text, sizeof(text));
+
+    return stat != NULL && (*stat == 'S' || *stat == 'D');
+}
+
+/* The sixth number after the state, the flags, has the bit "is exiting". */
+static bool is_exiting(const char *stat)
+{
+    unsigned flags = 0;
+
+    return *stat == 'X' || *stat == 'Z' ||
+           (sscanf(stat, "%*c %*d %*d %*d %*d %*d %u", &flags) == 1 && (flags & 4u) != 0);
+}
+
+unsigned aurp_thread_count_live(void)
+{
+    unsigned count = 0;
+    DIR *tasks = opendir("/proc/self/task");
+
+    if (tasks == NULL) {
+        return 0;
+    }
+    for (struct dirent *entry = readdir(tasks); entry != NULL; entry = readdir(tasks)) {
+        char text[512];
+        int tid = atoi(entry->d_name); /* 0 for "." and ".." */
+        const char *stat = tid > 0 ? thread_stat(tid, text, sizeof(text)) : NULL;
+        count += stat != NULL && !is_exiting(stat);
+    }
+    closedir(tasks);
+    return count;
 }

@@ -49,8 +49,12 @@ int aurp_thread_start(aurp_thread *ret_thread, void *(*fn)(void *), void *arg, c
 void aurp_thread_join(aurp_thread thread);
 void aurp_thread_detach(aurp_thread thread);
 
-/* How many threads this process has now (0 if that cannot be told). */
+/* How many threads this process has now (0 if that cannot be told).  One that has been joined may
+ * still be counted for a moment. */
 unsigned aurp_thread_count(void);
+/* The same without threads that are on their way out of the kernel, such as joined ones.  Reads a file
+ * per thread. */
+unsigned aurp_thread_count_live(void);
 
 /* Lowest usable address of the calling thread's stack, for depth checks.  Slow: ask once a thread. */
 uintptr_t aurp_stack_low(void);

@@ -12,6 +12,7 @@
 #include "plat/process.h"
 #include "proc/image.h"
 #include "proc/zygote.h"
+#include "task/record.h"
 
 struct auri_nursery {
     int socket;
@@ -380,21 +381,30 @@ auri_nursery *auri_nursery_free(auri_nursery *nursery)
 
 /* ---- what speaks for or against a fork ------------------------------------------------------ */
 
-static unsigned foreign_now(unsigned own_threads)
+#define LEAVING_NS UINT64_C(2000000000) /* no thread takes so long from its last act to its end */
+
+static unsigned foreign_now(void)
 {
+    unsigned own = auri_own_threads() + 1;
     unsigned all = aurp_thread_count();
 
-    return all > own_threads ? all - own_threads : 0;
+    if (all > own) { /* among them may be some that were joined a moment ago */
+        all = aurp_thread_count_live();
+    }
+    return all > own ? all - own : 0;
 }
 
-unsigned auri_foreign_threads(unsigned own_threads)
+/* Our own threads are counted off as their last act, and take a moment from there to their end: longer
+ * where the CPUs are busy.  So as long as one has just done so, what seems foreign is looked at again.
+ * The kernel has no event for it. */
+unsigned auri_foreign_threads(void)
 {
-    unsigned foreign = foreign_now(own_threads);
+    unsigned foreign = foreign_now();
 
-    if (foreign > 0) {
+    while (foreign > 0 && aurp_now_ns() - auri_own_threads_left_ns() < LEAVING_NS) {
         _Atomic(uint32_t) nothing = 0; /* nobody wakes this: a pause */
         aurp_futex_wait(&nothing, 0, aurp_now_ns() + 1000000, AURP_PRIVATE);
-        foreign = foreign_now(own_threads);
+        foreign = foreign_now();
     }
     return foreign;
 }

@@ -105,9 +105,10 @@ auri_nursery *auri_nursery_free(auri_nursery *nursery); /* NULL allowed, returns
 
 /* ---- what speaks for or against a fork ------------------------------------------------------ */
 
-/* Threads of this process beyond own_threads.  A thread that is just ending is given a
- * millisecond before it counts. */
-unsigned auri_foreign_threads(unsigned own_threads);
+/* Threads of this process beyond the calling one and the library's own.  Threads that are just ending
+ * do not count.
+ * Blocks: if there are some, until no thread of the library has ended for two seconds. */
+unsigned auri_foreign_threads(void);
 
 /* Private memory of this process in bytes, 0 if unknown.  Each fork from it costs about 20 ms per
  * GiB, and so does each page (4 KiB) that the host writes later: 7 to 14 us. */

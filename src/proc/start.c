@@ -15,7 +15,7 @@
 static aur_err check_threads(const aur_options *opts, aur_diag *diag)
 {
     unsigned foreign =
-        opts->start == AUR_START_DEFAULT ? auri_foreign_threads(auri_own_threads() + 1) : 0;
+        opts->start == AUR_START_DEFAULT ? auri_foreign_threads() : 0;
 
     if (foreign == 0) {
         return AUR_OK;

@@ -24,6 +24,7 @@ static _Atomic(struct auri_record *) table[RECORDS_MAX];
 static _Atomic(uint32_t) record_end = 1;
 _Atomic(uint32_t) auri_generation_;
 static _Atomic(uint32_t) own_threads;
+static _Atomic(uint64_t) own_left_ns; /* A: when one of them last said that it ends */
 
 static void after_fork_in_child(void)
 {
@@ -188,7 +189,15 @@ unsigned auri_record_end(void)
 
 void auri_own_threads_add(int n)
 {
+    if (n < 0) {
+        auri_store_rlx(&own_left_ns, aurp_now_ns()); /* relaxed: about when */
+    }
     auri_add_rlx(&own_threads, (uint32_t)n); /* relaxed: a count */
+}
+
+uint64_t auri_own_threads_left_ns(void)
+{
+    return auri_load_rlx(&own_left_ns);
 }
 
 unsigned auri_own_threads(void)

@@ -155,6 +155,9 @@ void auri_self_release(void);
 /* Threads that the library itself runs in this process. */
 void auri_own_threads_add(int n);
 unsigned auri_own_threads(void);
+/* When one was last taken off, which it is as its last act but before the kernel has ended it; 0: never.
+ * aurp_now_ns(). */
+uint64_t auri_own_threads_left_ns(void);
 
 /* Generation of this process: +1 in each fork child.  An object that remembers another one belongs to
  * an ancestor. */

@@ -265,13 +265,49 @@ static void test_host_dies(void **state)
     close(ends[0]);
 }
 
+/* ---- threads that have just ended ---------------------------------------------------------- */
+
+static void *nothing(void *arg)
+{
+    return arg;
+}
+
+/* A process pool of the default start right after threads were joined, and after a thread pool was dropped
+ * whose workers are still on their way out: none of them counts as foreign. */
+static void test_threads_just_ended(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 50; i++) {
+        aur_options opts = AUR_OPTIONS_INIT;
+        aur_pool *threads = NULL;
+        aur_pool *pool = NULL;
+        pthread_t thread;
+        int v = 0;
+
+        AURT_CHECK(pthread_create(&thread, NULL, nothing, NULL) == 0);
+        opts.workers = 3;
+        AURT_OK(aur_pool_new(&opts, &threads, NULL));
+        AURT_OK(aur_apply(threads, &v, add, 4, 4));
+        AURT_CHECK(pthread_join(thread, NULL) == 0);
+        aur_pool_unref(threads); /* not joined */
+        opts.kind = AUR_PROCESSES;
+        opts.workers = 1;
+        AURT_OK(aur_pool_new(&opts, &pool, NULL));
+        AURT_OK(aur_apply(pool, &v, add, 4, 5));
+        assert_int_equal(v, 9);
+        AURT_OK(aur_pool_join(pool, AUR_NO_DEADLINE));
+        aur_pool_unref(pool);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_wait_sees_nothing), cmocka_unit_test(test_own_children),
-        cmocka_unit_test(test_sigchld_ignored),   cmocka_unit_test(test_output_once),
-        cmocka_unit_test(test_fork_sees_state),   cmocka_unit_test(test_foreign_threads),
-        cmocka_unit_test(test_big_parent),        cmocka_unit_test(test_host_dies),
+        cmocka_unit_test(test_wait_sees_nothing),  cmocka_unit_test(test_own_children),
+        cmocka_unit_test(test_sigchld_ignored),    cmocka_unit_test(test_output_once),
+        cmocka_unit_test(test_fork_sees_state),    cmocka_unit_test(test_foreign_threads),
+        cmocka_unit_test(test_threads_just_ended), cmocka_unit_test(test_big_parent),
+        cmocka_unit_test(test_host_dies),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
