@@ -85,6 +85,17 @@ enum {
  * Errors: AUR_EINVAL future is NULL; AUR_EFORKED. */
 AUR_API aur_err aur_future_cancel(aur_future *future, int *ret_what);
 
+/* Cancels a call that has not started; one that has goes on.  True: it never will run, and its
+ * outcome is AUR_ECANCELED.  False: it has started or is done; for a future of another process, or
+ * NULL, too.  A map can be withdrawn until its first items have started.
+ * Threads: any.  Blocks: never. */
+AUR_API bool aur_future_withdraw(aur_future *future);
+
+/* Whether a worker has taken the call and it is not done.  A process worker takes calls a little
+ * before it runs them, and may give them back: then it is false again.  NULL: false.
+ * Threads: any.  Blocks: never. */
+AUR_API bool aur_future_running(aur_future *future);
+
 /* Calls fn(ctx, future) once the future is done: at once in the calling thread if it is done
  * already, else in the thread that completes it.  fn must not block; it may submit, and it may
  * use the future, whose reference is kept until fn returns.

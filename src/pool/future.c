@@ -207,7 +207,7 @@ int auri_task_cancel(auri_task *task)
             }
             word = auri_load_rlx(&task->word);
         } else if ((word & AURI_F_HOLDS) != 0) {
-            return task->pool->backend->cancel(task->pool, task);
+            return task->pool->backend->cancel(task->pool, task, true);
         } else if (auri_cas_rlx(&task->word, &word, word | AURI_F_CANCEL)) {
             /* It runs in a thread, and a flag is all there is to do: the pool, which may be gone as
              * soon as the task is done, need not be asked. */
@@ -229,6 +229,32 @@ aur_err aur_future_cancel(aur_future *future, int *ret_what)
         *ret_what = what;
     }
     return AUR_OK;
+}
+
+/* A proxy is not asked: what it stands for may start before the answer is here. */
+static bool is_here(aur_future *future)
+{
+    return future != NULL && (auri_process_generation() == 0 || auri_task_is_done(future) ||
+                              future->pool->generation == auri_process_generation());
+}
+
+bool aur_future_withdraw(aur_future *future)
+{
+    if (!is_here(future) || auri_task_is_done(future)) {
+        return false;
+    }
+    if (auri_task_cancel_unstarted(future)) {
+        return true;
+    }
+    /* relaxed: the flag is constant. */
+    return (auri_load_rlx(&future->word) & AURI_F_HOLDS) != 0 &&
+           future->pool->backend->cancel(future->pool, future, false) == AUR_CANCEL_DROPPED;
+}
+
+bool aur_future_running(aur_future *future)
+{
+    /* relaxed: what it says may be over when the caller sees it. */
+    return is_here(future) && auri_word_state(auri_load_rlx(&future->word)) == AURI_RUNNING;
 }
 
 /* ---- callbacks ----------------------------------------------------------------------------- */

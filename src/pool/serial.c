@@ -35,11 +35,11 @@ static aur_err serial_submit(aur_pool *pool, auri_task *task)
 }
 
 /* It runs, further up this stack or in another thread. */
-static int serial_cancel(aur_pool *pool, auri_task *task)
+static int serial_cancel(aur_pool *pool, auri_task *task, bool kill)
 {
     (void)pool;
     (void)task;
-    return AUR_CANCEL_SIGNALLED;
+    return kill ? AUR_CANCEL_SIGNALLED : AUR_CANCEL_TOO_LATE;
 }
 
 static bool serial_may_help(aur_pool *pool, auri_task *task)

@@ -28,8 +28,8 @@ struct auri_worker *auri_runner_of(struct auri_proc *p, unsigned owner)
     return NULL;
 }
 
-/* Takes a call or chunk at seq back, or kills the worker that runs it: AUR_CANCEL_*. */
-static int stop_entry(struct auri_proc *p, struct auri_worker *w, uint64_t seq)
+/* Takes a call or chunk at seq back, or, if `kill`, kills the worker that runs it: AUR_CANCEL_*. */
+static int stop_entry(struct auri_proc *p, struct auri_worker *w, uint64_t seq, bool kill)
 {
     struct auri_flight *flight = auri_flight_at(w, seq);
 
@@ -37,7 +37,7 @@ static int stop_entry(struct auri_proc *p, struct auri_worker *w, uint64_t seq)
         auri_flight_taken(w, flight);
         return AUR_CANCEL_DROPPED;
     }
-    if (auri_answered(w, seq)) {
+    if (!kill || auri_answered(w, seq)) {
         return AUR_CANCEL_TOO_LATE;
     }
     /* What comes after it must not be begun, or the kill would hit that too. */
@@ -49,7 +49,7 @@ static int stop_entry(struct auri_proc *p, struct auri_worker *w, uint64_t seq)
     return AUR_CANCEL_KILLED;
 }
 
-static int cancel_call(struct auri_proc *p, auri_task *task, struct auri_harvest *h)
+static int cancel_call(struct auri_proc *p, auri_task *task, bool kill, struct auri_harvest *h)
 {
     /* acquire: pairs with the CAS of whoever moved it. */
     uint64_t word = auri_load_acq(&task->word);
@@ -67,7 +67,7 @@ static int cancel_call(struct auri_proc *p, auri_task *task, struct auri_harvest
         if (flight->task != task || flight->revoked) {
             continue;
         }
-        int what = stop_entry(p, w, seq);
+        int what = stop_entry(p, w, seq, kill);
         if (what == AUR_CANCEL_DROPPED) {
             task->err = AUR_ECANCELED;
             auri_done(h, task);
@@ -103,7 +103,7 @@ static int cancel_map(struct auri_proc *p, auri_task *task, struct auri_harvest 
             if (flight->task != task || flight->revoked) {
                 continue;
             }
-            int one = stop_entry(p, w, seq - 1);
+            int one = stop_entry(p, w, seq - 1, true);
             if (one == AUR_CANCEL_DROPPED) {
                 job->flying--;
             } else if (one == AUR_CANCEL_KILLED) {
@@ -115,7 +115,7 @@ static int cancel_map(struct auri_proc *p, auri_task *task, struct auri_harvest 
     return what;
 }
 
-int auri_cancel(aur_pool *pool, auri_task *task)
+int auri_cancel(aur_pool *pool, auri_task *task, bool kill)
 {
     struct auri_proc *p = auri_proc_of(pool);
     struct auri_harvest h;
@@ -124,8 +124,10 @@ int auri_cancel(aur_pool *pool, auri_task *task)
     AURI_HARVEST_INIT(&h);
     pthread_mutex_lock(&p->lock);
     auri_drain(p, &h);
-    if (!auri_task_is_done(task)) {
-        what = task->map != NULL ? cancel_map(p, task, &h) : cancel_call(p, task, &h);
+    if (!auri_task_is_done(task) && task->map == NULL) {
+        what = cancel_call(p, task, kill, &h);
+    } else if (!auri_task_is_done(task) && kill) {
+        what = cancel_map(p, task, &h);
     }
     auri_dispatch(p);
     auri_listen(p);

@@ -171,14 +171,14 @@ static void remote_attend(aur_pool *pool, auri_task *task)
     remote_progress(pool, task, AUR_NO_DEADLINE);
 }
 
-static int remote_cancel(aur_pool *pool, auri_task *task)
+static int remote_cancel(aur_pool *pool, auri_task *task, bool kill)
 {
     struct auri_worker_self *self = auri_worker_self();
     struct proxy *proxy = task->priv;
     struct auri_request request = { .op = AURI_REQ_CANCEL };
     uint64_t what = 0;
 
-    if (self == NULL || proxy == NULL || auri_task_is_done(task)) {
+    if (!kill || self == NULL || proxy == NULL || auri_task_is_done(task)) {
         return AUR_CANCEL_TOO_LATE;
     }
     request.id = proxy->id;

@@ -525,7 +525,7 @@ static void serve_cancel(struct auri_proc *p, struct auri_worker *w, const struc
         what = AUR_CANCEL_DROPPED;
     } else if (holds_pool(task)) {
         if (!auri_task_is_done(task)) {
-            what = task->pool->backend->cancel(task->pool, task);
+            what = task->pool->backend->cancel(task->pool, task, true);
         }
     } else {
         /* It runs in a thread: a flag is all there is to do (as auri_task_cancel()). */

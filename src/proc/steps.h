@@ -32,7 +32,7 @@ uint64_t auri_cost_of(struct auri_proc *p, const aur_fn *fn);
 uint64_t auri_cost_mix(uint64_t before, uint64_t now);
 void auri_cost_learn(struct auri_proc *p, const aur_fn *fn, uint64_t ns);
 struct auri_worker *auri_runner_of(struct auri_proc *p, unsigned owner);
-int auri_cancel(aur_pool *pool, auri_task *task); /* takes the lock */
+int auri_cancel(aur_pool *pool, auri_task *task, bool kill); /* takes the lock */
 
 /* ---- engine.c ---------------------------------------------------------------------------------- */
 

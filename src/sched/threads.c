@@ -412,9 +412,12 @@ static bool threads_may_help(aur_pool *pool, auri_task *task)
     return (pool->flags & AUR_POOL_NO_HELP) == 0 && pool->opts.worker_init == NULL;
 }
 
-static int threads_cancel(aur_pool *pool, auri_task *task)
+static int threads_cancel(aur_pool *pool, auri_task *task, bool kill)
 {
     (void)pool;
+    if (!kill) {
+        return AUR_CANCEL_TOO_LATE;
+    }
     uint64_t word = auri_load_rlx(&task->word);
 
     while (auri_word_state(word) == AURI_RUNNING) {

@@ -49,8 +49,9 @@ struct auri_backend {
      * its completion must be noticed promptly without any waiter's help. */
     void (*attend)(aur_pool *pool, auri_task *task);
 
-    /* Cancels a task that is not QUEUED any more; returns AUR_CANCEL_*.  Called with a reference. */
-    int (*cancel)(aur_pool *pool, auri_task *task);
+    /* Cancels a task that is not QUEUED any more, and ends the worker that runs it if `kill` and if it
+     * takes that; returns AUR_CANCEL_*.  Called with a reference. */
+    int (*cancel)(aur_pool *pool, auri_task *task, bool kill);
 
     /* Whether a thread that waits for `task` may run it itself. */
     bool (*may_help)(aur_pool *pool, auri_task *task);
