@@ -29,6 +29,9 @@ enum {
     AUR_START_FORK = 1,  /* forked from a small helper that is forked in aur_pool_new(): workers see
                               the program as it was then */
     AUR_START_SPAWN = 2, /* a fresh image of the program that never reaches main() */
+    AUR_START_EXEC = 3,  /* forked from a program of the caller's choice, which aur_pool_new()
+                              executes (exec_argv) and which calls aur_nursery_run(): for
+                              interpreters and other hosts that load this library late */
 };
 
 /* aur_options.queue_policy: what a submit does once queue_max calls wait */
@@ -53,6 +56,10 @@ enum {
                              place.  Without this it is seen to block, and while calls are queued another
                              one stands in, up to 64 and spares_max; so more than `workers` tasks may be
                              under way.  Waits for futures and aur_blocking_begin() are not concerned */
+    AUR_POOL_KEEP_FDS = 4, /* fork start: workers keep the descriptors that the program had, those
+                                of its other pools included, whose memory then lives as long */
+    AUR_POOL_BREAK_ON_DEATH = 8, /* process pools: a worker that dies unasked breaks the pool, as
+                                      if no worker could be started any more */
 };
 
 #define AUR_NO_SPARES UINT32_MAX
@@ -89,10 +96,14 @@ typedef struct aur_options {
                                       was forked with included) of each process worker; 0: no limit */
     aur_worker_init_fn *worker_init;
     aur_worker_fini_fn *worker_fini;
-    void *worker_ctx; /* passed to both; with AUR_START_SPAWN it must be NULL */
+    void *worker_ctx; /* passed to both; NULL with AUR_START_SPAWN and AUR_START_EXEC */
     const char *name; /* in messages and thread names, copied; NULL: "aur" */
     aur_log_fn *log;  /* may be called from any thread of the pool; NULL: silence */
     void *log_ctx;
+    const char *const *exec_argv; /* AUR_START_EXEC: the program's path, its arguments, NULL */
+    const int *exec_fds;          /* AUR_START_EXEC: descriptors that it and the workers get, under
+                                       these numbers; they have no other but stdio */
+    uint64_t exec_fds_n;
 } aur_options;
 
 #ifdef __cplusplus
@@ -120,7 +131,9 @@ static inline aur_options aur_options_init_(void)
  *                       not know are not zero; an unknown kind, start, policy or flag; too many workers, spares
  *                       or retries; start or tasks_per_worker_max or memory_max_bytes set for a
  *                       pool without processes; CALLER_RUNS for a process pool; worker_ctx with
- *                       AUR_START_SPAWN; ret_pool NULL
+ *                       AUR_START_SPAWN or AUR_START_EXEC; exec_argv without AUR_START_EXEC, or it
+ *                       without exec_argv; KEEP_FDS without a fork start; BREAK_ON_DEATH without
+ *                       processes; ret_pool NULL
  *          AUR_ENOMEM   no memory, or no address space for stacks or arenas
  *          AUR_EAGAIN   the system refused a thread or process; those already started are ended
  *          AUR_ETHREADS default start and threads that are not Auriga's run in this process
@@ -130,6 +143,13 @@ static inline aur_options aur_options_init_(void)
  */
 AUR_API AUR_NODISCARD aur_err aur_pool_new(const aur_options *opts, aur_pool **ret_pool,
                                            aur_diag *reterr_diag);
+
+/* In a program that aur_pool_new() has executed (AUR_START_EXEC): makes this process the helper that
+ * forks the pool's workers, which see it as it is now, and does not return.  The pool's functions and
+ * its worker_init must lie in modules that are loaded here.  Called while no other thread runs.
+ * Errors: AUR_EINVAL this process was not started so; AUR_ESYS what it was told makes no sense, or
+ *         the pool is gone. */
+AUR_API aur_err aur_nursery_run(void);
 
 /* One more reference; returns pool.  Threads: any.  Blocks: never. */
 AUR_API aur_pool *aur_pool_ref(aur_pool *pool);

@@ -118,10 +118,7 @@ bool aurp_secure_mode(void)
 
 /* What the two children of aurp_exec_hidden() and their maker share: they run in its memory. */
 typedef struct exec_plan {
-    char *const *argv;
-    char *const *envp;
-    const int *fds;
-    unsigned n;
+    aurp_program program;
     char *inner_stack; /* its top */
     int pid;
     int pidfd;
@@ -142,8 +139,8 @@ static void mark_descriptors(const exec_plan *plan)
             fcntl(fd, F_SETFD, FD_CLOEXEC);
         }
     }
-    for (unsigned i = 0; i < plan->n; i++) {
-        fcntl(plan->fds[i], F_SETFD, 0);
+    for (unsigned i = 0; i < plan->program.n; i++) {
+        fcntl(plan->program.fds[i], F_SETFD, 0);
     }
 }
 
@@ -156,7 +153,8 @@ ON_FOREIGN_STACK static int exec_inner(void *ctx)
 
     aurp_stdin_null();
     mark_descriptors(plan);
-    execve("/proc/self/exe", plan->argv, plan->envp);
+    execve(plan->program.path != NULL ? plan->program.path : "/proc/self/exe", plan->program.argv,
+           plan->program.envp);
     plan->failed = errno;
     _exit(127);
 }
@@ -178,10 +176,9 @@ ON_FOREIGN_STACK static int exec_outer(void *ctx)
     _exit(0);
 }
 
-int aurp_exec_hidden(char *const argv[], char *const envp[], const int *fds, unsigned n,
-                     int *ret_pid, int *ret_pidfd)
+int aurp_exec_hidden(const aurp_program *program, int *ret_pid, int *ret_pidfd)
 {
-    exec_plan plan = { .argv = argv, .envp = envp, .fds = fds, .n = n, .pid = -1, .pidfd = -1 };
+    exec_plan plan = { .program = *program, .pid = -1, .pidfd = -1 };
     char *stacks = mmap(NULL, 2 * EXEC_STACK_SIZE, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     sigset_t before;
@@ -215,10 +212,9 @@ int aurp_exec_hidden(char *const argv[], char *const envp[], const int *fds, uns
 }
 
 /* What posix_spawn() does, by the same last step as a hidden one, so that there is one to trust. */
-int aurp_exec_child(char *const argv[], char *const envp[], const int *fds, unsigned n,
-                    int *ret_pid)
+int aurp_exec_child(const aurp_program *program, int *ret_pid)
 {
-    exec_plan plan = { .argv = argv, .envp = envp, .fds = fds, .n = n };
+    exec_plan plan = { .program = *program };
     char *stack = mmap(NULL, EXEC_STACK_SIZE, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     sigset_t before;

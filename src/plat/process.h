@@ -146,17 +146,23 @@ int aurp_reap_any(int *ret_status, uint64_t *ret_maxrss_bytes);
 
 void aurp_kill_child(int pid, int signal);
 
-/* Executes this program's own file with the given arguments in a new process, which is nobody's
- * child for wait(): its parent is gone when this returns.  It starts with stdin from /dev/null,
- * with every signal blocked, and with no descriptor but 0, 1, 2 and the n of fds, under their
- * numbers.  Safe with any number of threads, and its price does not depend on the size of this
- * process.  ret_pidfd belongs to the caller. */
-int aurp_exec_hidden(char *const argv[], char *const envp[], const int *fds, unsigned n,
-                     int *ret_pid, int *ret_pidfd);
+typedef struct aurp_program {
+    const char *path; /* NULL: this program's own file */
+    char *const *argv;
+    char *const *envp;
+    const int *fds; /* descriptors that it gets, under their numbers */
+    unsigned n;
+} aurp_program;
+
+/* Executes a program in a new process, which is nobody's child for wait(): its parent is gone when
+ * this returns.  It starts with stdin from /dev/null, with every signal blocked, and with no
+ * descriptor but 0, 1, 2 and those of the program.  Safe with any number of threads, and its price
+ * does not depend on the size of this process.  Returns 0 or an errno; ret_pidfd belongs to the
+ * caller. */
+int aurp_exec_hidden(const aurp_program *program, int *ret_pid, int *ret_pidfd);
 
 /* The same as an ordinary child of a process with one thread. */
-int aurp_exec_child(char *const argv[], char *const envp[], const int *fds, unsigned n,
-                    int *ret_pid);
+int aurp_exec_child(const aurp_program *program, int *ret_pid);
 
 /* True if the program got rights by its file (setuid, capabilities): its environment is not to be
  * trusted then. */

@@ -1,18 +1,23 @@
 /* Options: sizes and tails first, then field by field, then what does not go together.
  *
- * A struct of an older header is shorter than ours only if fields were appended since; there is one
- * version so far.  One of a newer header is longer: it is taken if what we do not know is zero. */
+ * A struct of an older header is shorter than ours if fields were appended since: they are zero then.
+ * One of a newer header is longer: it is taken if what we do not know is zero. */
 #include "pool/options.h"
 
 #include <string.h>
 
 #include "base/err.h"
 
+#define EXEC_FDS_MAX 65536u
+
 enum { OPTIONS_BYTES_FIRST = 112, CALL_OPTIONS_BYTES_FIRST = 56 };
-_Static_assert(sizeof(aur_options) == OPTIONS_BYTES_FIRST, "fields are only ever appended");
+_Static_assert(offsetof(aur_options, exec_argv) == OPTIONS_BYTES_FIRST,
+               "fields are only ever appended");
 _Static_assert(sizeof(aur_call_options) == CALL_OPTIONS_BYTES_FIRST,
                "fields are only ever appended");
 
+#define FLAGS_SHARED ((uint32_t)(AUR_POOL_NO_HELP | AUR_POOL_FIXED))
+#define FLAGS_ALL (FLAGS_SHARED | (uint32_t)(AUR_POOL_KEEP_FDS | AUR_POOL_BREAK_ON_DEATH))
 #define RETRY_ALL ((uint32_t)(AUR_RETRY_WORKER | AUR_RETRY_DEADLINE | AUR_RETRY_ERROR))
 
 /* No struct of options will ever be longer: a size beyond it was never set, and what it says must not
@@ -47,7 +52,7 @@ static aur_err check_choices(const aur_options *opts, aur_diag *diag)
                       "AUR_SERIAL",
                       (int)opts->kind);
     }
-    if (opts->start < AUR_START_DEFAULT || opts->start > AUR_START_SPAWN) {
+    if (opts->start < AUR_START_DEFAULT || opts->start > AUR_START_EXEC) {
         return REFUSE(diag, "aur_options.start is %d, which is no AUR_START_*", (int)opts->start);
     }
     if (opts->queue_policy < AUR_QUEUE_BLOCK || opts->queue_policy > AUR_QUEUE_CALLER_RUNS) {
@@ -58,7 +63,7 @@ static aur_err check_choices(const aur_options *opts, aur_diag *diag)
         return REFUSE(diag, "aur_options.retry_on is 0x%x, which has bits that are no AUR_RETRY_*",
                       (unsigned)opts->retry_on);
     }
-    if ((opts->flags & ~(uint32_t)(AUR_POOL_NO_HELP | AUR_POOL_FIXED)) != 0) {
+    if ((opts->flags & ~FLAGS_ALL) != 0) {
         return REFUSE(diag, "aur_options.flags is 0x%x, which has bits that are no AUR_POOL_*",
                       (unsigned)opts->flags);
     }
@@ -92,11 +97,19 @@ static aur_err check_together(const aur_options *opts, aur_diag *diag)
                           "aur_options.queue_policy is AUR_QUEUE_CALLER_RUNS, but a call of a "
                           "process pool never runs in the caller");
         }
-        if (opts->start == AUR_START_SPAWN && opts->worker_ctx != NULL) {
+        if (opts->start >= AUR_START_SPAWN && opts->worker_ctx != NULL) {
             return REFUSE(diag, "aur_options.worker_ctx is set, but a pointer means nothing in "
-                                "workers of AUR_START_SPAWN");
+                                "workers of AUR_START_SPAWN and AUR_START_EXEC");
+        }
+        if (opts->start >= AUR_START_SPAWN && (opts->flags & AUR_POOL_KEEP_FDS) != 0) {
+            return REFUSE(diag, "aur_options.flags has AUR_POOL_KEEP_FDS, but only workers of "
+                                "AUR_START_FORK inherit descriptors");
         }
         return AUR_OK;
+    }
+    if ((opts->flags & ~FLAGS_SHARED) != 0) {
+        return REFUSE(diag, "aur_options.flags is 0x%x, which is for pools of processes",
+                      (unsigned)opts->flags);
     }
     if (opts->start != AUR_START_DEFAULT) {
         return REFUSE(diag, "aur_options.start is %d, but the pool has no processes to start",
@@ -113,6 +126,23 @@ static aur_err check_together(const aur_options *opts, aur_diag *diag)
                       "aur_options.memory_max_bytes is %llu, but the pool has no processes to "
                       "limit",
                       (unsigned long long)opts->memory_max_bytes);
+    }
+    return AUR_OK;
+}
+
+static aur_err check_exec(const aur_options *opts, aur_diag *diag)
+{
+    bool given = opts->exec_argv != NULL && opts->exec_argv[0] != NULL;
+
+    if (opts->start == AUR_START_EXEC && !given) {
+        return REFUSE(diag, "aur_options.exec_argv names no program for AUR_START_EXEC");
+    }
+    if (opts->start != AUR_START_EXEC && (opts->exec_argv != NULL || opts->exec_fds_n != 0)) {
+        return REFUSE(diag, "aur_options.exec_argv or exec_fds_n is set without AUR_START_EXEC");
+    }
+    if ((opts->exec_fds_n != 0 && opts->exec_fds == NULL) || opts->exec_fds_n > EXEC_FDS_MAX) {
+        return REFUSE(diag, "aur_options.exec_fds_n is %llu, with no list or with more than %u",
+                      (unsigned long long)opts->exec_fds_n, EXEC_FDS_MAX);
     }
     return AUR_OK;
 }
@@ -158,7 +188,7 @@ aur_err auri_options_resolve(const aur_options *opts, aur_options *ret_opts, aur
                           "that this library (%s, %zu bytes) does not know is set",
                           opts->size, aur_version(), sizeof(copy));
         }
-        copy = *opts;
+        memcpy(&copy, opts, opts->size < sizeof(copy) ? opts->size : sizeof(copy));
         copy.size = sizeof(copy);
     }
     aur_err err = check_choices(&copy, reterr_diag);
@@ -167,6 +197,9 @@ aur_err auri_options_resolve(const aur_options *opts, aur_options *ret_opts, aur
     }
     if (err == AUR_OK) {
         err = check_together(&copy, reterr_diag);
+    }
+    if (err == AUR_OK) {
+        err = check_exec(&copy, reterr_diag);
     }
     if (err != AUR_OK) {
         return err;

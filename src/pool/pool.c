@@ -154,6 +154,11 @@ aur_err aur_pool_new(const aur_options *opts, aur_pool **ret_pool, aur_diag *ret
     return AUR_OK;
 }
 
+aur_err aur_nursery_run(void)
+{
+    return auri_engine_nursery();
+}
+
 /* ---- references ---------------------------------------------------------------------------- */
 
 aur_pool *aur_pool_ref(aur_pool *pool)

@@ -6,4 +6,7 @@
 
 extern const struct auri_backend auri_backend_processes;
 
+/* aur_nursery_run(), whose errors it has. */
+aur_err auri_engine_nursery(void);
+
 #endif /* AURI_PROC_ENGINE_H */

@@ -144,7 +144,8 @@ static aur_err launch_hidden(const role *r, int socket_fd, int ready_fd, int *re
     if (l == NULL) {
         return auri_diag(diag, AUR_ENOMEM, ENOMEM, "malloc", "no memory to start an image");
     }
-    int failed = aurp_exec_hidden(l->argv, l->envp, fds, 2, ret_pid, ret_pidfd);
+    aurp_program program = { .argv = l->argv, .envp = l->envp, .fds = fds, .n = 2 };
+    int failed = aurp_exec_hidden(&program, ret_pid, ret_pidfd);
     free(l);
     if (failed != 0) {
         return auri_diag(diag, auri_err_of_errno(failed), failed, "exec of /proc/self/exe",
@@ -195,7 +196,8 @@ int auri_image_start_child(const char *role_name, int socket_fd, int *ret_pid)
     if (l == NULL) {
         return ENOMEM;
     }
-    int failed = aurp_exec_child(l->argv, l->envp, &socket_fd, 1, ret_pid);
+    aurp_program program = { .argv = l->argv, .envp = l->envp, .fds = &socket_fd, .n = 1 };
+    int failed = aurp_exec_child(&program, ret_pid);
     free(l);
     return failed;
 }

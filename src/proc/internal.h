@@ -215,7 +215,7 @@ struct auri_slot {
 
 struct auri_proc {
     aur_pool *pool;            /* I */
-    bool spawn;                /* I: AUR_START_SPAWN */
+    bool spawn;                /* I: AUR_START_SPAWN or AUR_START_EXEC: addresses do not travel */
     unsigned slots_max;        /* I: workers and spares */
     unsigned cpus;             /* I */
     int bell;                  /* L: workers ring it; -1 at the end, as the next three */

@@ -283,7 +283,9 @@ void auri_worker_died(struct auri_proc *p, struct auri_worker *w, struct auri_ha
     if (w->exited || p->nursery_dead) {
         auri_bury(p, w, h);
     }
-    if (p->deaths_in_row >= AURI_DEATHS_MAX) {
+    if (!expected && (p->pool->flags & AUR_POOL_BREAK_ON_DEATH) != 0) {
+        auri_break(p, h, "a worker died");
+    } else if (p->deaths_in_row >= AURI_DEATHS_MAX) {
         auri_break(p, h, "10 workers in a row died before they were ready");
     }
 }

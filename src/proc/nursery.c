@@ -121,6 +121,58 @@ static aur_err spawn_nursery(auri_nursery *n, const auri_zygote_start *start, au
     return AUR_OK;
 }
 
+/* What a program is executed with: the host's environment, and where its socket is. */
+static char **exec_environment(char *order)
+{
+    size_t count = 0;
+
+    while (environ != NULL && environ[count] != NULL) {
+        count++;
+    }
+    char **envp = malloc((count + 2) * sizeof(*envp));
+    if (envp != NULL) {
+        envp[0] = order;
+        for (size_t i = 0; i < count; i++) {
+            envp[i + 1] = environ[i];
+        }
+        envp[count + 1] = NULL;
+    }
+    return envp;
+}
+
+static aur_err exec_nursery(auri_nursery *n, const auri_nursery_options *opts,
+                            const auri_zygote_start *start, aur_diag *diag)
+{
+    char order[sizeof(AURI_NURSERY_VARIABLE) + 16];
+    int *fds = malloc((opts->exec_fds_n + 1) * sizeof(*fds));
+    char **envp = exec_environment(order);
+    int failed = ENOMEM;
+    int pid;
+    int pidfd;
+
+    snprintf(order, sizeof(order), "%s=%d", AURI_NURSERY_VARIABLE, start->socket);
+    if (fds != NULL && envp != NULL) {
+        for (unsigned i = 0; i < opts->exec_fds_n; i++) {
+            fds[i] = opts->exec_fds[i];
+        }
+        fds[opts->exec_fds_n] = start->socket;
+        aurp_program program = { .path = opts->exec_argv[0],
+                                 .argv = (char *const *)opts->exec_argv,
+                                 .envp = envp,
+                                 .fds = fds,
+                                 .n = opts->exec_fds_n + 1 };
+        failed = aurp_exec_hidden(&program, &pid, &pidfd);
+    }
+    free(fds);
+    free(envp);
+    if (failed == 0) {
+        aurp_close(&pidfd); /* the hello brings another */
+        failed = aurp_send(n->socket, &start->setup, sizeof(start->setup), &start->host_pidfd, 1);
+    }
+    return failed == 0 ? AUR_OK
+                       : failed_call(diag, failed, "exec", "the program of exec_argv did not run");
+}
+
 /* Waits for the nursery's first message.  No time limit is needed: either it comes, or the nursery
  * is dead and its end of the socket closed, as ours is the only other copy. */
 static aur_err take_hello(auri_nursery *n, aur_diag *diag)
@@ -153,16 +205,18 @@ static aur_err take_hello(auri_nursery *n, aur_diag *diag)
 static aur_err prepare(const auri_nursery_options *opts, auri_zygote_start *ret, aur_diag *diag)
 {
     bool spawn = opts->start == AUR_START_SPAWN;
+    bool fork = opts->start == AUR_START_FORK;
+    bool exec = opts->start == AUR_START_EXEC && opts->exec_argv != NULL;
     const void *addr;
 
-    if ((!spawn && opts->start != AUR_START_FORK) || opts->worker_main == NULL ||
-        (spawn && opts->ctx != NULL)) {
+    if ((!spawn && !fork && !exec) || opts->worker_main == NULL || (!fork && opts->ctx != NULL)) {
         return auri_diag(diag, AUR_EINVAL, 0, "options",
                          "a nursery needs a start, a worker "
                          "function, and no ctx to spawn");
     }
     *ret = (auri_zygote_start){ .socket = -1, .host_pidfd = -1 };
     ret->setup.memory_max_bytes = opts->memory_max_bytes;
+    ret->setup.keep_fds = opts->keep_fds || exec;
     snprintf(ret->setup.name, sizeof(ret->setup.name), "%s",
              opts->name != NULL ? opts->name : "aur");
     if (spawn) {
@@ -183,7 +237,8 @@ static aur_err prepare(const auri_nursery_options *opts, auri_zygote_start *ret,
 }
 
 /* On failure whatever was made so far is left to auri_nursery_free(). */
-static aur_err start_nursery(auri_nursery *n, auri_zygote_start *start, aur_diag *diag)
+static aur_err start_nursery(auri_nursery *n, const auri_nursery_options *opts,
+                             auri_zygote_start *start, aur_diag *diag)
 {
     int pair[2];
     aur_err err;
@@ -194,7 +249,9 @@ static aur_err start_nursery(auri_nursery *n, auri_zygote_start *start, aur_diag
     }
     n->socket = pair[0];
     start->socket = pair[1];
-    if (start->worker_main == NULL) {
+    if (opts->start == AUR_START_EXEC) {
+        err = exec_nursery(n, opts, start, diag);
+    } else if (opts->start == AUR_START_SPAWN) {
         err = spawn_nursery(n, start, diag);
     } else {
         failed = fork_nursery(start, &n->child_pid);
@@ -220,7 +277,7 @@ aur_err auri_nursery_new(const auri_nursery_options *opts, auri_nursery **ret_nu
         return failed_call(reterr_diag, ENOMEM, "malloc", "no memory for a nursery");
     }
     *n = (auri_nursery){ .socket = -1, .pidfd = -1, .owner_pid = aurp_pid() };
-    err = start_nursery(n, &start, reterr_diag);
+    err = start_nursery(n, opts, &start, reterr_diag);
     aurp_close(&start.host_pidfd);
     if (err != AUR_OK) {
         auri_nursery_free(n);

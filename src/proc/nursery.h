@@ -34,9 +34,13 @@
 typedef int auri_worker_fn(void *ctx, unsigned slot, uint64_t epoch, const int *fds, unsigned nfds);
 
 typedef struct auri_nursery_options {
-    int start; /* AUR_START_FORK or AUR_START_SPAWN */
+    int start; /* AUR_START_FORK, AUR_START_SPAWN or AUR_START_EXEC */
     auri_worker_fn *worker_main;
-    void *ctx;                 /* given to worker_main; must be NULL for AUR_START_SPAWN */
+    void *ctx;                    /* given to worker_main; must be NULL unless forked */
+    bool keep_fds;                /* AUR_START_FORK: AUR_POOL_KEEP_FDS */
+    const char *const *exec_argv; /* AUR_START_EXEC: as in aur_options */
+    const int *exec_fds;
+    unsigned exec_fds_n;
     uint64_t memory_max_bytes; /* private memory of each worker, 0: no limit */
     const char *name;          /* prefix of process names, NULL: "aur" */
 } auri_nursery_options;

@@ -4,9 +4,11 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "proc/engine.h"
 #include "proc/image.h"
 #include "proc/internal.h"
 #include "proc/worker.h"
+#include "proc/zygote.h"
 
 #define BIG_PARENT_BYTES (UINT64_C(64) << 20)
 
@@ -119,8 +121,12 @@ static aur_err make_nursery(struct auri_proc *p, aur_diag *diag)
 {
     const aur_options *opts = &p->pool->opts;
     auri_nursery_options nursery = {
-        .start = p->spawn ? AUR_START_SPAWN : AUR_START_FORK,
+        .start = p->spawn ? opts->start : AUR_START_FORK,
         .worker_main = auri_worker_main,
+        .keep_fds = (opts->flags & AUR_POOL_KEEP_FDS) != 0,
+        .exec_argv = opts->exec_argv,
+        .exec_fds = opts->exec_fds,
+        .exec_fds_n = (unsigned)opts->exec_fds_n,
         .memory_max_bytes = opts->memory_max_bytes,
         .name = p->pool->name,
     };
@@ -196,6 +202,22 @@ static aur_err start_guardian(struct auri_proc *p, aur_diag *diag)
                      "the guardian thread could not be started");
 }
 
+/* ---- the other side --------------------------------------------------------------------------------------- */
+
+aur_err auri_engine_nursery(void)
+{
+    const char *text = secure_getenv(AURI_NURSERY_VARIABLE);
+    int socket_fd = text != NULL ? atoi(text) : -1;
+
+    if (socket_fd < 3) {
+        return AUR_EINVAL;
+    }
+    unsetenv(AURI_NURSERY_VARIABLE);
+    aurp_close_on_exec(socket_fd);
+    auri_zygote_hear(socket_fd, auri_worker_main);
+    return AUR_ESYS;
+}
+
 /* ---- all ---------------------------------------------------------------------------------------------------- */
 
 static struct auri_proc *proc_new(aur_pool *pool, const aur_options *opts)
@@ -206,7 +228,7 @@ static struct auri_proc *proc_new(aur_pool *pool, const aur_options *opts)
         return NULL;
     }
     p->pool = pool;
-    p->spawn = opts->start == AUR_START_SPAWN;
+    p->spawn = opts->start == AUR_START_SPAWN || opts->start == AUR_START_EXEC;
     p->slots_max = pool->workers + opts->spares_max; /* resolved: 0 means none */
     p->cpus = aurp_cpu_count();
     p->bell = p->rope = p->kick = p->epoll = -1;

@@ -71,7 +71,9 @@ static _Noreturn void live_as_worker(const worker_order *order, auri_worker_fn *
     set_name(order->setup.name, "worker", &slot);
     aurp_core_none();
     aurp_oom_first(300);
-    aurp_close_except(fds, n);
+    if (!order->setup.keep_fds) {
+        aurp_close_except(fds, n);
+    }
     aurp_stdin_null();
     if (order->setup.memory_max_bytes != 0) {
         (void)aurp_private_memory_max(order->setup.memory_max_bytes);
@@ -112,6 +114,18 @@ static worker_order order_of(const zygote *z, const auri_zygote_message *request
                            .parent_pid = z->pid };
 }
 
+/* In a forked worker: the nursery's own descriptors are not a worker's business, and a copy of its
+ * socket would hide its death from the host. */
+static void leave_nursery(zygote *z)
+{
+    aurp_close(&z->start.socket);
+    aurp_close(&z->start.host_pidfd);
+    aurp_close(&z->child_fd);
+    for (unsigned i = 0; i < z->count; i++) {
+        aurp_close(&z->list[i].pidfd);
+    }
+}
+
 /* glibc's fork(), not a bare system call: the worker must know its own thread id, and the host's
  * at-fork handlers must run in it.  Returns 0 or an errno. */
 static int fork_worker(zygote *z, const auri_zygote_message *request, const int *fds, unsigned n,
@@ -121,6 +135,7 @@ static int fork_worker(zygote *z, const auri_zygote_message *request, const int 
     int pid = (int)fork();
 
     if (pid == 0) {
+        leave_nursery(z);
         live_as_worker(&order, z->start.worker_main, z->start.ctx, fds, n);
     }
     *ret_pid = pid;
@@ -401,7 +416,9 @@ _Noreturn void auri_zygote_run(const auri_zygote_start *start)
     lift_all(&z, &z.start.host_pidfd, 1);
     keep[0] = z.start.socket;
     keep[1] = z.start.host_pidfd;
-    aurp_close_except(keep, 2);
+    if (!start->setup.keep_fds) {
+        aurp_close_except(keep, 2);
+    }
     forget_stdio();
     z.child_fd = aurp_child_fd_new();
     if (z.child_fd >= 0) {
@@ -411,15 +428,20 @@ _Noreturn void auri_zygote_run(const auri_zygote_start *start)
     serve(&z);
 }
 
-int auri_nursery_image(int socket_fd)
+void auri_zygote_hear(int socket_fd, auri_worker_fn *worker_main)
 {
-    auri_zygote_start start = { .socket = socket_fd, .host_pidfd = -1 };
+    auri_zygote_start start = { .socket = socket_fd, .host_pidfd = -1, .worker_main = worker_main };
     unsigned n = 0;
 
-    if (aurp_fd_wait(socket_fd, AUR_NO_DEADLINE) != AUR_OK ||
-        aurp_receive(socket_fd, &start.setup, sizeof(start.setup), &start.host_pidfd, 1, &n) != 0 ||
-        n != 1) {
-        return 1; /* the host is gone */
+    if (aurp_fd_wait(socket_fd, AUR_NO_DEADLINE) == AUR_OK &&
+        aurp_receive(socket_fd, &start.setup, sizeof(start.setup), &start.host_pidfd, 1, &n) == 0 &&
+        n == 1) {
+        auri_zygote_run(&start);
     }
-    auri_zygote_run(&start);
+}
+
+int auri_nursery_image(int socket_fd)
+{
+    auri_zygote_hear(socket_fd, NULL);
+    return 1; /* the host is gone */
 }

@@ -29,6 +29,7 @@ typedef struct auri_zygote_setup {
     uint64_t memory_max_bytes;
     char name[16];
     auri_module_ref worker_main; /* spawn only */
+    bool keep_fds;               /* the nursery and its workers keep what they inherited */
 } auri_zygote_setup;
 
 /* What the caller of auri_zygote_run() hands over. */
@@ -41,8 +42,16 @@ typedef struct auri_zygote_start {
 } auri_zygote_start;
 
 /* The whole life of a nursery process, entered with all signals blocked; closes every descriptor
- * but its own and stdio's.  Ends with the host, or when the host hangs up. */
+ * but its own and stdio's, unless it is to keep them.  Ends with the host, or when the host hangs
+ * up. */
 _Noreturn void auri_zygote_run(const auri_zygote_start *start);
+
+/* The name of the environment variable with the socket's number, for AUR_START_EXEC. */
+#define AURI_NURSERY_VARIABLE "AURIGA_NURSERY_"
+
+/* Hears from the host what to be, then is the nursery; returns if that fails.  worker_main as in
+ * auri_zygote_start. */
+void auri_zygote_hear(int socket_fd, auri_worker_fn *worker_main);
 
 /* Roles of images (image.c): the nursery of AUR_START_SPAWN, and one of its workers. */
 int auri_nursery_image(int socket_fd);

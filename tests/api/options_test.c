@@ -56,11 +56,15 @@ static void test_sizes_and_tails(void **state)
     aur_pool_scoped_(&pool);
     assert_null(pool);
     newer.unknown = 1;
-    refused(&newer.known, AUR_EINVAL, "size", "120");
+    refused(&newer.known, AUR_EINVAL, "size", "144");
     newer.known.size = sizeof(aur_options);
     AURT_OK(aur_pool_new(&newer.known, &pool, NULL)); /* what lies behind is none of our business */
     aur_pool_scoped_(&pool);
-    newer.known.size = sizeof(aur_options) - 1;
+    newer.known.size = offsetof(aur_options, exec_argv); /* a program of the first version */
+    newer.known.exec_fds_n = 7;
+    AURT_OK(aur_pool_new(&newer.known, &pool, NULL));
+    aur_pool_scoped_(&pool);
+    newer.known.size = offsetof(aur_options, exec_argv) - 1;
     refused(&newer.known, AUR_EINVAL, "size", "111");
     newer.known.size = 0;
     refused(&newer.known, AUR_EINVAL, "size", "0");
@@ -97,7 +101,7 @@ static void test_bad_fields(void **state)
 
     BAD(AUR_SERIAL, kind, 4, "4");
     BAD(AUR_SERIAL, kind, -1, "-1");
-    BAD(AUR_THREADS, start, 3, "3");
+    BAD(AUR_THREADS, start, 4, "4");
     BAD(AUR_THREADS, start, -1, "-1");
     BAD(AUR_THREADS, start, AUR_START_FORK, "1");
     BAD(AUR_SERIAL, start, AUR_START_SPAWN, "2");
@@ -109,7 +113,9 @@ static void test_bad_fields(void **state)
     BAD(AUR_PROCESSES, queue_policy, AUR_QUEUE_CALLER_RUNS, "CALLER_RUNS");
     BAD(AUR_SERIAL, retries, 65535, "65535");
     BAD(AUR_SERIAL, retry_on, 8, "0x8");
-    BAD(AUR_SERIAL, flags, 4, "0x4");
+    BAD(AUR_SERIAL, flags, AUR_POOL_KEEP_FDS, "0x4");
+    BAD(AUR_THREADS, flags, AUR_POOL_BREAK_ON_DEATH, "0x8");
+    BAD(AUR_PROCESSES, flags, 16, "0x10");
     BAD(AUR_THREADS, tasks_per_worker_max, 7, "7");
     BAD(AUR_THREADS, memory_max_bytes, 77, "77");
     BAD(AUR_SERIAL, memory_max_bytes, 1, "1");
@@ -118,6 +124,20 @@ static void test_bad_fields(void **state)
     opts.start = AUR_START_SPAWN;
     opts.worker_ctx = &opts;
     refused(&opts, AUR_EINVAL, "aur_options.worker_ctx", "SPAWN");
+    opts = with_kind(AUR_PROCESSES);
+    opts.start = AUR_START_SPAWN;
+    opts.flags = AUR_POOL_KEEP_FDS;
+    refused(&opts, AUR_EINVAL, "aur_options.flags", "KEEP_FDS");
+    opts = with_kind(AUR_PROCESSES);
+    opts.start = AUR_START_EXEC;
+    refused(&opts, AUR_EINVAL, "aur_options.exec_argv", "AUR_START_EXEC");
+    static const char *const argv[] = { "/bin/true", NULL };
+    opts.exec_argv = argv;
+    opts.exec_fds_n = 1;
+    refused(&opts, AUR_EINVAL, "aur_options.exec_fds_n", "1");
+    opts.start = AUR_START_FORK;
+    opts.exec_fds_n = 0;
+    refused(&opts, AUR_EINVAL, "aur_options.exec_argv", "AUR_START_EXEC");
     opts = with_kind(AUR_AUTO);
     refused(&opts, AUR_ENOTSUP, "aur_options.kind", "AUR_AUTO");
 }

@@ -1,0 +1,171 @@
+/* Goal:    what hosts that load the library late need of a process pool: workers from a program of
+ *          their choice, workers that keep descriptors, a pool that a death breaks.
+ * Method:  the program of AUR_START_EXEC is this test itself, with an argument.
+ * Guards:  aur_nursery_run(), AUR_POOL_KEEP_FDS, AUR_POOL_BREAK_ON_DEATH. */
+/* aurt: no-tsan */
+#define _GNU_SOURCE
+#include "aurt.h"
+
+#include <auriga.h>
+#include <errno.h>
+#include <signal.h>
+#include <sys/mman.h>
+
+static int made_ready; /* set by main() of the program that runs the nursery */
+
+static int ready(int x)
+{
+    return made_ready + x;
+}
+AUR_FN(int, ready, int);
+
+static int first_byte(int fd)
+{
+    char byte = 0;
+
+    return pread(fd, &byte, 1, 0) == 1 ? byte : -1;
+}
+AUR_FN(int, first_byte, int);
+
+static int is_open(int fd)
+{
+    char path[32];
+
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    return access(path, F_OK) == 0;
+}
+AUR_FN(int, is_open, int);
+
+static int die(int x)
+{
+    kill(getpid(), SIGKILL);
+    return x;
+}
+AUR_FN(int, die, int);
+
+static int init_ready(void *ctx, int worker)
+{
+    (void)worker;
+    made_ready += ctx == NULL ? 10 : 0;
+    return 0;
+}
+
+static int file_with(char byte)
+{
+    int fd = memfd_create("exec_test", MFD_CLOEXEC);
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, &byte, 1), 1);
+    return fd;
+}
+
+static aur_options options(int start, uint32_t workers)
+{
+    aur_options opts = AUR_OPTIONS_INIT;
+
+    opts.kind = AUR_PROCESSES;
+    opts.start = start;
+    opts.workers = workers;
+    return opts;
+}
+
+static const char *const own_program[] = { "/proc/self/exe", "nursery", NULL };
+
+static void test_exec(void **state)
+{
+    AUR_SCOPED(aur_pool) *pool = NULL;
+    aur_options opts = options(AUR_START_EXEC, 2);
+    int given = file_with('a');
+    int kept_back = file_with('b');
+    int v = 0;
+
+    (void)state;
+    opts.exec_argv = own_program;
+    opts.exec_fds = &given;
+    opts.exec_fds_n = 1;
+    opts.worker_init = init_ready;
+    AURT_OK(aur_pool_new(&opts, &pool, NULL));
+    AURT_OK(aur_apply(pool, &v, ready, 1));
+    assert_int_equal(v, 111); /* 100 of main(), 10 of the init */
+    AURT_OK(aur_apply(pool, &v, first_byte, given));
+    assert_int_equal(v, 'a');
+    AURT_OK(aur_apply(pool, &v, is_open, kept_back));
+    assert_int_equal(v, 0);
+    AURT_ERR(AUR_EWORKER, aur_apply(pool, &v, die, 0));
+    AURT_OK(aur_apply(pool, &v, ready, 2)); /* in a replacement, perhaps */
+    assert_int_equal(v, 112);
+    close(given);
+    close(kept_back);
+}
+
+static void test_exec_of_nothing(void **state)
+{
+    static const char *const missing[] = { "/nonexistent/program", NULL };
+    static const char *const deaf[] = { "/bin/true", NULL };
+    aur_options opts = options(AUR_START_EXEC, 1);
+    aur_pool *pool = NULL;
+    aur_diag diag;
+
+    (void)state;
+    opts.exec_argv = missing;
+    AURT_ERR(AUR_ESYS, aur_pool_new(&opts, &pool, &diag));
+    assert_int_equal(diag.sys_errno, ENOENT);
+    opts.exec_argv = deaf; /* it never calls aur_nursery_run() */
+    AURT_ERR(AUR_EAGAIN, aur_pool_new(&opts, &pool, &diag));
+    AURT_ERR(AUR_EINVAL, aur_nursery_run());
+}
+
+static void test_keep_fds(void **state)
+{
+    int fd = file_with('k');
+    int v = 0;
+
+    (void)state;
+    for (uint32_t keep = 0; keep <= AUR_POOL_KEEP_FDS; keep += AUR_POOL_KEEP_FDS) {
+        aur_options opts = options(AUR_START_FORK, 1);
+        AUR_SCOPED(aur_pool) *pool = NULL;
+        opts.flags = keep;
+        AURT_OK(aur_pool_new(&opts, &pool, NULL));
+        AURT_OK(aur_apply(pool, &v, first_byte, fd));
+        assert_int_equal(v, keep != 0 ? 'k' : -1);
+    }
+    close(fd);
+}
+
+static void test_break_on_death(void **state)
+{
+    AUR_SCOPED(aur_pool) *pool = NULL;
+    AUR_SCOPED(aur_future) *first = NULL;
+    AUR_SCOPED(aur_future) *second = NULL;
+    aur_options opts = options(AUR_START_FORK, 1);
+    int v;
+
+    (void)state;
+    opts.flags = AUR_POOL_BREAK_ON_DEATH;
+    AURT_OK(aur_pool_new(&opts, &pool, NULL));
+    AURT_OK(aur_apply_async(pool, &first, die, 1));
+    aur_err submitted = aur_apply_async(pool, &second, ready, 1);
+    aur_err err = aur_future_outcome(first, AUR_NO_DEADLINE);
+    assert_true(err == AUR_EWORKER || err == AUR_EBROKEN);
+    if (submitted == AUR_OK) { /* else the death was seen first */
+        submitted = aur_future_outcome(second, AUR_NO_DEADLINE);
+    }
+    assert_int_equal(submitted, AUR_EBROKEN);
+    AURT_ERR(AUR_EBROKEN, aur_apply(pool, &v, ready, 1));
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_exec),
+        cmocka_unit_test(test_exec_of_nothing),
+        cmocka_unit_test(test_keep_fds),
+        cmocka_unit_test(test_break_on_death),
+    };
+
+    if (argc == 2 && strcmp(argv[1], "nursery") == 0) {
+        made_ready = 100;
+        return aur_nursery_run() == AUR_OK ? 0 : 1;
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
