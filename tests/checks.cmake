@@ -23,6 +23,13 @@ endif()
 auriga_check(api/reject api ${CMAKE_CURRENT_SOURCE_DIR}/tools/reject ${CMAKE_C_COMPILER}
              ${PROJECT_SOURCE_DIR}/include)
 
+find_program(AURIGA_PYTHON python3)
+if(AURIGA_PYTHON AND AURIGA_LINT) # in one build of ./dev test
+  auriga_check(python/default python ${AURIGA_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/python/run
+               --archive $<TARGET_FILE:auriga_static>)
+  set_tests_properties(python/default PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)
+endif()
+
 set(prefix ${CMAKE_CURRENT_BINARY_DIR}/prefix)
 auriga_check(install/prefix install ${CMAKE_COMMAND} --install ${PROJECT_BINARY_DIR}
              --prefix ${prefix})

@@ -1,0 +1,134 @@
+"""The exceptions of this package, and how a failure that the library reports becomes one."""
+
+from concurrent.futures import BrokenExecutor, CancelledError
+from concurrent.futures import TimeoutError as _FutureTimeout
+from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures.thread import BrokenThreadPool
+from multiprocessing import TimeoutError as _PoolTimeout
+
+__all__ = [
+    "AurigaError",
+    "BrokenExecutor",
+    "BrokenProcessPool",
+    "BrokenThreadPool",
+    "CancelledError",
+    "DeadlockError",
+    "ItemTimeout",
+    "PoolClosed",
+    "TimeoutError",
+    "TooDeepError",
+    "WorkerDied",
+]
+
+
+# Builtin and of concurrent.futures: one class since 3.11.
+_TIMEOUTS = (
+    (_FutureTimeout,) if issubclass(_FutureTimeout, OSError) else (_FutureTimeout, TimeoutError)
+)
+
+
+class TimeoutError(_PoolTimeout, *_TIMEOUTS):
+    """A wait was not over in time: what ``multiprocessing`` and ``concurrent.futures`` call so."""
+
+
+class AurigaError(RuntimeError):
+    """A failure of the pool itself.
+
+    ``report`` is a dict with what the library knows: code, name, message, item, worker, pid,
+    signal, exit_status, attempts, peak_rss.
+    """
+
+    report: dict = {}
+
+
+class DeadlockError(AurigaError):
+    """The wait would never end: the tasks named in the message wait for each other."""
+
+
+class TooDeepError(AurigaError):
+    """Tasks that wait for tasks are nested too deeply, and no worker is left to stand in."""
+
+
+class PoolClosed(AurigaError):
+    """The pool takes no more work."""
+
+
+class WorkerDied(BrokenProcessPool):
+    """The worker process died while it ran this item.  Everything else goes on.
+
+    Attributes: ``item`` (index in the map, or None), ``pid``, ``signal`` (number or None),
+    ``exit_status`` (or None), ``attempts``, ``peak_rss`` (bytes), ``report`` (all of it).
+    """
+
+    report: dict = {}
+    item = None
+
+    def __str__(self):
+        text = super().__str__()
+        return text if self.item is None else f"{text}, item {self.item} of its map"
+
+    pid = property(lambda self: self.report.get("pid"))
+    signal = property(lambda self: self.report.get("signal") or None)
+    attempts = property(lambda self: self.report.get("attempts"))
+    peak_rss = property(lambda self: self.report.get("peak_rss"))
+
+    @property
+    def exit_status(self):
+        status = self.report.get("exit_status", -1)
+        return None if status < 0 else status
+
+
+class ItemTimeout(*_TIMEOUTS):
+    """The item ran past its own ``timeout=``; its worker process was replaced."""
+
+    report: dict = {}
+    item = None
+
+
+def _function(report):
+    return report["site"] or "a call"
+
+
+_BROKEN = (
+    "A process in the process pool was terminated abruptly while the future was running or pending."
+)
+
+
+def _say(report):
+    return report["message"] or report["text"]
+
+
+def _died(report):
+    error = WorkerDied(_say(report).replace("ran call", f"ran {_function(report)}"))
+    error.item = report["item"]
+    return error
+
+
+def _timeout(report):
+    error = ItemTimeout(f"{_function(report)}: {_say(report)}")
+    error.item = report["item"]
+    return error
+
+
+_MAKERS = {
+    "AUR_ECANCELED": lambda r: CancelledError(),
+    "AUR_ETIMEDOUT": lambda r: TimeoutError(),
+    "AUR_EDEADLK": lambda r: DeadlockError(_say(r).replace("submitted at", "defined at")),
+    "AUR_EWORKER": _died,
+    "AUR_EDEADLINE": _timeout,
+    "AUR_EBROKEN": lambda r: BrokenProcessPool(_BROKEN),
+    "AUR_ESHUTDOWN": lambda r: PoolClosed(_say(r)),
+    "AUR_E2DEEP": lambda r: TooDeepError(_say(r)),
+    "AUR_EINIT": lambda r: BrokenThreadPool(
+        "A thread initializer failed, the thread pool is not usable anymore"
+    ),
+}
+
+
+def make(report):
+    error = _MAKERS.get(report["name"], lambda r: AurigaError(f"{_say(r)} ({r['name']})"))(report)
+    try:
+        error.report = report
+    except AttributeError:
+        pass
+    return error

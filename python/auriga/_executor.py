@@ -1,0 +1,336 @@
+"""ThreadPoolExecutor and ProcessPoolExecutor: the interface of ``concurrent.futures``."""
+
+import itertools
+import os
+import threading
+import time
+import weakref
+from concurrent.futures import Executor
+from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures.thread import BrokenThreadPool
+
+from . import _core, _helpers
+from ._errors import PoolClosed
+from ._futures import Future
+from ._pool import _BREAK_ON_DEATH, _THREADS, start_processes
+
+_BAD_ARGS_DIE = 4
+_CONTEXT = 32
+
+_live = weakref.WeakSet()  # core pools to be joined before the interpreter goes
+_exiting = False
+_lock = threading.Lock()
+
+
+def _at_exit():
+    global _exiting
+    with _lock:
+        _exiting = True
+        pools = [pool for pool, owner in list(_owners.items()) if owner == os.getpid()]
+    for pool in pools:
+        pool.close()
+    for pool in pools:
+        pool.join(None)
+
+
+_owners = weakref.WeakKeyDictionary()  # core pool -> the process that made it
+threading._register_atexit(_at_exit)
+os.register_at_fork(
+    before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+)
+
+
+def _close(core):
+    core.close()
+
+
+def _exit_error():
+    return RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+
+class _PoolExecutor(Executor):
+    """What both kinds share: a core pool that is made at the first submit."""
+
+    _strict = False
+    _flags = 0
+    _timeout_ns = 0
+
+    def _setup(self):
+        self._core = None
+        self._shutdown_lock = threading.Lock()
+        self._shutdown = False
+        self._broken = False
+
+    def _start_core(self):
+        raise NotImplementedError
+
+    def _begin(self):
+        """The core pool; made now if this is the first call."""
+        if self._broken:
+            raise self._broken_error(self._broken)
+        if self._shutdown:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        if _exiting and not _core.in_task():
+            raise _exit_error()
+        if self._core is None:
+            with self._shutdown_lock:
+                if self._core is None:
+                    self._make()
+        return self._core
+
+    def _make(self):
+        try:
+            core = self._start_core()
+        except (BrokenThreadPool, BrokenProcessPool) as error:
+            self._broken = str(error)
+            raise
+        with _lock:
+            _owners[core] = os.getpid()
+        self._core = core
+        self._finalizer = weakref.finalize(self, _close, core)
+        self._finalizer.atexit = False
+
+    def submit(self, fn, /, *args, **kwargs):
+        """Queues ``fn(*args, **kwargs)``; the result is a Future."""
+        core = self._core
+        if core is None or self._shutdown or _exiting or self._broken:
+            core = self._begin()
+        try:
+            return core.submit(Future, fn, args, kwargs or None, self._flags)
+        except BaseException as error:
+            return self._not_submitted(error)
+
+    def _not_submitted(self, error):
+        if isinstance(error, PoolClosed):
+            if _exiting:
+                raise _exit_error() from None
+            raise RuntimeError("cannot schedule new futures after shutdown") from None
+        if isinstance(error, (BrokenProcessPool, BrokenThreadPool)):
+            self._broken = str(error)
+            raise error
+        if not isinstance(error, (Exception, SystemExit)):
+            raise error
+        future = Future()  # it could not be pickled: its own failure alone
+        future.set_running_or_notify_cancel()
+        future.set_exception(error)
+        return future
+
+    def map(self, fn, *iterables, timeout=None, chunksize=1, buffersize=None):
+        """``map(fn, *iterables)`` in parallel; results in order."""
+        if chunksize < 1:
+            raise ValueError("chunksize must be >= 1.")
+        if buffersize is not None and not isinstance(buffersize, int):
+            raise TypeError("buffersize must be an integer or None")
+        if buffersize is not None and buffersize < 1:
+            raise ValueError("buffersize must be None or > 0")
+        end = None if timeout is None else time.monotonic() + timeout
+        return self._map(fn, zip(*iterables), end, chunksize, buffersize)
+
+    def _map(self, fn, items, end, chunksize, buffersize):
+        submit = self.submit
+        return _results(self, lambda args: submit(fn, *args), items, end, buffersize)
+
+    def shutdown(self, wait=True, *, cancel_futures=False):
+        """No more work; what was accepted still runs, unless it is cancelled."""
+        with self._shutdown_lock:
+            self._shutdown = True
+            core = self._core
+        if core is None:
+            return
+        if cancel_futures:
+            core.cancel_pending()
+        core.close()
+        if wait:
+            core.join(None)
+
+
+def _results(executor, submit, items, end, buffersize):
+    """Submits now, and hands out results as they are asked for."""
+    items = iter(items)
+    limit = buffersize if buffersize is not None else None
+    fs = [submit(args) for args in itertools.islice(items, limit)]
+    fs.reverse()
+    owner = weakref.ref(executor)
+    del executor
+
+    def results():
+        nonlocal items
+        try:
+            while fs:
+                if limit is not None and items is not None and owner() is not None:
+                    args = next(items, None)
+                    if args is None:
+                        items = None
+                    else:
+                        fs.insert(0, submit(args))
+                yield _take(fs, end)
+        finally:
+            for future in fs:
+                future.cancel()
+
+    return results()
+
+
+def _take(fs, end):
+    future = fs.pop()
+    try:
+        try:
+            return future.result(None if end is None else end - time.monotonic())
+        finally:
+            future.cancel()
+    finally:
+        del future
+
+
+class ThreadPoolExecutor(_PoolExecutor):
+    """Threads, as ``concurrent.futures.ThreadPoolExecutor``.
+
+    A task may wait for another one of the same executor: a thread that waits is stood in for, and
+    tasks that wait for each other get ``auriga.DeadlockError``.
+    """
+
+    _counter = itertools.count().__next__
+
+    def __init__(
+        self, max_workers=None, thread_name_prefix="", initializer=None, initargs=(), **ctxkwargs
+    ):
+        if max_workers is None:
+            cpus = getattr(os, "process_cpu_count", os.cpu_count)() or 1
+            max_workers = min(32, cpus + 4)
+        if max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        self._max_workers = max_workers
+        self._thread_name_prefix = (
+            thread_name_prefix or f"ThreadPoolExecutor-{self._counter()}"
+        )
+        self._initializer = initializer
+        self._initargs = initargs
+        self._setup()
+
+    _broken_error = BrokenThreadPool
+    _flags = _CONTEXT
+
+    def _start_core(self):
+        from . import _worker
+
+        boot = _worker.ThreadBoot(
+            f"{self._thread_name_prefix}_", self._initializer, tuple(self._initargs)
+        )
+        return _core.Pool(_THREADS, self._max_workers, boot, name=self._thread_name_prefix[:10])
+
+
+class ProcessPoolExecutor(_PoolExecutor):
+    """Worker processes, as ``concurrent.futures.ProcessPoolExecutor``.
+
+    A worker that dies costs the call it was running, which raises ``auriga.WorkerDied``.
+    """
+
+    _broken_error = BrokenProcessPool
+
+    def __init__(
+        self,
+        max_workers=None,
+        mp_context=None,
+        initializer=None,
+        initargs=(),
+        *,
+        max_tasks_per_child=None,
+    ):
+        import multiprocessing
+
+        if max_workers is None:
+            max_workers = getattr(os, "process_cpu_count", os.cpu_count)() or 1
+        if max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        if mp_context is None:
+            if max_tasks_per_child is not None and self._strict:
+                mp_context = multiprocessing.get_context("spawn")
+            else:
+                mp_context = multiprocessing.get_context()
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        if max_tasks_per_child is not None:
+            if not isinstance(max_tasks_per_child, int):
+                raise TypeError("max_tasks_per_child must be an integer")
+            if max_tasks_per_child <= 0:
+                raise ValueError("max_tasks_per_child must be >= 1")
+            if self._strict and mp_context.get_start_method(allow_none=False) == "fork":
+                raise ValueError(
+                    "max_tasks_per_child is incompatible with the 'fork' multiprocessing start "
+                    "method; supply a different mp_context."
+                )
+        self._max_workers = max_workers
+        self._mp_context = mp_context
+        self._initializer = initializer
+        self._initargs = initargs
+        self._max_tasks_per_child = max_tasks_per_child
+        self._setup()
+
+    def submit(self, fn, /, *args, **kwargs):
+        """Queues ``fn(*args, **kwargs)``; the result is a Future."""
+        if not self._strict:
+            fn = _helpers.portable(fn)
+        return super().submit(fn, *args, **kwargs)
+
+    def _start_core(self):
+        from . import _worker
+
+        method = self._mp_context.get_start_method()
+        name = {"fork": "Fork", "spawn": "Spawn", "forkserver": "ForkServer"}.get(method, "")
+        boot = _worker.Boot(
+            f"{name}Process", self._initializer, tuple(self._initargs), False, True
+        )
+        core = start_processes(
+            self._mp_context,
+            self._max_workers,
+            boot,
+            flags=_BREAK_ON_DEATH if self._strict else 0,
+            max_tasks=self._max_tasks_per_child or 0,
+            name="executor",
+        )
+        _helpers.on_bad_result(core, _bad_result_hook(weakref.ref(self), core))
+        return core
+
+    def _map(self, fn, items, end, chunksize, buffersize):
+        if not self._strict:
+            fn = _helpers.portable(fn)
+        if chunksize == 1:
+            return super()._map(fn, items, end, chunksize, buffersize)
+        chunks = iter(lambda: list(itertools.islice(items, chunksize)), [])
+        flags = self._flags | 1 | (16 if self._strict else 0)
+
+        def submit(chunk):
+            return self._begin().submit_batch(fn, chunk, flags, 0)
+
+        return _flat(_results(self, submit, chunks, end, buffersize))
+
+
+def _flat(lists):
+    for results in lists:
+        results.reverse()
+        while results:
+            yield results.pop()
+
+
+def _bad_result_hook(owner, core):
+    """A result that cannot be loaded in this process breaks a strict executor."""
+    core = weakref.ref(core)
+
+    def hook(error):
+        executor = owner()
+        if executor is None or not executor._strict:
+            return error
+        broken = BrokenProcessPool(
+            "A result was sent by a worker that this process cannot load; the pool is not usable "
+            "anymore."
+        )
+        broken.__cause__ = error
+        executor._broken = str(broken)
+        pool = core()
+        if pool is not None:
+            pool.terminate(True)
+        return broken
+
+    return hook

@@ -1,0 +1,220 @@
+"""What the extension module asks of Python: pickles, exceptions, names of functions.
+
+Imported by ``auriga._core`` itself, so it imports nothing that takes long.  Whatever is rare is
+imported where it happens.
+"""
+
+import sys
+import weakref
+from _pickle import Pickler, loads as _loads
+from io import BytesIO
+from types import FunctionType
+
+_APART = 1 << 16  # bytes; smaller buffers stay inside the pickle
+_POOL_ERRORS = 8  # CALL_POOL_ERRORS of core.h
+
+# ---- pickles -----------------------------------------------------------------------------------
+
+_table = None
+_table_key = None
+
+
+def _reducers():
+    """The reducers of ``multiprocessing``, if it is loaded: only then its objects exist."""
+    global _table, _table_key
+    reduction = sys.modules.get("multiprocessing.reduction")
+    if reduction is None:
+        return None
+    import copyreg
+
+    pickler = reduction.ForkingPickler
+    key = (len(copyreg.dispatch_table), len(pickler._extra_reducers))
+    if _table_key != key:
+        _table = {**copyreg.dispatch_table, **pickler._extra_reducers}
+        _table_key = key
+    return _table
+
+
+def _dump(obj, buffers, table):
+    def apart(buffer):
+        if buffers is None:
+            return True
+        with buffer.raw() as view:
+            if view.nbytes < _APART:
+                return True
+        buffers.append(buffer)
+        return False
+
+    out = BytesIO()
+    pickler = Pickler(out, 5, buffer_callback=apart)
+    if table is not None:
+        pickler.dispatch_table = table
+    pickler.dump(obj)
+    return out.getvalue()
+
+
+def dumps(obj, buffers):
+    """A pickle of obj; its large buffers are appended to the list instead, if there is one."""
+    table = _reducers()
+    try:
+        return _dump(obj, buffers, table)
+    except TypeError:
+        if table is not None:
+            raise
+        # Sockets and the like: the reducers come with multiprocessing.
+        import multiprocessing.reduction  # noqa: F401
+
+        if buffers is not None:
+            del buffers[:]
+        return _dump(obj, buffers, _reducers())
+
+
+class _ByValue:
+    """A function that no module has under its name: it travels as its code."""
+
+    __slots__ = ("func", "data")
+
+    def __init__(self, func, data):
+        self.func = func
+        self.data = data
+
+    def __reduce__(self):
+        return _loads, (self.data,)
+
+
+def portable(fn):
+    """fn, or what stands for it if it is a lambda, a local function or one typed at a prompt, and
+    cloudpickle is there to write it."""
+    if type(fn) is not FunctionType:
+        return fn
+    if "<" not in fn.__qualname__:
+        if fn.__module__ != "__main__" or hasattr(sys.modules["__main__"], "__file__"):
+            return fn
+    try:
+        import cloudpickle
+    except ImportError:
+        return fn
+    return _ByValue(fn, cloudpickle.dumps(fn, 5))
+
+
+# ---- exceptions that travel --------------------------------------------------------------------
+
+
+class RemoteTraceback(Exception):
+    """The cause of an exception from a worker process: its traceback there, as text."""
+
+    def __init__(self, tb):
+        self.tb = tb
+
+    def __str__(self):
+        return self.tb
+
+
+def pack_error(error, flags):
+    """Bytes that load_error() makes the exception of again."""
+    import traceback
+
+    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    try:
+        return dumps((error, text), None)
+    except BaseException as why:
+        if flags & _POOL_ERRORS:
+            return pack_result_error(why, (False, error), flags)
+        text = "".join(traceback.format_exception(type(why), why, why.__traceback__))
+        try:
+            return dumps((why, text), None)
+        except BaseException:
+            name = type(error).__name__
+            return dumps((RuntimeError(f"{name} that cannot be pickled"), text), None)
+
+
+def pack_result_error(error, value, flags):
+    """The same for a result that cannot be pickled."""
+    if not flags & _POOL_ERRORS:
+        return pack_error(error, flags)
+    from multiprocessing.pool import MaybeEncodingError
+
+    return pack_error(MaybeEncodingError(error, value), 0)
+
+
+def load_error(data):
+    error, text = _loads(data)
+    error.__cause__ = RemoteTraceback('\n"""\n%s"""' % text)
+    return error
+
+
+def note_item(error, item):
+    """Which item of its batch an exception is of; read by the result of the map."""
+    try:
+        error._auriga_item = item
+    except AttributeError:
+        pass
+
+
+# ---- failures that the library reports ---------------------------------------------------------
+
+
+def make_error(report):
+    from . import _errors
+
+    return _errors.make(report)
+
+
+_bad_result_hooks = weakref.WeakKeyDictionary()
+
+
+def bad_result(pool, error):
+    """What a task's outcome is when its result cannot be loaded in this process."""
+    hook = _bad_result_hooks.get(pool)
+    return error if hook is None else hook(error)
+
+
+def on_bad_result(pool, hook):
+    _bad_result_hooks[pool] = hook
+
+
+def raise_timeout():
+    from ._errors import TimeoutError
+
+    raise TimeoutError()
+
+
+def raise_cancelled():
+    from concurrent.futures import CancelledError
+
+    raise CancelledError()
+
+
+# ---- names -------------------------------------------------------------------------------------
+
+
+def label(fn, identity):
+    """(name, place of the definition, both in one, what to keep) of a function, for messages."""
+    name = getattr(fn, "__qualname__", None) or type(fn).__qualname__
+    code = getattr(fn, "__code__", None)
+    place = f"{code.co_filename}:{code.co_firstlineno}" if code is not None else "?"
+    name, place = str(name).replace("\0", "?"), place.replace("\0", "?")
+    return name, place, f"{name} ({place})" if code is not None else name, identity
+
+
+# ---- the end of a worker -----------------------------------------------------------------------
+
+
+def thread_ends():
+    import threading
+
+    threading._active.pop(threading.get_ident(), None)
+
+
+def process_ends():
+    from . import _worker
+
+    _worker.end()
+
+
+def run_chunk(fn, star, items):
+    """The items of a chunk, one after the other: what a thread runs of a map."""
+    return [fn(*item) for item in items] if star else [fn(item) for item in items]
+
+
+StandardFuture = None  # set by auriga._futures, without which no task is a Future

@@ -1,0 +1,448 @@
+"""Pool and ThreadPool: the interface of ``multiprocessing.pool``."""
+
+import functools
+import itertools
+import os
+import warnings
+
+from . import _core, _helpers
+from ._results import AsyncResult, Failed, IMapIterator, IMapUnorderedIterator, MapResult
+
+_THREADS, _PROCESSES = 0, 1
+_FORK, _EXEC = 1, 3
+_KEEP_FDS, _BREAK_ON_DEATH = 4, 8
+_STAR, _POOL_ERRORS, _STOP, _CONTEXT = 1, 8, 16, 32
+
+RUN, CLOSE, TERMINATE = "RUN", "CLOSE", "TERMINATE"
+
+_counter = itertools.count(1)
+
+
+def flush_output():
+    """Before a fork: what is in Python's buffers must not be written by every worker."""
+    import sys
+
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, ValueError, OSError):
+            pass
+
+
+def start_processes(context, workers, boot, **options):
+    """A core pool of processes that start as the context's would."""
+    method = context.get_start_method()
+    if method == "fork":
+        flush_output()
+        flags = options.pop("flags", 0) | _KEEP_FDS
+        return _core.Pool(_PROCESSES, workers, boot, start=_FORK, flags=flags, **options)
+    from . import _nursery
+
+    argv, fds, fd = _nursery.command(method, boot)
+    try:
+        return _core.Pool(_PROCESSES, workers, boot, start=_EXEC, argv=argv, fds=fds, **options)
+    finally:
+        os.close(fd)
+
+
+def count_of(processes, strict):
+    """The number of workers that was asked for."""
+    if processes is None:
+        return getattr(os, "process_cpu_count", os.cpu_count)() or 1
+    if processes < 1:
+        if strict or processes < 0:
+            raise ValueError("Number of processes must be at least 1")
+        warnings.warn("a pool of 0 workers was asked for; it gets 1", RuntimeWarning, stacklevel=3)
+        return 1
+    return processes
+
+
+# ---- pools -------------------------------------------------------------------------------------
+
+
+def _terminate(core, feeders):
+    feeders.clear()
+    core.terminate(False)
+    core.join(None)
+
+
+class Pool:
+    """A pool of worker processes, as ``multiprocessing.Pool``.
+
+    A worker that dies costs the one item it was running, which raises ``auriga.WorkerDied``.
+
+    >>> with auriga.Pool(4) as pool:
+    ...     pool.starmap(pow, [(2, 5), (3, 2), (10, 3)])
+    [32, 9, 1000]
+    """
+
+    _strict = False
+    _flags = _POOL_ERRORS
+
+    def __init__(
+        self,
+        processes=None,
+        initializer=None,
+        initargs=(),
+        maxtasksperchild=None,
+        context=None,
+        *,
+        timeout=None,
+        retries=0,
+        memory_max=0,
+    ):
+        self._limits = (_nanoseconds(timeout), _count("retries", retries))
+        self._memory_max = _count("memory_max", memory_max)
+        self._core = None
+        self._state = RUN
+        if maxtasksperchild is not None and (
+            not isinstance(maxtasksperchild, int) or maxtasksperchild <= 0
+        ):
+            raise ValueError("maxtasksperchild must be a positive int or None")
+        self._processes = count_of(processes, self._strict)
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        self._feeders = set()
+        self._live = set()
+        self._start(initializer, initargs, maxtasksperchild, context)
+
+    def _start(self, initializer, initargs, maxtasksperchild, context):
+        import multiprocessing
+        from multiprocessing import util
+
+        from . import _worker
+
+        context = context or multiprocessing.get_context()
+        method = context.get_start_method()
+        name = {"fork": "Fork", "spawn": "Spawn", "forkserver": "ForkServer"}.get(method, "")
+        boot = _worker.Boot(f"{name}PoolWorker", initializer, tuple(initargs), True, False)
+        self._core = start_processes(
+            context,
+            self._processes,
+            boot,
+            max_tasks=maxtasksperchild or 0,
+            name="pool",
+            memory_max=self._memory_max,
+        )
+        self._finalizer = util.Finalize(
+            self, _terminate, args=(self._core, self._feeders), exitpriority=15
+        )
+
+    # -- one call
+
+    def _check_running(self):
+        if self._state != RUN:
+            raise ValueError("Pool not running")
+
+    def _limits_of(self, timeout, retries):
+        """(nanoseconds, attempts) of a call: its own, or the pool's."""
+        if timeout is None and retries is None:
+            return self._limits
+        default = self._limits
+        return (
+            default[0] if timeout is None else _nanoseconds(timeout),
+            default[1] if retries is None else _count("retries", retries),
+        )
+
+    def _submit(self, fn, args, kwargs, limits):
+        try:
+            fn = self._portable(fn)
+            return self._core.submit(_core.Task, fn, args, kwargs, self._flags, *limits)
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                raise
+            return Failed(error)
+
+    def _portable(self, fn):
+        return fn if self._strict else _helpers.portable(fn)
+
+    def apply(self, func, args=(), kwds={}, *, timeout=None, retries=None):
+        """Calls ``func(*args, **kwds)`` in a worker and waits for the result."""
+        return self.apply_async(func, args, kwds, timeout=timeout, retries=retries).get()
+
+    def apply_async(
+        self,
+        func,
+        args=(),
+        kwds={},
+        callback=None,
+        error_callback=None,
+        *,
+        timeout=None,
+        retries=None,
+    ):
+        """The same without the wait.  The result: ``AsyncResult``.
+
+        timeout: seconds that the call may run; then ``auriga.ItemTimeout``.
+        retries: how often it is run again after the death of its worker or a timeout.
+        """
+        if self._state != RUN:
+            raise ValueError("Pool not running")
+        limits = self._limits_of(timeout, retries)
+        task = self._submit(func, tuple(args), dict(kwds) if kwds else None, limits)
+        return AsyncResult(self, task, callback, error_callback)
+
+    # -- many calls
+
+    def map(self, func, iterable, chunksize=None, *, kwds=None, timeout=None, retries=None):
+        """``[func(x, **kwds) for x in iterable]``, in parallel."""
+        func = _with(func, kwds)
+        return self._map(func, iterable, False, chunksize, (timeout, retries)).get()
+
+    def starmap(self, func, iterable, chunksize=None, *, kwds=None, timeout=None, retries=None):
+        """``[func(*args, **kwds) for args in iterable]``, in parallel."""
+        func = _with(func, kwds)
+        return self._map(func, iterable, True, chunksize, (timeout, retries)).get()
+
+    def map_async(
+        self,
+        func,
+        iterable,
+        chunksize=None,
+        callback=None,
+        error_callback=None,
+        *,
+        kwds=None,
+        timeout=None,
+        retries=None,
+    ):
+        """``map()`` without the wait."""
+        func = _with(func, kwds)
+        told = callback, error_callback
+        return self._map(func, iterable, False, chunksize, (timeout, retries), *told)
+
+    def starmap_async(
+        self,
+        func,
+        iterable,
+        chunksize=None,
+        callback=None,
+        error_callback=None,
+        *,
+        kwds=None,
+        timeout=None,
+        retries=None,
+    ):
+        """``starmap()`` without the wait."""
+        func = _with(func, kwds)
+        told = callback, error_callback
+        return self._map(func, iterable, True, chunksize, (timeout, retries), *told)
+
+    def _map(
+        self, func, iterable, star, chunksize, limits, callback=None, error_callback=None
+    ):
+        self._check_running()
+        if not hasattr(iterable, "__len__"):
+            iterable = list(iterable)
+        if chunksize is None:
+            chunksize, extra = divmod(len(iterable), self._processes * 4)
+            chunksize += bool(extra)
+        if iterable and chunksize < 1:
+            raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
+        limits = self._limits_of(*limits)
+        if limits and limits[0]:
+            chunksize = 1  # the library times calls
+        tasks = []
+        if chunksize == 1:
+            submit = self._call_submitter(func, star, limits)
+        else:
+            submit = self._chunk_submitter(func, star, limits)
+        try:
+            for chunk in _chunks(iterable, max(1, chunksize)):
+                tasks.append(submit(chunk))
+        except Exception as error:
+            tasks.append(Failed(error))
+        if chunksize != 1:
+            self._keep(tasks)
+        return MapResult(self, tasks, chunksize, callback, error_callback)
+
+    def _call_submitter(self, func, star, limits):
+        """Submits chunks of one item each."""
+        submit = self._core.submit
+        kind = _core.Task
+        flags = self._flags
+        func = self._portable(func)
+        if star:
+            return lambda chunk: submit(kind, func, tuple(chunk[0]), None, flags, *limits)
+        return lambda chunk: submit(kind, func, (chunk[0],), None, flags, *limits)
+
+    def _chunk_submitter(self, func, star, limits):
+        flags = self._flags | (_STAR if star else 0) | (_STOP if self._strict else 0)
+        submit = self._core.submit_batch
+        func = self._portable(func)
+        return lambda chunk: submit(func, chunk, flags, limits[1])
+
+    def _keep(self, tasks):
+        """Chunks that join() has to wait for: the rest of one may still have to be submitted."""
+        if len(self._live) > 256:
+            self._live.difference_update([task for task in list(self._live) if task.done()])
+        self._live.update(tasks)
+
+    def _forget(self, tasks):
+        self._live.difference_update(tasks)
+
+    # -- iterators
+
+    def imap(self, func, iterable, chunksize=1, *, kwds=None, timeout=None, retries=None):
+        """An iterator over the results, in order."""
+        return self._imap(IMapIterator, func, iterable, False, chunksize, kwds, (timeout, retries))
+
+    def imap_unordered(
+        self, func, iterable, chunksize=1, *, kwds=None, timeout=None, retries=None
+    ):
+        """The same, as they come."""
+        kind = IMapUnorderedIterator
+        return self._imap(kind, func, iterable, False, chunksize, kwds, (timeout, retries))
+
+    def _imap(self, kind, func, iterable, star, chunksize, kwds, limits):
+        self._check_running()
+        if chunksize < 1:
+            raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
+        func = _with(func, kwds)
+        limits = self._limits_of(*limits)
+        chunked = chunksize > 1 and not (limits and limits[0])
+        if chunked:
+            chunk_submit = self._chunk_submitter(func, star, limits)
+
+            def submit(chunk):
+                task = chunk_submit(chunk)
+                self._keep((task,))
+                return task
+
+        else:
+            chunksize = 1
+            submit = self._call_submitter(func, star, limits)
+        window = max(16, 4 * self._processes) if chunked else max(128, 16 * self._processes)
+        return kind(self, submit, _chunks(iterable, chunksize), chunked, window)
+
+    def istarmap(self, func, iterable, chunksize=1, *, kwds=None, timeout=None, retries=None):
+        """``imap()`` whose items are tuples of arguments."""
+        return self._imap(IMapIterator, func, iterable, True, chunksize, kwds, (timeout, retries))
+
+    def istarmap_unordered(
+        self, func, iterable, chunksize=1, *, kwds=None, timeout=None, retries=None
+    ):
+        """The same, as they come."""
+        kind = IMapUnorderedIterator
+        return self._imap(kind, func, iterable, True, chunksize, kwds, (timeout, retries))
+
+    # -- the end
+
+    def close(self):
+        """No more work; what was accepted still runs."""
+        if self._state == RUN:
+            self._state = CLOSE
+
+    def terminate(self):
+        """Ends the workers at once; what has not run will not."""
+        self._state = TERMINATE
+        self._finalizer()
+
+    def join(self):
+        """Waits for the end of all work and all workers; after close() or terminate()."""
+        if self._state == RUN:
+            raise ValueError("Pool is still running")
+        if self._state == CLOSE:
+            for feeder in list(self._feeders):
+                with feeder._lock:
+                    feeder._feed(float("inf"))
+            live, self._live = self._live, set()
+            while live:
+                live.pop().wait()
+            self._core.close()
+        self._core.join(None)
+
+    def __enter__(self):
+        self._check_running()
+        return self
+
+    def __exit__(self, *exc_info):
+        self.terminate()
+
+    def __del__(self, _warn=warnings.warn, RUN=RUN):
+        if getattr(self, "_core", None) is not None and self._state == RUN:
+            _warn(f"unclosed running multiprocessing pool {self!r}", ResourceWarning, source=self)
+            self._core.terminate(False)
+
+    def __reduce__(self):
+        raise NotImplementedError(
+            "pool objects cannot be passed between processes or pickled"
+        )
+
+    def __repr__(self):
+        cls = self.__class__
+        return (
+            f"<{cls.__module__}.{cls.__qualname__} state={self._state} "
+            f"pool_size={self._processes}>"
+        )
+
+
+def _with(func, kwds):
+    return functools.partial(func, **kwds) if kwds else func
+
+
+def _nanoseconds(seconds):
+    if seconds is None:
+        return 0
+    if not seconds > 0:
+        raise ValueError(f"a timeout of {seconds!r} seconds")
+    return min(int(seconds * 1e9), 2**63)
+
+
+def _count(name, number):
+    if number < 0:
+        raise ValueError(f"{name} is {number!r}")
+    return int(number)
+
+
+def _chunks(iterable, size):
+    iterator = iter(iterable)
+    if size > 1 and isinstance(iterable, (list, tuple)):
+        for at in range(0, len(iterable), size):
+            yield list(iterable[at : at + size])
+        return
+    while True:
+        chunk = list(itertools.islice(iterator, size))
+        if not chunk:
+            return
+        yield chunk
+
+
+def _exit_threads(core):
+    core.terminate(False)
+
+
+class ThreadPool(Pool):
+    """The same over threads, as ``multiprocessing.pool.ThreadPool``."""
+
+    _flags = _CONTEXT
+
+    def __init__(self, processes=None, initializer=None, initargs=()):
+        super().__init__(processes, initializer, initargs)
+
+    def _start(self, initializer, initargs, maxtasksperchild, context):
+        from multiprocessing import util
+
+        from . import _worker
+
+        boot = _worker.ThreadBoot(f"ThreadPool-{next(_counter)}_", initializer, tuple(initargs))
+        self._core = _core.Pool(_THREADS, self._processes, boot, name="threads")
+        self._finalizer = util.Finalize(self, _exit_threads, args=(self._core,), exitpriority=15)
+
+    def _portable(self, fn):
+        return fn
+
+    def _limits_of(self, timeout, retries):
+        if timeout is not None or retries:
+            raise ValueError("a thread cannot be ended: timeout and retries are for processes")
+        return ()
+
+    def _chunk_submitter(self, func, star, limits):
+        submit = self._core.submit
+        kind = _core.Task
+        flags = self._flags
+        return lambda chunk: submit(kind, _helpers.run_chunk, (func, star, chunk), None, flags)
+
+    def terminate(self):
+        self._state = TERMINATE
+        self._core.terminate(False)

@@ -1,0 +1,305 @@
+"""What the verbs of a pool return: results of one call, of a map, and iterators over them."""
+
+import itertools
+import threading
+import time
+from collections import deque
+
+from . import _core
+
+
+def _timeout_error():
+    from ._errors import TimeoutError
+
+    return TimeoutError
+
+
+class AsyncResult:
+    """The outcome of one ``apply_async()``."""
+
+    def __init__(self, pool, task, callback=None, error_callback=None):
+        self._pool = pool
+        self._task = task
+        self._told = None
+        if callback is not None or error_callback is not None:
+            self._told = threading.Event()
+            task.on_done(lambda task: self._tell(callback, error_callback))
+
+    def _tell(self, callback, error_callback):
+        """Calls the callback; only then the result counts as ready."""
+        try:
+            try:
+                value = self._value()
+            except BaseException as error:
+                if error_callback is not None:
+                    error_callback(error)
+            else:
+                if callback is not None:
+                    callback(value)
+        finally:
+            self._told.set()
+
+    def _wait(self, timeout):
+        """Whether it is ready, callbacks included."""
+        end = None if timeout is None else time.monotonic() + timeout
+        if not self._wait_tasks(timeout):
+            return False
+        if self._told is None or self._told.is_set():
+            return True
+        _core.blocking(True)
+        try:
+            return self._told.wait(None if end is None else max(0, end - time.monotonic()))
+        finally:
+            _core.blocking(False)
+
+    def _wait_tasks(self, timeout):
+        return self._task.wait(timeout)
+
+    def _ended(self):
+        return self._task.done()
+
+    def _value(self):
+        return self._task.get()
+
+    def ready(self):
+        """Whether the call is done."""
+        return self._ended() and (self._told is None or self._told.is_set())
+
+    def successful(self):
+        """Whether it ended without an exception.  ValueError if it is not done."""
+        if not self.ready():
+            raise ValueError(f"{self!r} not ready")
+        self.wait()
+        try:
+            self._value()
+        except BaseException:
+            return False
+        return True
+
+    def wait(self, timeout=None):
+        """Waits until it is done, or for timeout seconds."""
+        self._wait(timeout)
+
+    def get(self, timeout=None):
+        """The result, or the exception of the call.  ``multiprocessing.TimeoutError`` if it is not
+        there in time."""
+        if not self._wait(timeout):
+            raise _timeout_error()
+        return self._value()
+
+    __class_getitem__ = classmethod(type(list[int]))
+
+
+class Failed:
+    """A task that came to nothing before the library saw it."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def wait(self, timeout=None):
+        return True
+
+    def done(self):
+        return True
+
+    def get(self):
+        raise self.error
+
+    def cancel(self):
+        return False
+
+    def on_done(self, fn):
+        fn(self)
+
+
+class MapResult(AsyncResult):
+    """The outcome of ``map_async()`` and ``starmap_async()``."""
+
+    def __init__(self, pool, tasks, chunksize, callback=None, error_callback=None):
+        self._pool = pool
+        self._tasks = tasks
+        self._chunksize = chunksize  # 1: a task is a call, not a list of them
+        self._list = None
+        self._told = None
+        if callback is not None or error_callback is not None:
+            self._told = threading.Event()
+            self._left = len(tasks)
+            self._lock = threading.Lock()
+            if not tasks:
+                self._tell(callback, error_callback)
+            for task in tasks:
+                task.on_done(lambda task: self._one_done(callback, error_callback))
+
+    def _one_done(self, callback, error_callback):
+        with self._lock:
+            self._left -= 1
+            last = self._left == 0
+        if last:
+            self._tell(callback, error_callback)
+
+    def _value(self):
+        if self._list is None:
+            results = []
+            put = results.append if self._chunksize == 1 else results.extend
+            for number, task in enumerate(self._tasks):
+                try:
+                    put(task.get())
+                except BaseException as error:
+                    if not self._pool._strict:
+                        _name_item(error, number * self._chunksize, self._chunksize == 1)
+                    raise
+            self._list = results
+            self._pool._forget(self._tasks)
+            self._tasks = ()
+        return self._list
+
+    def _ended(self):
+        return all(task.done() for task in self._tasks)
+
+    def _wait_tasks(self, timeout):
+        if timeout is None:
+            return all(task.wait() for task in self._tasks)
+        end = time.monotonic() + timeout
+        return all(task.wait(max(0, end - time.monotonic())) for task in self._tasks)
+
+
+def _name_item(error, first, single):
+    """Says in the exception which item of the map it is of, as far as that is known."""
+    within = error.__dict__.pop("_auriga_item", None) if hasattr(error, "__dict__") else None
+    item = first if single else None if within is None else first + within
+    if item is None:
+        return
+    if hasattr(type(error), "item"):  # one of ours
+        error.item = item
+    elif hasattr(error, "add_note"):
+        note = f"item {item} of the map"
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
+
+
+_WINDOW_MAX = 1024
+
+
+class IMapIterator:
+    """Results of ``imap()`` in order, taken one by one; the input is read a little ahead."""
+
+    _container = deque
+
+    def __init__(self, pool, submit, chunks, chunked, window):
+        self._pool = pool
+        self._submit = submit
+        self._chunks = chunks  # iterator of lists; may raise
+        self._chunked = chunked
+        self._window = window
+        self._tasks = self._container()  # under way
+        self._items = iter(())
+        self._lock = threading.Lock()
+        self._fed = time.monotonic()
+        self._feed(window)
+        if self._chunks is not None:
+            pool._feeders.add(self)
+
+    def _feed_ahead(self):
+        """Refills the window when half of it is used up, and widens it while that half took less
+        than 5 ms: as far ahead as keeps the workers busy, and no further."""
+        if len(self._tasks) * 2 > self._window:
+            return
+        now = time.monotonic()
+        if now - self._fed < 0.005 and self._window < _WINDOW_MAX:
+            self._window *= 2
+        self._feed(self._window)
+        self._fed = now
+
+    def _feed(self, window):
+        """Submits until so many chunks are under way, or the input ends."""
+        while self._chunks is not None and len(self._tasks) < window:
+            try:
+                chunk = next(self._chunks, None)
+                if chunk is None:
+                    self._end()
+                    return
+                self._add(self._submit(chunk))
+            except BaseException as error:
+                self._end()
+                self._add(Failed(error))
+
+    def _add(self, task):
+        self._tasks.append(task)
+
+    def _end(self):
+        self._chunks = None
+        self._pool._feeders.discard(self)
+
+    def _take(self, timeout):
+        """The next task that is done, or None if it is not there in time."""
+        if not self._tasks[0].wait(timeout):
+            return None
+        return self._tasks.popleft()
+
+    def __iter__(self):
+        return self
+
+    def next(self, timeout=None):
+        """The next result, or the exception of its call.  ``multiprocessing.TimeoutError`` if it is
+        not there in time."""
+        with self._lock:
+            for item in self._items:
+                return item
+            if self._chunks is not None:
+                self._feed_ahead()
+            if not self._tasks:
+                raise StopIteration
+            task = self._take(timeout)
+        if task is None:
+            raise _timeout_error()
+        value = task.get()
+        if not self._chunked:
+            return value
+        self._pool._forget((task,))
+        del task
+        self._items = iter(value)
+        return self.next(timeout)
+
+    __next__ = next
+
+
+class IMapUnorderedIterator(IMapIterator):
+    """Results as they come."""
+
+    _container = dict  # by number, or by themselves
+
+    def __init__(self, pool, submit, chunks, chunked, window):
+        # Single calls are waited for by the library; a chunk may be several calls, and tells.
+        self._set = None if chunked else _core.completed(())
+        self._numbers = itertools.count()
+        self._done = deque()
+        self._there = threading.Semaphore(0)
+        super().__init__(pool, submit, chunks, chunked, window)
+
+    def _add(self, task):
+        if self._set is None or isinstance(task, Failed):
+            self._tasks[task] = task
+            task.on_done(self._one_done)
+        else:
+            _core.completed_add(self._set, task)
+            self._tasks[next(self._numbers)] = task
+
+    def _one_done(self, task):
+        self._done.append(task)
+        self._there.release()
+
+    def _take(self, timeout):
+        if self._set is not None and len(self._tasks) > len(self._done):
+            number = _core.completed_next(self._set, timeout)
+            if number is None:
+                return None
+            task = self._tasks.pop(number)
+            task.wait()
+            return task
+        _core.blocking(True)
+        try:
+            if not self._there.acquire(timeout=timeout):
+                return None
+        finally:
+            _core.blocking(False)
+        return self._tasks.pop(self._done.popleft())

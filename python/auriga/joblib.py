@@ -1,0 +1,66 @@
+"""A backend for joblib: ``joblib.parallel_backend("auriga")``.
+
+    import auriga.joblib, joblib
+
+    auriga.joblib.register()
+    with joblib.parallel_backend("auriga", n_jobs=4):
+        joblib.Parallel()(joblib.delayed(f)(x) for x in data)
+"""
+
+from joblib import register_parallel_backend
+from joblib._parallel_backends import AutoBatchingMixin, ParallelBackendBase
+
+from ._executor import ProcessPoolExecutor
+
+__all__ = ["AurigaBackend", "register"]
+
+
+class _Result:
+    """What joblib asks of the outcome of a batch."""
+
+    def __init__(self, future):
+        self.get = future.result
+
+
+class AurigaBackend(AutoBatchingMixin, ParallelBackendBase):
+    """Batches of calls on worker processes of this package."""
+
+    supports_timeout = True
+    uses_threads = False
+    supports_sharedmem = False
+
+    def effective_n_jobs(self, n_jobs):
+        if n_jobs == 0:
+            raise ValueError("n_jobs == 0 has no meaning")
+        if n_jobs is None:
+            return 1
+        from . import process_cpu_count
+
+        return max(1, process_cpu_count() + 1 + n_jobs) if n_jobs < 0 else n_jobs
+
+    def configure(self, n_jobs=1, parallel=None, **backend_args):
+        n_jobs = self.effective_n_jobs(n_jobs)
+        self.parallel = parallel
+        self._executor = ProcessPoolExecutor(n_jobs)
+        return n_jobs
+
+    def apply_async(self, func, callback=None):
+        future = self._executor.submit(func)
+        if callback is not None:
+            future.add_done_callback(lambda future: callback(_Result(future)))
+        return _Result(future)
+
+    submit = apply_async
+
+    def terminate(self):
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def abort_everything(self, ensure_ready=True):
+        self.terminate()
+        if ensure_ready:
+            self.configure(self.parallel.n_jobs, self.parallel)
+
+
+def register(make_default=False):
+    """Makes the backend known to joblib under the name "auriga"."""
+    register_parallel_backend("auriga", AurigaBackend, make_default)

@@ -1,0 +1,24 @@
+from concurrent.futures import ALL_COMPLETED as ALL_COMPLETED
+from concurrent.futures import FIRST_COMPLETED as FIRST_COMPLETED
+from concurrent.futures import FIRST_EXCEPTION as FIRST_EXCEPTION
+from concurrent.futures import BrokenExecutor as BrokenExecutor
+from concurrent.futures import CancelledError as CancelledError
+from concurrent.futures import Executor as Executor
+from concurrent.futures import InvalidStateError as InvalidStateError
+from concurrent.futures import TimeoutError as TimeoutError
+from concurrent.futures.process import BrokenProcessPool as BrokenProcessPool
+from concurrent.futures.thread import BrokenThreadPool as BrokenThreadPool
+from multiprocessing import cpu_count as cpu_count
+
+from .. import RemoteTraceback as RemoteTraceback
+from .._executor import ProcessPoolExecutor as ProcessPoolExecutor
+from .._executor import ThreadPoolExecutor as ThreadPoolExecutor
+from .._futures import Future as Future
+from .._futures import as_completed as as_completed
+from .._futures import wait as wait
+from .._pool import AsyncResult as AsyncResult
+from .._pool import IMapIterator as IMapIterator
+from .._pool import IMapUnorderedIterator as IMapUnorderedIterator
+from .._pool import MapResult as MapResult
+from .._pool import Pool as Pool
+from .._pool import ThreadPool as ThreadPool

@@ -1,0 +1,569 @@
+/* A chunk of a map in a process pool: one call of the library that runs many items.
+ *
+ * The worker writes each result into a shared buffer and counts it there, so that a death costs the
+ * one item that was running: what was counted is kept, the item is blamed, and what comes after it is
+ * submitted again.  The same happens after a result that is too large for the buffer, which comes
+ * back as the call's own answer.  All of that needs no GIL, and is done by whichever thread hears of
+ * the call's end first. */
+#include "batch.h"
+
+#include <string.h>
+
+#include "core.h"
+
+#define REGION_MIN ((size_t)4096)
+#define REGION_MAX ((size_t)8 << 20)
+#define BYTES_PER_ITEM 48u
+
+enum { PIECE_RESULTS, PIECE_LARGE, PIECE_LOST };
+
+/* What is known of some items, in their order. */
+struct piece {
+    int kind;
+    uint64_t n;          /* RESULTS: items */
+    const char *results; /* RESULTS: in a region, which the batch keeps */
+    uint64_t used;
+    aur_future *answer; /* LARGE: whose view is the result and its number */
+    aur_error *error;   /* LOST: why; NULL: no memory to say */
+    aur_err err;
+};
+
+struct told {
+    void (*fn)(void *ctx);
+    void *ctx;
+    struct told *next;
+};
+
+struct batch {
+    _Atomic(int) refs;
+    pthread_mutex_t lock; /* guards everything below */
+    aur_pool *core;
+    aur_future *current; /* the call that runs, or NULL once all is known */
+    aur_err err;         /* why the rest was given up, or AUR_OK */
+    char *record;        /* head, function, items: as first submitted */
+    size_t head_size;    /* of head and function */
+    uint64_t *offsets;   /* of the items in record; count + 1 */
+    uint32_t count;
+    uint32_t first; /* the item that `current` begins with */
+    uint32_t flags;
+    uint32_t retries;
+    uint32_t attempts; /* of item `first` */
+    aur_buf **regions;
+    size_t regions_n;
+    size_t region_size;
+    uint64_t from; /* in the last region: where `current` writes */
+    struct piece *pieces;
+    size_t pieces_n;
+    aur_buf **bufs; /* of the arguments */
+    size_t bufs_n;
+    const char *label;
+    struct told *told;
+};
+
+/* ---- memory ------------------------------------------------------------------------------------ */
+
+void batch_unref(struct batch *b)
+{
+    if (__atomic_sub_fetch((int *)&b->refs, 1, __ATOMIC_ACQ_REL) != 0) {
+        return;
+    }
+    for (size_t i = 0; i < b->pieces_n; i++) {
+        aur_future_unref(b->pieces[i].answer);
+        PyMem_RawFree(b->pieces[i].error);
+    }
+    for (size_t i = 0; i < b->regions_n; i++) {
+        aur_buf_unref(b->regions[i]);
+    }
+    for (size_t i = 0; i < b->bufs_n; i++) {
+        aur_buf_unref(b->bufs[i]);
+    }
+    aur_future_unref(b->current);
+    aur_pool_unref(b->core);
+    pthread_mutex_destroy(&b->lock);
+    PyMem_RawFree(b->pieces);
+    PyMem_RawFree(b->regions);
+    PyMem_RawFree(b->offsets);
+    PyMem_RawFree(b->record);
+    PyMem_RawFree(b->bufs);
+    PyMem_RawFree(b);
+}
+
+static void batch_ref(struct batch *b)
+{
+    __atomic_add_fetch((int *)&b->refs, 1, __ATOMIC_RELAXED);
+}
+
+static struct piece *add_piece(struct batch *b, int kind)
+{
+    struct piece *pieces = PyMem_RawRealloc(b->pieces, (b->pieces_n + 1) * sizeof(*pieces));
+
+    if (pieces == NULL) {
+        return NULL;
+    }
+    b->pieces = pieces;
+    memset(&pieces[b->pieces_n], 0, sizeof(*pieces));
+    pieces[b->pieces_n].kind = kind;
+    return &pieces[b->pieces_n++];
+}
+
+static char *region_at(const struct batch *b)
+{
+    return (char *)aur_buf_data(b->regions[b->regions_n - 1]) + b->from;
+}
+
+/* A place for the results of the next call: behind the last ones, or in a new region. */
+static aur_err need_region(struct batch *b)
+{
+    if (b->regions_n != 0 && b->region_size - b->from >= REGION_MIN) {
+        return AUR_OK;
+    }
+    aur_buf **regions = PyMem_RawRealloc(b->regions, (b->regions_n + 1) * sizeof(*regions));
+    if (regions == NULL) {
+        return AUR_ENOMEM;
+    }
+    b->regions = regions;
+    aur_err err = aur_buf_new(b->core, b->region_size, AUR_BUF_INOUT, &regions[b->regions_n]);
+    if (err == AUR_OK) {
+        b->regions_n++;
+        b->from = 0;
+    }
+    return err;
+}
+
+/* ---- submitting -------------------------------------------------------------------------------- */
+
+static void put(char **at, const void *data, size_t size)
+{
+    memcpy(*at, data, size);
+    *at += size;
+}
+
+/* Submits the items from b->first on.  With the lock held, or alone. */
+static aur_err submit_rest(struct batch *b)
+{
+    aur_call_options opts = AUR_CALL_OPTIONS_INIT;
+    uint64_t tail = b->offsets[b->count] - b->offsets[b->first];
+    aur_err err = need_region(b);
+    char *record = err == AUR_OK ? PyMem_RawMalloc(b->head_size + tail) : NULL;
+
+    if (record == NULL) {
+        return err != AUR_OK ? err : AUR_ENOMEM;
+    }
+    uint64_t buf = aur_buf_id(b->regions[b->regions_n - 1]);
+    uint64_t room = b->region_size - b->from;
+    uint32_t count = b->count - b->first;
+    char *at = record;
+    memset(region_at(b), 0, sizeof(struct tally));
+    put(&at, "M", 1);
+    put(&at, &b->flags, sizeof(b->flags));
+    put(&at, &buf, sizeof(buf));
+    put(&at, &b->from, sizeof(b->from));
+    put(&at, &room, sizeof(room));
+    put(&at, &count, sizeof(count));
+    put(&at, b->record + HEAD_BYTES, b->head_size - HEAD_BYTES);
+    put(&at, b->record + b->offsets[b->first], tail);
+    opts.retries = UINT32_MAX; /* counted here, item by item */
+    err = aur_fn_submit_bytes(b->core, &opts, &core_process_fn, record, b->head_size + tail,
+                              &b->current, b->label);
+    PyMem_RawFree(record);
+    return err;
+}
+
+/* ---- what came of it --------------------------------------------------------------------------- */
+
+static aur_err keep_results(struct batch *b, uint64_t done, uint64_t used)
+{
+    struct piece *piece = done != 0 ? add_piece(b, PIECE_RESULTS) : NULL;
+
+    if (done == 0) {
+        return AUR_OK;
+    }
+    if (piece == NULL) {
+        return AUR_ENOMEM;
+    }
+    piece->n = done;
+    piece->used = used;
+    piece->results = region_at(b) + sizeof(struct tally);
+    b->from += (sizeof(struct tally) + used + 63) & ~UINT64_C(63);
+    b->first += (uint32_t)done;
+    b->attempts = 0;
+    return AUR_OK;
+}
+
+static aur_err keep_large(struct batch *b, aur_future *answer)
+{
+    struct piece *piece = add_piece(b, PIECE_LARGE);
+
+    if (piece == NULL) {
+        return AUR_ENOMEM;
+    }
+    piece->answer = aur_future_ref(answer);
+    b->first++;
+    b->attempts = 0;
+    return AUR_OK;
+}
+
+/* Item b->first took its worker along. */
+static aur_err keep_lost(struct batch *b, aur_err err, aur_future *answer)
+{
+    const aur_error *error = aur_future_error(answer);
+
+    if (b->attempts++ < b->retries) {
+        return AUR_OK;
+    }
+    struct piece *piece = add_piece(b, PIECE_LOST);
+    if (piece == NULL) {
+        return AUR_ENOMEM;
+    }
+    piece->err = err;
+    piece->error = error != NULL ? PyMem_RawMalloc(sizeof(*error)) : NULL;
+    if (piece->error != NULL) {
+        *piece->error = *error;
+        piece->error->item = b->first;
+        piece->error->attempts = b->attempts;
+    }
+    b->first++;
+    b->attempts = 0;
+    return AUR_OK;
+}
+
+/* Takes in the end of b->current; *ret_more: there are items left to submit. */
+static aur_err take_in(struct batch *b, bool *ret_more)
+{
+    struct tally *tally = (struct tally *)(void *)region_at(b);
+    uint64_t done = __atomic_load_n(&tally->done, __ATOMIC_ACQUIRE);
+    uint64_t used = tally->used;
+    const void *data;
+    size_t size = 0;
+    aur_err err = aur_future_view(b->current, &data, &size, 0);
+    bool died = err == AUR_EWORKER || err == AUR_EDEADLINE;
+
+    if (err != AUR_OK && !died) {
+        return err;
+    }
+    if (done > b->count - b->first || used > b->region_size - b->from - sizeof(*tally)) {
+        done = used = 0; /* a task wrote where it should not */
+    }
+    aur_err kept = keep_results(b, done, used);
+    bool whole = b->first == b->count;
+    if (kept == AUR_OK && died && !whole) {
+        kept = keep_lost(b, err, b->current);
+    } else if (kept == AUR_OK && size != 0 && !whole) {
+        kept = keep_large(b, b->current);
+    } else if (kept == AUR_OK && !died) {
+        return AUR_OK; /* all, or it was to stop at an exception */
+    }
+    *ret_more = kept == AUR_OK && b->first < b->count;
+    return kept;
+}
+
+static void tell_all(struct told *told)
+{
+    while (told != NULL) {
+        struct told *next = told->next;
+        told->fn(told->ctx);
+        PyMem_RawFree(told);
+        told = next;
+    }
+}
+
+static void on_answer(void *ctx, aur_future *future);
+
+/* `answer` is done: takes it in if nobody has, and goes on. */
+static void settle(struct batch *b, aur_future *answer)
+{
+    struct told *told = NULL;
+    aur_future *next = NULL;
+    bool more = false;
+
+    pthread_mutex_lock(&b->lock);
+    if (b->current == answer) {
+        b->err = take_in(b, &more);
+        b->current = NULL;
+        if (more) {
+            b->err = submit_rest(b);
+        }
+        if (b->current == NULL) {
+            told = b->told;
+            b->told = NULL;
+        } else {
+            next = aur_future_ref(b->current);
+        }
+        aur_future_unref(answer); /* the batch's own reference */
+    }
+    pthread_mutex_unlock(&b->lock);
+    tell_all(told);
+    if (next != NULL) {
+        batch_ref(b);
+        if (aur_future_on_done(next, on_answer, b) != AUR_OK) {
+            batch_unref(b); /* whoever waits for the batch goes on with it */
+        }
+        aur_future_unref(next);
+    }
+}
+
+static void on_answer(void *ctx, aur_future *future)
+{
+    settle(ctx, future);
+    batch_unref(ctx);
+}
+
+bool batch_done(struct batch *b)
+{
+    pthread_mutex_lock(&b->lock);
+    aur_future *current = aur_future_ref(b->current);
+    pthread_mutex_unlock(&b->lock);
+    if (current == NULL) {
+        return true;
+    }
+    if (aur_future_done(current)) {
+        settle(b, current);
+    }
+    aur_future_unref(current);
+    pthread_mutex_lock(&b->lock);
+    bool done = b->current == NULL;
+    pthread_mutex_unlock(&b->lock);
+    return done;
+}
+
+aur_err batch_wait(struct batch *b, aur_deadline deadline)
+{
+    for (;;) {
+        pthread_mutex_lock(&b->lock);
+        aur_future *current = aur_future_ref(b->current);
+        pthread_mutex_unlock(&b->lock);
+        if (current == NULL) {
+            return AUR_OK;
+        }
+        aur_err err = aur_future_wait(current, deadline);
+        if (err == AUR_OK) {
+            settle(b, current);
+        }
+        aur_future_unref(current);
+        if (err != AUR_OK) {
+            return err;
+        }
+    }
+}
+
+bool batch_withdraw(struct batch *b)
+{
+    pthread_mutex_lock(&b->lock);
+    aur_future *current = b->pieces_n == 0 ? aur_future_ref(b->current) : NULL;
+    pthread_mutex_unlock(&b->lock);
+    bool withdrawn = current != NULL && aur_future_withdraw(current);
+    if (withdrawn) {
+        settle(b, current);
+    }
+    aur_future_unref(current);
+    return withdrawn;
+}
+
+void batch_on_done(struct batch *b, void (*fn)(void *ctx), void *ctx)
+{
+    struct told *told = PyMem_RawMalloc(sizeof(*told));
+
+    pthread_mutex_lock(&b->lock);
+    bool done = b->current == NULL || told == NULL;
+    if (!done) {
+        *told = (struct told){ fn, ctx, b->told };
+        b->told = told;
+    }
+    pthread_mutex_unlock(&b->lock);
+    if (done) {
+        PyMem_RawFree(told);
+        fn(ctx);
+    }
+}
+
+/* ---- making one -------------------------------------------------------------------------------- */
+
+static int write_items(writer *w, PyObject *items, uint32_t flags, uint64_t *offsets)
+{
+    Py_ssize_t n = PyList_GET_SIZE(items);
+
+    for (Py_ssize_t i = 0; i < n; i++) {
+        PyObject *item = PyList_GET_ITEM(items, i);
+        int done;
+        offsets[i] = w->size;
+        if ((flags & CALL_STAR) == 0 || PyTuple_CheckExact(item)) {
+            done = writer_value(w, item);
+        } else {
+            PyObject *tuple = PySequence_Tuple(item);
+            done = tuple != NULL ? writer_value(w, tuple) : -1;
+            Py_XDECREF(tuple);
+        }
+        if (done < 0 || PyList_GET_SIZE(items) != n) {
+            return -1;
+        }
+    }
+    offsets[n] = w->size;
+    return 0;
+}
+
+static int write_record(struct batch *b, writer *w, pool *owner, PyObject *fn, PyObject *items)
+{
+    static const char head[HEAD_BYTES];
+
+    if (writer_bytes(w, head, sizeof(head)) < 0 || pool_write_fn(owner, w, fn, &b->flags) < 0) {
+        return -1;
+    }
+    b->head_size = w->size;
+    return write_items(w, items, b->flags, b->offsets);
+}
+
+/* What the writer made becomes the batch's. */
+static int take_record(struct batch *b, writer *w)
+{
+    b->record = PyMem_RawMalloc(w->inner);
+    b->bufs = w->bufs_n != 0 ? PyMem_RawMalloc(w->bufs_n * sizeof(*b->bufs)) : NULL;
+    if (b->record == NULL || (w->bufs_n != 0 && b->bufs == NULL)) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    memcpy(b->record, w->data, w->inner);
+    for (size_t i = 0; i < w->bufs_n; i++) {
+        b->bufs[i] = w->bufs[i];
+    }
+    b->bufs_n = w->bufs_n;
+    w->bufs_n = 0;
+    return 0;
+}
+
+static size_t region_bytes(size_t count)
+{
+    size_t bytes = REGION_MIN + count * BYTES_PER_ITEM;
+
+    return bytes < REGION_MAX ? bytes : REGION_MAX;
+}
+
+struct batch *batch_start(pool *owner, PyObject *fn, PyObject *items, uint32_t flags,
+                          uint32_t retries)
+{
+    struct batch *b = PyMem_RawCalloc(1, sizeof(*b));
+    writer w;
+
+    if (b == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    b->refs = 1;
+    pthread_mutex_init(&b->lock, NULL);
+    b->core = aur_pool_ref(owner->core);
+    b->count = (uint32_t)PyList_GET_SIZE(items);
+    b->flags = flags;
+    b->retries = retries;
+    b->label = pool_label(owner->state, fn, NULL);
+    b->region_size = region_bytes(b->count);
+    b->offsets = PyMem_RawMalloc((b->count + 1) * sizeof(*b->offsets));
+    writer_init(&w, owner->state, owner->core);
+    int made = -1;
+    if (b->offsets == NULL) {
+        PyErr_NoMemory();
+    } else if (write_record(b, &w, owner, fn, items) == 0) {
+        made = take_record(b, &w);
+    }
+    writer_clear(&w);
+    if (made == 0) {
+        aur_err err = submit_rest(b);
+        if (err != AUR_OK) {
+            core_raise(owner->state, err, NULL);
+            made = -1;
+        }
+    }
+    if (made < 0) {
+        batch_unref(b);
+        return NULL;
+    }
+    batch_ref(b);
+    if (aur_future_on_done(b->current, on_answer, b) != AUR_OK) {
+        batch_unref(b);
+    }
+    return b;
+}
+
+/* ---- the results ------------------------------------------------------------------------------- */
+
+/* One result; *ret_error is set instead if the item raised. */
+static PyObject *read_one(reader *r, bool sized, PyObject **ret_error)
+{
+    const char *status = r->at++;
+    uint32_t size;
+
+    r->base = status;
+    if (status >= r->end) {
+        PyErr_SetString(PyExc_ValueError, "a batch ends too early");
+        return NULL;
+    }
+    if (*status == 0) {
+        return reader_value(r);
+    }
+    if (!sized) {
+        size = (uint32_t)(r->end - r->at);
+    } else if (reader_u32(r, &size) < 0) {
+        return NULL;
+    }
+    if ((size_t)(r->end - r->at) < size) {
+        PyErr_SetString(PyExc_ValueError, "a batch ends too early");
+        return NULL;
+    }
+    *ret_error = PyObject_CallFunction(r->state->load_error, "y#", r->at, (Py_ssize_t)size);
+    r->at += size;
+    return NULL;
+}
+
+/* Adds the piece's results to the list.  False: *ret_error or an exception is set. */
+static bool read_piece(const struct piece *piece, core_state *state, PyObject *list,
+                       PyObject **ret_error)
+{
+    reader r = { state, piece->results, piece->results, piece->results + piece->used };
+    uint64_t n = piece->n;
+    const void *data;
+    size_t size;
+
+    if (piece->kind == PIECE_LOST) {
+        *ret_error = core_error(state, piece->err, piece->error);
+        return false;
+    }
+    if (piece->kind == PIECE_LARGE) {
+        if (aur_future_view(piece->answer, &data, &size, 0) != AUR_OK || size < 4) {
+            PyErr_SetString(PyExc_ValueError, "a large result is not there");
+            return false;
+        }
+        r = (reader){ state, data, data, (const char *)data + size - 4 };
+        n = 1;
+    }
+    while (n-- > 0) {
+        PyObject *value = read_one(&r, piece->kind == PIECE_RESULTS, ret_error);
+        if (value == NULL || PyList_Append(list, value) < 0) {
+            Py_XDECREF(value);
+            return false;
+        }
+        Py_DECREF(value);
+    }
+    return true;
+}
+
+PyObject *batch_results(struct batch *b, core_state *state, PyObject **ret_error, aur_err *ret_err)
+{
+    PyObject *list = PyList_New(0);
+    bool good = list != NULL;
+
+    /* It is done: nothing changes any more. */
+    for (size_t i = 0; good && i < b->pieces_n; i++) {
+        good = read_piece(&b->pieces[i], state, list, ret_error);
+        if (!good && *ret_error != NULL &&
+            PyObject_CallMethod(state->helpers, "note_item", "On", *ret_error,
+                                PyList_GET_SIZE(list)) == NULL) {
+            PyErr_Clear();
+        }
+    }
+    if (good && b->err != AUR_OK) {
+        *ret_err = b->err;
+        good = false;
+    }
+    if (!good) {
+        Py_CLEAR(list);
+    }
+    return list;
+}

@@ -1,0 +1,153 @@
+/* A batch in its worker: item after item, each result counted when it is whole. */
+#include "batch.h"
+
+#include <string.h>
+
+#include "core.h"
+
+static PyObject *call_item(PyObject *fn, PyObject *item, uint32_t flags)
+{
+    if ((flags & CALL_STAR) == 0) {
+        return PyObject_CallOneArg(fn, item);
+    }
+    return PyObject_Call(fn, item, NULL);
+}
+
+static int write_error(writer *w, PyObject *packed)
+{
+    int done =
+        packed == NULL || !PyBytes_Check(packed) || writer_u8(w, 1) < 0 ||
+                writer_u32(w, (uint32_t)PyBytes_GET_SIZE(packed)) < 0 ||
+                writer_bytes(w, PyBytes_AS_STRING(packed), (size_t)PyBytes_GET_SIZE(packed)) < 0
+            ? -1
+            : 0;
+
+    Py_XDECREF(packed);
+    return done;
+}
+
+/* Runs one item; its result or exception is in w.  *ret_raised. */
+static int run_item(writer *w, PyObject *fn, reader *items, uint32_t flags, bool *ret_raised)
+{
+    core_state *state = w->state;
+    PyObject *item = reader_value(items);
+    PyObject *value = item != NULL ? call_item(fn, item, flags) : NULL;
+    PyObject *error;
+    int done = 0;
+
+    Py_XDECREF(item);
+    if (value != NULL && writer_u8(w, 0) == 0 && writer_value(w, value) == 0) {
+        Py_DECREF(value);
+        return 0;
+    }
+    *ret_raised = true;
+    error = core_take_exception();
+    writer_clear(w);
+    done = write_error(
+        w, value == NULL ? PyObject_CallFunction(state->pack_error, "OI", error, flags)
+                         : PyObject_CallFunction(state->pack_result, "OOI", error, value, flags));
+    Py_XDECREF(value);
+    Py_DECREF(error);
+    return done;
+}
+
+/* A result that does not fit: the answer of the call, with the item's number behind it.  An error is
+ * sized there by the answer itself. */
+static aur_err put_large(const writer *w, uint32_t number, aur_out *out)
+{
+    bool error = w->data[0] == 1;
+    size_t size = error ? w->size - 4 : w->size;
+    char *to = aur_out_alloc(out, size + sizeof(number));
+
+    if (to == NULL) {
+        return AUR_ENOMEM;
+    }
+    if (error) {
+        to[0] = 1;
+        memcpy(to + 1, w->data + 5, size - 1);
+    } else {
+        writer_copy(w, to);
+    }
+    memcpy(to + size, &number, sizeof(number));
+    return AUR_OK;
+}
+
+struct place {
+    struct tally *tally;
+    char *results;
+    uint64_t room;
+};
+
+static aur_err run_items(writer *w, PyObject *fn, reader *items, struct place *place, aur_out *out)
+{
+    uint32_t flags;
+    uint32_t count;
+    uint64_t used = 0;
+
+    memcpy(&flags, items->base + 1, sizeof(flags));
+    memcpy(&count, items->base + HEAD_BYTES - sizeof(count), sizeof(count));
+    for (uint32_t i = 0; i < count; i++) {
+        bool raised = false;
+        if (run_item(w, fn, items, flags, &raised) < 0) {
+            PyErr_Print();
+            aur_fail(1, "the result of an item could not be told");
+            return AUR_ETASK;
+        }
+        if (w->parts_n != 0 || w->size > place->room - used) {
+            aur_err err = put_large(w, i, out);
+            writer_clear(w);
+            return err;
+        }
+        memcpy(place->results + used, w->data, w->size);
+        used += w->size;
+        w->size = w->inner = 0;
+        place->tally->used = used;
+        __atomic_store_n(&place->tally->done, (uint64_t)i + 1, __ATOMIC_RELEASE);
+        if (raised && (flags & CALL_STOP) != 0) {
+            break;
+        }
+    }
+    return AUR_OK;
+}
+
+aur_err batch_run(core_state *state, const void *in, size_t size, aur_out *out)
+{
+    const char *record = in;
+    reader r = { state, record, record + HEAD_BYTES, record + size };
+    uint32_t flags;
+    uint64_t where[3]; /* buffer, from, room */
+    void *data;
+    size_t bytes;
+
+    if (size < HEAD_BYTES) {
+        return AUR_EINVAL;
+    }
+    memcpy(&flags, record + 1, sizeof(flags));
+    memcpy(where, record + 5, sizeof(where));
+    aur_err err = aur_buf_open(where[0], &data, &bytes);
+    if (err != AUR_OK || where[1] > bytes || where[2] > bytes - where[1] ||
+        where[2] < sizeof(struct tally)) {
+        return err != AUR_OK ? err : AUR_EINVAL;
+    }
+    struct place place = { .tally = (struct tally *)(void *)((char *)data + where[1]),
+                           .results = (char *)data + where[1] + sizeof(struct tally),
+                           .room = where[2] - sizeof(struct tally) };
+    writer w;
+    writer_init(&w, state, NULL);
+    PyObject *fn = worker_function(state, &r, flags);
+    if (fn == NULL) {
+        PyObject *error = core_take_exception();
+        if (write_error(&w, PyObject_CallFunction(state->pack_error, "OI", error, flags)) < 0) {
+            PyErr_Print();
+            err = AUR_ETASK;
+        } else {
+            err = put_large(&w, 0, out);
+        }
+        Py_DECREF(error);
+    } else {
+        err = run_items(&w, fn, &r, &place, out);
+        Py_DECREF(fn);
+    }
+    writer_clear(&w);
+    return err;
+}

@@ -1,0 +1,204 @@
+/* core.h: what the files of the extension module auriga._core share.
+ *
+ * The module is a user of libauriga like any other: public headers only.  Rules of the whole folder:
+ * the GIL is released around everything that may wait, and taken before any Python object is
+ * touched in a thread of the library.  A struct is guarded by the GIL unless it says otherwise. */
+#ifndef AURIGA_PYTHON_CORE_H
+#define AURIGA_PYTHON_CORE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <auriga.h>
+#include <pthread.h>
+
+/* The state of one module object. */
+typedef struct core_state {
+    PyTypeObject *pool_type;
+    PyTypeObject *task_type;
+    PyObject *helpers;     /* the module auriga._helpers: what is easier said in Python */
+    PyObject *dumps;       /* helpers.dumps(obj, buffers) -> bytes */
+    PyObject *loads;       /* pickle.loads */
+    PyObject *make_error;  /* helpers.make_error(dict) -> exception */
+    PyObject *pack_error;  /* helpers.pack_error(exception, flags) -> bytes */
+    PyObject *load_error;  /* helpers.load_error(bytes) -> exception */
+    PyObject *pack_result; /* helpers.pack_result_error(exception, value, flags) -> bytes */
+    PyObject *names;       /* name of a function -> capsule with its aur_fn (threads) or label */
+    PyObject *fns;         /* worker process: pickle of a function -> the function */
+    aur_pool *deliverer;   /* one thread that tells Python of finished process tasks, or NULL */
+} core_state;
+
+/* Flags of a call or batch; they travel to the worker. */
+enum {
+    CALL_STAR = 1,         /* batch: an item is the tuple of all arguments */
+    CALL_FN_CACHED = 2,    /* the function's pickle is a name: the worker may keep what it loads */
+    CALL_BAD_ARGS_DIE = 4, /* arguments that cannot be loaded end the worker */
+    CALL_POOL_ERRORS = 8,  /* as multiprocessing.Pool tells of results that cannot be pickled */
+    CALL_CONTEXT = 32,     /* thread: in a copy of the caller's context */
+    CALL_STOP = 16,        /* batch: the first exception ends it */
+};
+
+/* ---- encode.c, decode.c: values to bytes and back ------------------------------------------------------ */
+
+/* A growing byte string.  Large payloads of a worker's results are only referred to (`parts`) and
+ * copied once, to where they travel from; those of arguments go to shared buffers at once. */
+typedef struct part {
+    size_t at; /* offset in the whole */
+    Py_buffer view;
+} part;
+
+typedef struct writer {
+    core_state *state;
+    aur_pool *pool; /* the pool whose shared buffers take large payloads; NULL: parts */
+    char *data;
+    size_t size;  /* of the whole, parts included */
+    size_t inner; /* bytes in data */
+    size_t room;
+    part *parts;
+    size_t parts_n;
+    aur_buf **bufs;
+    size_t bufs_n;
+    char small[256];
+} writer;
+
+void writer_init(writer *w, core_state *state, aur_pool *shared);
+void writer_clear(writer *w);
+/* All return -1 with an exception set on failure. */
+int writer_bytes(writer *w, const void *data, size_t size);
+int writer_u8(writer *w, uint8_t value);
+int writer_u32(writer *w, uint32_t value);
+int writer_u64(writer *w, uint64_t value);
+int writer_value(writer *w, PyObject *value);
+/* Writes the whole to `to`, which has w->size bytes. */
+void writer_copy(const writer *w, char *to);
+
+typedef struct reader {
+    core_state *state;
+    const char *base;
+    const char *at;
+    const char *end;
+} reader;
+
+PyObject *reader_value(reader *r);
+int reader_u32(reader *r, uint32_t *ret);
+int reader_u64(reader *r, uint64_t *ret);
+
+/* ---- task.c --------------------------------------------------------------------------------- */
+
+enum { TASK_ALONE, TASK_PROCESS, TASK_THREAD, TASK_BATCH };
+enum { TASK_PENDING, TASK_RUNNING, TASK_CANCELLED, TASK_FINISHED };
+
+struct batch;
+
+typedef struct task {
+    PyObject_HEAD core_state *state;
+    struct pool *pool;  /* NULL: TASK_ALONE */
+    aur_future *future; /* PROCESS, THREAD */
+    struct batch *batch;
+    aur_buf **bufs; /* of the arguments; until the task is done */
+    size_t bufs_n;
+    uint8_t kind;
+    uint8_t phase;
+    uint8_t pushing; /* on_done was asked of the library */
+    uint8_t full;    /* the attributes of the standard Future exist (see auriga/_futures.py) */
+    PyObject *value; /* FINISHED: one of these */
+    PyObject *error;
+    PyObject *context;            /* THREAD: what it runs in, or NULL */
+    PyObject *fn, *args, *kwargs; /* THREAD, until it has run */
+    PyObject *callbacks;          /* list or NULL */
+    struct task *prev, *next;     /* pool->tasks, those not known to be done */
+} task;
+
+extern PyType_Spec task_spec;
+task *task_new(PyTypeObject *type, struct pool *pool, int kind);
+/* Takes in the outcome of a task that the library has finished.  -1: exception. */
+int task_settle(task *self);
+/* value or error is stolen. */
+void task_finish(task *self, PyObject *value, PyObject *error);
+void task_fire(task *self);
+void task_unlink(task *self);
+bool task_is_done(task *self);
+int task_push(task *self);
+
+/* ---- batch.c: a chunk of a map in a process pool -------------------------------------------- */
+
+struct batch *batch_start(struct pool *pool, PyObject *fn, PyObject *items, uint32_t flags,
+                          uint32_t retries);
+/* Waits without the GIL; AUR_OK: all items are accounted for. */
+aur_err batch_wait(struct batch *batch, aur_deadline deadline);
+bool batch_done(struct batch *batch);
+bool batch_withdraw(struct batch *batch);
+/* fn(ctx) once it is done; at once if it is. */
+void batch_on_done(struct batch *batch, void (*fn)(void *ctx), void *ctx);
+/* A list of results, or NULL with *ret_error (new), *ret_err or an exception set. */
+PyObject *batch_results(struct batch *batch, core_state *state, PyObject **ret_error,
+                        aur_err *ret_err);
+void batch_unref(struct batch *batch);
+/* Runs in the worker. */
+aur_err batch_run(core_state *state, const void *in, size_t size, aur_out *out);
+
+/* ---- pool.c --------------------------------------------------------------------------------- */
+
+typedef struct pool {
+    PyObject_HEAD core_state *state;
+    aur_pool *core;
+    PyObject *boot; /* called in each new worker, and kept until the last has ended */
+    bool joined;    /* they have */
+    PyObject *weakrefs;
+    int kind; /* AUR_THREADS or AUR_PROCESSES */
+    unsigned workers;
+    bool broken;       /* its results cannot be trusted: what is cancelled has failed */
+    PyObject *last_fn; /* the function whose pickle is last_pickle; one found by its name */
+    PyObject *last_pickle;
+    task tasks;             /* head of the list of tasks not known to be done */
+    struct orphan *orphans; /* process tasks whose object is gone */
+    size_t orphans_n, orphans_room;
+} pool;
+
+extern PyType_Spec pool_spec;
+/* Keeps what a process task whose object goes away still needs, and takes it from the task. */
+void pool_orphan(task *self);
+
+/* ---- names.c -------------------------------------------------------------------------------- */
+
+/* Writes the function, and says in *flags whether the worker may keep it. */
+int pool_write_fn(pool *self, writer *w, PyObject *fn, uint32_t *flags);
+/* What the library's messages call the function; a thread's call has the name in its descriptor. */
+const char *pool_label(core_state *state, PyObject *fn, const aur_fn **ret_thread_fn);
+
+/* ---- worker.c: what runs in workers ---------------------------------------------------------- */
+
+extern const aur_fn core_process_fn;
+extern const aur_fn core_thread_fn;
+extern const aur_fn core_deliver_fn;
+int worker_thread_init(void *ctx, int index);
+void worker_thread_fini(void *ctx, int index);
+int worker_process_init(void *ctx, int index);
+void worker_process_fini(void *ctx, int index);
+PyObject *worker_run_nursery(PyObject *module, PyObject *boot);
+/* The callable in a record, from the worker's cache if it may be. */
+PyObject *worker_function(core_state *state, reader *r, uint32_t flags);
+
+/* ---- waits.c -------------------------------------------------------------------------------- */
+
+/* Waits without the GIL; signals are served in the main thread.  -1: exception set. */
+int wait_future(aur_future *future, aur_deadline deadline, aur_err *ret);
+int wait_batch(struct batch *batch, aur_deadline deadline, aur_err *ret);
+/* Seconds or None to a deadline; -1: exception. */
+int wait_deadline(PyObject *timeout, aur_deadline *ret);
+PyObject *wait_set(PyObject *module, PyObject *tasks);
+PyObject *wait_add(PyObject *module, PyObject *args);
+PyObject *wait_next(PyObject *module, PyObject *args);
+/* The exception for a code of the library; details from `error` (may be NULL). */
+PyObject *core_error(core_state *state, aur_err err, const aur_error *error);
+PyObject *core_raise(core_state *state, aur_err err, const aur_error *error);
+
+/* ---- module.c -------------------------------------------------------------------------------- */
+
+core_state *core_state_of(PyTypeObject *type);
+/* The exception that is set now, as an object (new), its traceback attached. */
+PyObject *core_take_exception(void);
+/* Room in the memory of this process; large blocks come from huge pages where that is possible. */
+void core_prefer_huge(const void *data, size_t size);
+
+#endif

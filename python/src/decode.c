@@ -1,0 +1,234 @@
+/* Bytes to values; everything is checked, since another process wrote it. */
+#include "codec.h"
+
+#include <string.h>
+
+#include "core.h"
+
+static PyObject *bad_record(void)
+{
+    PyErr_SetString(PyExc_ValueError, "a record between processes makes no sense");
+    return NULL;
+}
+
+static const char *take(reader *r, size_t size)
+{
+    if ((size_t)(r->end - r->at) < size) {
+        bad_record();
+        return NULL;
+    }
+    const char *at = r->at;
+    r->at += size;
+    return at;
+}
+
+int reader_u32(reader *r, uint32_t *ret)
+{
+    const char *at = take(r, sizeof(*ret));
+
+    if (at == NULL) {
+        return -1;
+    }
+    memcpy(ret, at, sizeof(*ret));
+    return 0;
+}
+
+int reader_u64(reader *r, uint64_t *ret)
+{
+    const char *at = take(r, sizeof(*ret));
+
+    if (at == NULL) {
+        return -1;
+    }
+    memcpy(ret, at, sizeof(*ret));
+    return 0;
+}
+
+/* Where a payload is.  NULL: exception. */
+static const char *take_payload(reader *r, size_t *ret_size)
+{
+    uint64_t size;
+    uint64_t where;
+    void *data;
+    size_t room;
+
+    if (reader_u64(r, &size) < 0 || reader_u64(r, &where) < 0) {
+        return NULL;
+    }
+    *ret_size = (size_t)size;
+    if (where == 0) {
+        return take(r, (size_t)size);
+    }
+    if (where == UINT64_MAX) {
+        size_t at = (size_t)(r->at - r->base);
+        return take(r, (ALIGN - at % ALIGN) % ALIGN) != NULL ? take(r, (size_t)size) : NULL;
+    }
+    aur_err err = aur_buf_open(where, &data, &room);
+    if (err != AUR_OK || room < size) {
+        bad_record();
+        return NULL;
+    }
+    return data;
+}
+
+static void copy_payload(char *to, const char *from, size_t size)
+{
+    core_prefer_huge(to, size);
+    if (size >= HUGE_BYTES) {
+        Py_BEGIN_ALLOW_THREADS memcpy(to, from, size);
+        Py_END_ALLOW_THREADS
+    } else {
+        memcpy(to, from, size);
+    }
+}
+
+static PyObject *take_bytes(reader *r)
+{
+    size_t size;
+    const char *data = take_payload(r, &size);
+    PyObject *value = data != NULL ? PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size) : NULL;
+
+    if (value != NULL) {
+        copy_payload(PyBytes_AS_STRING(value), data, size);
+    }
+    return value;
+}
+
+/* A buffer of a pickle, as an object of this process's own. */
+static PyObject *take_buffer(reader *r)
+{
+    const char *readonly = take(r, 1);
+    size_t size;
+
+    if (readonly == NULL) {
+        return NULL;
+    }
+    if (*readonly != 0) {
+        return take_bytes(r);
+    }
+    const char *data = take_payload(r, &size);
+    PyObject *value = data != NULL ? PyByteArray_FromStringAndSize(NULL, (Py_ssize_t)size) : NULL;
+    if (value != NULL) {
+        copy_payload(PyByteArray_AS_STRING(value), data, size);
+    }
+    return value;
+}
+
+static PyObject *load(reader *r, const char *data, size_t size, PyObject *buffers)
+{
+    PyObject *view = PyMemoryView_FromMemory((char *)data, (Py_ssize_t)size, PyBUF_READ);
+    PyObject *names = PyList_GET_SIZE(buffers) != 0 ? Py_BuildValue("(s)", "buffers") : NULL;
+    PyObject *argv[2] = { view, buffers };
+    PyObject *value = NULL;
+
+    if (view != NULL && (names != NULL || PyList_GET_SIZE(buffers) == 0)) {
+        value = PyObject_Vectorcall(r->state->loads, argv, 1, names);
+    }
+    Py_XDECREF(names);
+    Py_XDECREF(view);
+    return value;
+}
+
+static PyObject *take_pickle(reader *r)
+{
+    uint32_t n;
+    size_t size;
+
+    if (reader_u32(r, &n) < 0) {
+        return NULL;
+    }
+    const char *data = take_payload(r, &size);
+    PyObject *buffers = data != NULL ? PyList_New(0) : NULL;
+    PyObject *value = NULL;
+    for (uint32_t i = 0; buffers != NULL && i < n; i++) {
+        PyObject *buffer = take_buffer(r);
+        if (buffer == NULL || PyList_Append(buffers, buffer) < 0) {
+            Py_CLEAR(buffers);
+        }
+        Py_XDECREF(buffer);
+    }
+    if (buffers != NULL) {
+        value = load(r, data, size, buffers);
+    }
+    Py_XDECREF(buffers);
+    return value;
+}
+
+static PyObject *take_text(reader *r, bool ascii)
+{
+    uint32_t size;
+
+    if (reader_u32(r, &size) < 0) {
+        return NULL;
+    }
+    const char *text = take(r, size);
+    if (text == NULL || !ascii) {
+        return text != NULL ? PyUnicode_DecodeUTF8(text, (Py_ssize_t)size, NULL) : NULL;
+    }
+    PyObject *value = PyUnicode_New((Py_ssize_t)size, 127);
+    if (value != NULL && size != 0) {
+        memcpy(PyUnicode_DATA(value), text, size);
+    }
+    return value;
+}
+
+static PyObject *take_tuple(reader *r)
+{
+    const char *n = take(r, 1);
+    PyObject *tuple = n != NULL ? PyTuple_New((unsigned char)*n) : NULL;
+
+    for (Py_ssize_t i = 0; tuple != NULL && i < PyTuple_GET_SIZE(tuple); i++) {
+        PyObject *item = reader_value(r);
+        if (item == NULL) {
+            Py_CLEAR(tuple);
+        } else {
+            PyTuple_SET_ITEM(tuple, i, item);
+        }
+    }
+    return tuple;
+}
+
+PyObject *reader_value(reader *r)
+{
+    const char *tag = take(r, 1);
+    const char *at;
+    int64_t number;
+    double real;
+
+    switch (tag != NULL ? *tag : 0) {
+    case TAG_NONE:
+        Py_RETURN_NONE;
+    case TAG_TRUE:
+        Py_RETURN_TRUE;
+    case TAG_FALSE:
+        Py_RETURN_FALSE;
+    case TAG_INT8:
+        at = take(r, 1);
+        return at != NULL ? PyLong_FromLong((signed char)*at) : NULL;
+    case TAG_INT:
+        at = take(r, sizeof(number));
+        if (at == NULL) {
+            return NULL;
+        }
+        memcpy(&number, at, sizeof(number));
+        return PyLong_FromLongLong(number);
+    case TAG_FLOAT:
+        at = take(r, sizeof(real));
+        if (at == NULL) {
+            return NULL;
+        }
+        memcpy(&real, at, sizeof(real));
+        return PyFloat_FromDouble(real);
+    case TAG_ASCII:
+    case TAG_STR:
+        return take_text(r, *tag == TAG_ASCII);
+    case TAG_BYTES:
+        return take_bytes(r);
+    case TAG_TUPLE:
+        return take_tuple(r);
+    case TAG_PICKLE:
+        return take_pickle(r);
+    default:
+        return tag != NULL ? bad_record() : NULL;
+    }
+}

@@ -1,0 +1,194 @@
+/* auriga._core: the module object and its state. */
+#include "core.h"
+
+static int core_exec(PyObject *module);
+
+static core_state *state_of(PyObject *module)
+{
+    return PyModule_GetState(module);
+}
+
+PyObject *core_take_exception(void)
+{
+    PyObject *type, *value, *traceback;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL) {
+        PyException_SetTraceback(value, traceback);
+    }
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+}
+
+static PyObject *run_nursery(PyObject *module, PyObject *boot)
+{
+    return worker_run_nursery(module, boot);
+}
+
+static PyObject *cpu_count(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return PyLong_FromUnsignedLong(aur_cpu_count());
+}
+
+static PyObject *blocking(PyObject *module, PyObject *begin)
+{
+    (void)module;
+    if (PyObject_IsTrue(begin)) {
+        aur_blocking_begin();
+    } else {
+        aur_blocking_end();
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *in_task(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return PyBool_FromLong(aur_pool_current() != NULL);
+}
+
+static PyMethodDef methods[] = {
+    { "run_nursery", run_nursery, METH_O, "Becomes the process that forks a pool's workers" },
+    { "cpu_count", cpu_count, METH_NOARGS, "CPUs this process may use; quotas count" },
+    { "completed", wait_set, METH_O, "The set behind as_completed()" },
+    { "completed_add", wait_add, METH_VARARGS, "One more task for the set" },
+    { "completed_next", wait_next, METH_VARARGS, "The index of the next task that is done" },
+    { "in_task", in_task, METH_NOARGS, "Whether the calling thread runs a task of a pool" },
+    { "blocking", blocking, METH_O, "The calling task is about to block, or goes on" },
+    { NULL, NULL, 0, NULL },
+};
+
+static int traverse(PyObject *module, visitproc visit, void *arg)
+{
+    core_state *s = state_of(module);
+
+    Py_VISIT(s->pool_type);
+    Py_VISIT(s->task_type);
+    Py_VISIT(s->helpers);
+    Py_VISIT(s->dumps);
+    Py_VISIT(s->loads);
+    Py_VISIT(s->make_error);
+    Py_VISIT(s->pack_error);
+    Py_VISIT(s->load_error);
+    Py_VISIT(s->pack_result);
+    Py_VISIT(s->names);
+    Py_VISIT(s->fns);
+    return 0;
+}
+
+static int clear(PyObject *module)
+{
+    core_state *s = state_of(module);
+
+    Py_CLEAR(s->pool_type);
+    Py_CLEAR(s->task_type);
+    Py_CLEAR(s->helpers);
+    Py_CLEAR(s->dumps);
+    Py_CLEAR(s->loads);
+    Py_CLEAR(s->make_error);
+    Py_CLEAR(s->pack_error);
+    Py_CLEAR(s->load_error);
+    Py_CLEAR(s->pack_result);
+    Py_CLEAR(s->names);
+    Py_CLEAR(s->fns);
+    return 0;
+}
+
+static void free_state(void *module)
+{
+    (void)clear(module);
+}
+
+static PyModuleDef_Slot slots[] = {
+    { Py_mod_exec, core_exec },
+#if PY_VERSION_HEX >= 0x030C0000
+    { Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED },
+#endif
+    { 0, NULL },
+};
+
+static PyModuleDef core_def = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "auriga._core",
+    .m_doc = "Auriga's pools and tasks; use the package auriga.",
+    .m_size = sizeof(core_state),
+    .m_methods = methods,
+    .m_slots = slots,
+    .m_traverse = traverse,
+    .m_clear = clear,
+    .m_free = free_state,
+};
+
+core_state *core_state_of(PyTypeObject *type)
+{
+    PyObject *mro = type->tp_mro;
+
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(mro); i++) {
+        PyTypeObject *base = (PyTypeObject *)PyTuple_GET_ITEM(mro, i);
+        PyObject *module = (base->tp_flags & Py_TPFLAGS_HEAPTYPE) != 0
+                               ? ((PyHeapTypeObject *)base)->ht_module
+                               : NULL;
+        if (module != NULL && PyModule_GetDef(module) == &core_def) {
+            return state_of(module);
+        }
+    }
+    PyErr_SetString(PyExc_TypeError, "this type is not one of auriga's");
+    return NULL;
+}
+
+static PyTypeObject *add_type(PyObject *module, PyType_Spec *spec)
+{
+    PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
+
+    if (type != NULL && PyModule_AddType(module, type) < 0) {
+        Py_CLEAR(type);
+    }
+    return type;
+}
+
+static PyObject *from_module(const char *name, const char *attribute)
+{
+    PyObject *module = PyImport_ImportModule(name);
+    PyObject *found = module != NULL ? PyObject_GetAttrString(module, attribute) : NULL;
+
+    Py_XDECREF(module);
+    return found;
+}
+
+static int core_exec(PyObject *module)
+{
+    core_state *s = state_of(module);
+
+    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+        PyErr_SetString(PyExc_ImportError, "auriga works in the main interpreter only: its workers "
+                                           "are threads and forks of that");
+        return -1;
+    }
+    s->names = PyDict_New();
+    s->fns = PyDict_New();
+    s->pool_type = add_type(module, &pool_spec);
+    s->task_type = add_type(module, &task_spec);
+    s->helpers = PyImport_ImportModule("auriga._helpers");
+    if (s->helpers == NULL) {
+        return -1;
+    }
+    s->loads = from_module("_pickle", "loads");
+    s->dumps = PyObject_GetAttrString(s->helpers, "dumps");
+    s->make_error = PyObject_GetAttrString(s->helpers, "make_error");
+    s->pack_error = PyObject_GetAttrString(s->helpers, "pack_error");
+    s->load_error = PyObject_GetAttrString(s->helpers, "load_error");
+    s->pack_result = PyObject_GetAttrString(s->helpers, "pack_result_error");
+    bool good = s->names && s->fns && s->pool_type && s->task_type && s->loads && s->dumps &&
+                s->make_error && s->pack_error && s->load_error && s->pack_result;
+    return good ? 0 : -1;
+}
+
+PyMODINIT_FUNC PyInit__core(void)
+{
+    return PyModuleDef_Init(&core_def);
+}

@@ -1,0 +1,163 @@
+/* Functions: what messages call them, and how they travel. */
+#include "core.h"
+
+#include <string.h>
+
+/* ---- names of functions -------------------------------------------------------------------------- */
+
+/* What the library's messages call a function; kept for good, since errors point to it. */
+struct label {
+    aur_fn thread_fn; /* core_thread_fn under the function's name */
+    const char *site; /* threads: where it is defined */
+    const char *call; /* processes: its name and that */
+};
+
+static void free_label(PyObject *capsule)
+{
+    PyMem_RawFree(PyCapsule_GetPointer(capsule, NULL));
+    Py_XDECREF((PyObject *)PyCapsule_GetContext(capsule)); /* the texts */
+}
+
+/* The function behind a method, a functools.partial and the like; new. */
+static PyObject *unwrap(PyObject *fn)
+{
+    PyObject *inner = NULL;
+
+    if (PyMethod_Check(fn)) {
+        inner = PyMethod_GET_FUNCTION(fn);
+        Py_INCREF(inner);
+    } else if (!PyFunction_Check(fn) && !PyCFunction_Check(fn) && !PyType_Check(fn)) {
+        inner = PyObject_GetAttrString(fn, "func");
+        if (inner == NULL) {
+            PyErr_Clear();
+        }
+    }
+    if (inner == NULL) {
+        Py_INCREF(fn);
+        inner = fn;
+    }
+    return inner;
+}
+
+/* What stands for all functions that get the same label: the code, the type; the label keeps it. */
+static PyObject *identity_of(PyObject *fn)
+{
+    if (PyFunction_Check(fn)) {
+        return PyFunction_GET_CODE(fn);
+    }
+    return PyCFunction_Check(fn) || PyType_Check(fn) ? fn : (PyObject *)Py_TYPE(fn);
+}
+
+static PyObject *make_label(core_state *state, PyObject *fn)
+{
+    PyObject *texts = PyObject_CallMethod(state->helpers, "label", "OO", fn, identity_of(fn));
+    const char *name;
+    const char *site;
+    const char *call;
+    PyObject *kept;
+
+    if (texts == NULL || !PyArg_ParseTuple(texts, "sssO", &name, &site, &call, &kept)) {
+        Py_XDECREF(texts);
+        return NULL;
+    }
+    struct label *label = PyMem_RawMalloc(sizeof(*label));
+    PyObject *capsule = label != NULL ? PyCapsule_New(label, NULL, free_label) : PyErr_NoMemory();
+    if (capsule != NULL && PyCapsule_SetContext(capsule, texts) < 0) {
+        Py_CLEAR(capsule);
+    }
+    if (capsule == NULL) {
+        Py_DECREF(texts);
+        return NULL;
+    }
+    label->thread_fn = core_thread_fn;
+    label->thread_fn.name = name;
+    label->site = site;
+    label->call = call;
+    return capsule;
+}
+
+static struct label *find_label(core_state *state, PyObject *fn)
+{
+    PyObject *key = PyLong_FromVoidPtr(identity_of(fn));
+    PyObject *capsule = key != NULL ? PyDict_GetItemWithError(state->names, key) : NULL;
+
+    if (capsule == NULL && key != NULL && PyDict_GET_SIZE(state->names) < 4096) {
+        capsule = make_label(state, fn);
+        if (capsule != NULL && PyDict_SetItem(state->names, key, capsule) < 0) {
+            Py_CLEAR(capsule);
+        }
+        Py_XDECREF(capsule); /* the dictionary has it */
+    }
+    PyErr_Clear(); /* a message will be poorer, and that is all */
+    Py_XDECREF(key);
+    return capsule != NULL ? PyCapsule_GetPointer(capsule, NULL) : NULL;
+}
+
+const char *pool_label(core_state *state, PyObject *fn, const aur_fn **ret_thread_fn)
+{
+    PyObject *inner = unwrap(fn);
+    struct label *label = find_label(state, inner);
+
+    Py_DECREF(inner);
+    if (ret_thread_fn != NULL) {
+        *ret_thread_fn = label != NULL ? &label->thread_fn : &core_thread_fn;
+    }
+    if (label == NULL) {
+        return "?";
+    }
+    return ret_thread_fn != NULL ? label->site : label->call;
+}
+
+/* ---- functions as bytes -------------------------------------------------------------------------- */
+
+/* Whether its pickle is its name: then it can be kept on both sides. */
+static bool goes_by_name(PyObject *fn)
+{
+    if (PyFunction_Check(fn)) {
+        PyObject *name = ((PyFunctionObject *)fn)->func_qualname;
+        return PyUnicode_FindChar(name, '<', 0, PyUnicode_GET_LENGTH(name), 1) == -1;
+    }
+    return PyCFunction_CheckExact(fn) &&
+           (PyCFunction_GET_SELF(fn) == NULL || PyModule_Check(PyCFunction_GET_SELF(fn)));
+}
+
+static PyObject *pickle_fn(pool *self, PyObject *fn)
+{
+    writer w;
+    PyObject *bytes = NULL;
+
+    writer_init(&w, self->state, NULL);
+    if (writer_value(&w, fn) == 0) {
+        bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)w.size);
+    }
+    if (bytes != NULL) {
+        writer_copy(&w, PyBytes_AS_STRING(bytes));
+    }
+    writer_clear(&w);
+    return bytes;
+}
+
+int pool_write_fn(pool *self, writer *w, PyObject *fn, uint32_t *flags)
+{
+    bool by_name = fn == self->last_fn || goes_by_name(fn);
+    PyObject *bytes = self->last_pickle;
+    int done;
+
+    if (fn == self->last_fn) {
+        Py_INCREF(bytes);
+    } else if ((bytes = pickle_fn(self, fn)) == NULL) {
+        return -1;
+    } else if (by_name) {
+        Py_INCREF(fn);
+        Py_INCREF(bytes);
+        Py_XSETREF(self->last_fn, fn);
+        Py_XSETREF(self->last_pickle, bytes);
+    }
+    *flags |= by_name ? CALL_FN_CACHED : 0;
+    done = writer_u32(w, (uint32_t)PyBytes_GET_SIZE(bytes)) < 0 ||
+                   writer_bytes(w, PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes)) < 0
+               ? -1
+               : 0;
+    Py_DECREF(bytes);
+    return done;
+}

@@ -1,0 +1,532 @@
+/* Pool: the Python object around one pool of the library. */
+#include "core.h"
+
+#include <string.h>
+#include <structmember.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* ---- orphans ------------------------------------------------------------------------------------- */
+
+struct orphan {
+    aur_future *future;
+    aur_buf **bufs;
+    size_t bufs_n;
+};
+
+static void drop_orphan(struct orphan *orphan)
+{
+    for (size_t i = 0; i < orphan->bufs_n; i++) {
+        aur_buf_unref(orphan->bufs[i]);
+    }
+    PyMem_Free(orphan->bufs);
+    aur_future_unref(orphan->future);
+}
+
+static void drop_done_orphans(pool *self)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < self->orphans_n; i++) {
+        if (aur_future_done(self->orphans[i].future)) {
+            drop_orphan(&self->orphans[i]);
+        } else {
+            self->orphans[kept++] = self->orphans[i];
+        }
+    }
+    self->orphans_n = kept;
+}
+
+void pool_orphan(task *one)
+{
+    pool *self = one->pool;
+
+    if (one->future == NULL || aur_future_done(one->future)) {
+        return;
+    }
+    if (self->orphans_n == self->orphans_room) {
+        drop_done_orphans(self);
+    }
+    if (self->orphans_n * 2 >= self->orphans_room) {
+        size_t room = self->orphans_room == 0 ? 64 : self->orphans_room * 2;
+        struct orphan *orphans = PyMem_Realloc(self->orphans, room * sizeof(*orphans));
+        if (orphans != NULL) {
+            self->orphans = orphans;
+            self->orphans_room = room;
+        } else if (self->orphans_n == self->orphans_room) {
+            return; /* it runs all the same, and cannot be cancelled any more */
+        }
+    }
+    self->orphans[self->orphans_n++] = (struct orphan){ one->future, one->bufs, one->bufs_n };
+    one->future = NULL;
+    one->bufs = NULL;
+    one->bufs_n = 0;
+}
+
+/* ---- start --------------------------------------------------------------------------------------- */
+
+struct ask {
+    aur_options opts;
+    PyObject *argv; /* tuple of str */
+    PyObject *fds;  /* tuple of int */
+    const char **argv_c;
+    int *fds_c;
+};
+
+static int exec_lists(struct ask *ask)
+{
+    Py_ssize_t n = ask->argv != NULL ? PyTuple_GET_SIZE(ask->argv) : 0;
+    Py_ssize_t fds = ask->fds != NULL ? PyTuple_GET_SIZE(ask->fds) : 0;
+
+    ask->argv_c = PyMem_Calloc((size_t)n + 1, sizeof(*ask->argv_c));
+    ask->fds_c = PyMem_Calloc((size_t)fds + 1, sizeof(*ask->fds_c));
+    if (ask->argv_c == NULL || ask->fds_c == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < n; i++) {
+        ask->argv_c[i] = PyBytes_AsString(PyTuple_GET_ITEM(ask->argv, i));
+        if (ask->argv_c[i] == NULL) {
+            return -1;
+        }
+    }
+    for (Py_ssize_t i = 0; i < fds; i++) {
+        ask->fds_c[i] = (int)PyLong_AsLong(PyTuple_GET_ITEM(ask->fds, i));
+        if (PyErr_Occurred()) {
+            return -1;
+        }
+    }
+    if (ask->opts.start == AUR_START_EXEC) {
+        ask->opts.exec_argv = ask->argv_c;
+        ask->opts.exec_fds = ask->fds_c;
+        ask->opts.exec_fds_n = (uint64_t)fds;
+    }
+    return 0;
+}
+
+/* A fork start copies the calling thread, which must hold the GIL for its copies to have it. */
+static aur_err start(const aur_options *opts, aur_pool **ret, aur_diag *diag)
+{
+    aur_err err;
+
+    if (opts->start == AUR_START_FORK) {
+        PyOS_BeforeFork();
+        err = aur_pool_new(opts, ret, diag);
+        PyOS_AfterFork_Parent();
+        return err;
+    }
+    Py_BEGIN_ALLOW_THREADS err = aur_pool_new(opts, ret, diag);
+    Py_END_ALLOW_THREADS return err;
+}
+
+static void fill_hooks(pool *self, aur_options *opts)
+{
+    if (opts->kind == AUR_THREADS) {
+        opts->worker_init = worker_thread_init;
+        opts->worker_fini = worker_thread_fini;
+        /* A task runs in a thread of its pool, always; and one that waits for the GIL only seems to
+         * be blocked. */
+        opts->flags |= AUR_POOL_NO_HELP | AUR_POOL_FIXED;
+    } else {
+        opts->worker_init = worker_process_init;
+        opts->worker_fini = worker_process_fini;
+    }
+    opts->worker_ctx = opts->start == AUR_START_EXEC ? NULL : self->boot;
+}
+
+static int init_core(pool *self, struct ask *ask)
+{
+    aur_diag diag = { .text = "" };
+
+    if (exec_lists(ask) < 0) {
+        return -1;
+    }
+    fill_hooks(self, &ask->opts);
+    aur_err err = start(&ask->opts, &self->core, &diag);
+    if (err != AUR_OK) {
+        aur_error error = { .err = err, .item = AUR_NO_ITEM, .worker = -1, .exit_status = -1 };
+        snprintf(error.message, sizeof(error.message), "%s", diag.text);
+        core_raise(self->state, err, &error);
+        return -1;
+    }
+    return 0;
+}
+
+static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = { "kind", "workers",   "boot",       "start",   "flags",
+                             "name", "max_tasks", "timeout_ns", "retries", "memory_max",
+                             "argv", "fds",       NULL };
+    struct ask ask = { .opts = AUR_OPTIONS_INIT };
+    unsigned long long timeout = 0;
+    unsigned long long memory = 0;
+    pool *self = (pool *)type->tp_alloc(type, 0);
+
+    if (self == NULL) {
+        return NULL;
+    }
+    self->state = core_state_of(type);
+    self->tasks.next = self->tasks.prev = &self->tasks;
+    ask.opts.name = "auriga";
+    if (self->state == NULL ||
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "iIO|iIsIKIKO!O!", names, &ask.opts.kind,
+                                     &ask.opts.workers, &self->boot, &ask.opts.start,
+                                     &ask.opts.flags, &ask.opts.name,
+                                     &ask.opts.tasks_per_worker_max, &timeout, &ask.opts.retries,
+                                     &memory, &PyTuple_Type, &ask.argv, &PyTuple_Type, &ask.fds)) {
+        self->boot = NULL;
+        Py_DECREF(self);
+        return NULL;
+    }
+    Py_INCREF(self->boot);
+    self->kind = ask.opts.kind;
+    self->workers = ask.opts.workers;
+    ask.opts.item_timeout_ns = timeout;
+    ask.opts.memory_max_bytes = memory;
+    int done = init_core(self, &ask);
+    PyMem_Free(ask.argv_c);
+    PyMem_Free(ask.fds_c);
+    if (done < 0) {
+        Py_CLEAR(self);
+    }
+    return (PyObject *)self;
+}
+
+/* ---- submit -------------------------------------------------------------------------------------- */
+
+static int submit_thread(task *self, PyObject *const *argv)
+{
+    PyObject *fn = argv[1], *args = argv[2], *kwargs = argv[3];
+    unsigned long flags = PyLong_AsUnsignedLong(argv[4]);
+    const aur_fn *named;
+    const char *site = pool_label(self->state, fn, &named);
+
+    if ((flags & CALL_CONTEXT) != 0 && (self->context = PyContext_CopyCurrent()) == NULL) {
+        return -1;
+    }
+    Py_INCREF(fn);
+    Py_INCREF(args);
+    self->fn = fn;
+    self->args = args;
+    self->kwargs = kwargs != Py_None ? kwargs : NULL;
+    Py_XINCREF(self->kwargs);
+    aur_err err = aur_fn_submit(self->pool->core, NULL, named, &self, &self->future, site);
+    if (err != AUR_OK) {
+        core_raise(self->state, err, NULL);
+        return -1;
+    }
+    Py_INCREF(self); /* the record's, until it has run */
+    return 0;
+}
+
+static int write_call(pool *self, writer *w, PyObject *fn, PyObject *args, PyObject *kwargs,
+                      uint32_t flags)
+{
+    if (writer_u8(w, 'C') < 0 || writer_u32(w, 0) < 0 || pool_write_fn(self, w, fn, &flags) < 0 ||
+        writer_value(w, args) < 0 || writer_value(w, kwargs) < 0) {
+        return -1;
+    }
+    memcpy(w->data + 1, &flags, sizeof(flags));
+    return 0;
+}
+
+/* Submits what w holds; parts, which only a worker's own submits have, are put in line first. */
+static aur_err submit_record(task *self, writer *w, const aur_call_options *opts, const char *site)
+{
+    char *flat = w->parts_n != 0 ? PyMem_RawMalloc(w->size) : w->data;
+
+    if (flat == NULL) {
+        return AUR_ENOMEM;
+    }
+    if (flat != w->data) {
+        writer_copy(w, flat);
+    }
+    aur_err err = aur_fn_submit_bytes(self->pool->core, opts, &core_process_fn, flat, w->size,
+                                      &self->future, site);
+    if (flat != w->data) {
+        PyMem_RawFree(flat);
+    }
+    return err;
+}
+
+static int submit_process(task *self, PyObject *const *argv, const aur_call_options *opts)
+{
+    uint32_t flags = (uint32_t)PyLong_AsUnsignedLong(argv[4]);
+    bool remote = aur_pool_current() != NULL && self->pool->kind == AUR_PROCESSES;
+    writer w;
+    int done = -1;
+
+    writer_init(&w, self->state, remote ? NULL : self->pool->core);
+    if (write_call(self->pool, &w, argv[1], argv[2], argv[3], flags) == 0) {
+        aur_err err = submit_record(self, &w, opts, pool_label(self->state, argv[1], NULL));
+        if (err != AUR_OK) {
+            core_raise(self->state, err, NULL);
+        } else {
+            self->bufs = w.bufs; /* read until the task is done */
+            self->bufs_n = w.bufs_n;
+            w.bufs = NULL;
+            w.bufs_n = 0;
+            done = 0;
+        }
+    }
+    writer_clear(&w);
+    return done;
+}
+
+static int call_options(PyObject *const *argv, Py_ssize_t n, aur_call_options *opts)
+{
+    if (n > 5) {
+        opts->item_timeout_ns = PyLong_AsUnsignedLongLong(argv[5]);
+    }
+    if (n > 6) {
+        opts->retries = (uint32_t)PyLong_AsUnsignedLong(argv[6]);
+        opts->retry_on = AUR_RETRY_WORKER | AUR_RETRY_DEADLINE;
+    }
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+/* submit(type, fn, args, kwargs or None, flags[, timeout_ns[, retries]]) -> task */
+static PyObject *pool_submit(pool *self, PyObject *const *argv, Py_ssize_t n)
+{
+    aur_call_options opts = AUR_CALL_OPTIONS_INIT;
+
+    if (n < 5 || !PyType_Check(argv[0]) || !PyTuple_Check(argv[2]) ||
+        !PyType_IsSubtype((PyTypeObject *)argv[0], self->state->task_type)) {
+        PyErr_SetString(PyExc_TypeError, "submit(type, fn, args, kwargs, flags) is needed");
+        return NULL;
+    }
+    if (call_options(argv, n, &opts) < 0) {
+        return NULL;
+    }
+    bool threads = self->kind == AUR_THREADS;
+    task *one = task_new((PyTypeObject *)argv[0], self, threads ? TASK_THREAD : TASK_PROCESS);
+    if (one == NULL) {
+        return NULL;
+    }
+    int done = threads ? submit_thread(one, argv) : submit_process(one, argv, n > 5 ? &opts : NULL);
+    if (done < 0) {
+        Py_CLEAR(one);
+    }
+    return (PyObject *)one;
+}
+
+/* submit_batch(fn, list, flags, retries) -> task of a list */
+static PyObject *pool_submit_batch(pool *self, PyObject *args)
+{
+    PyObject *fn;
+    PyObject *items;
+    unsigned flags;
+    unsigned retries;
+
+    if (!PyArg_ParseTuple(args, "OO!II", &fn, &PyList_Type, &items, &flags, &retries)) {
+        return NULL;
+    }
+    struct batch *batch = batch_start(self, fn, items, flags, retries);
+    if (batch == NULL) {
+        return NULL;
+    }
+    task *one = task_new(self->state->task_type, self, TASK_BATCH);
+    if (one == NULL) {
+        batch_unref(batch);
+        return NULL;
+    }
+    one->batch = batch;
+    return (PyObject *)one;
+}
+
+/* ---- the end ------------------------------------------------------------------------------------- */
+
+static PyObject *pool_close(pool *self, PyObject *unused)
+{
+    (void)unused;
+    (void)aur_pool_close(self->core);
+    Py_RETURN_NONE;
+}
+
+/* Tasks that the library has cancelled in bulk: those of threads still own themselves. */
+static void reap(pool *self)
+{
+    task *one = self->tasks.next;
+
+    while (one != &self->tasks) {
+        if (one->kind == TASK_THREAD && one->phase == TASK_PENDING &&
+            aur_future_done(one->future)) {
+            Py_INCREF(one);
+            task_finish(one, NULL, NULL);
+            task_fire(one);
+            Py_DECREF(one);
+            Py_DECREF(one);         /* the record's */
+            one = self->tasks.next; /* what ran meanwhile may have changed the list */
+        } else {
+            one = one->next;
+        }
+    }
+}
+
+static PyObject *pool_terminate(pool *self, PyObject *broken)
+{
+    self->broken = self->broken || PyObject_IsTrue(broken);
+    Py_BEGIN_ALLOW_THREADS(void) aur_pool_terminate(self->core);
+    Py_END_ALLOW_THREADS reap(self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *pool_join(pool *self, PyObject *timeout)
+{
+    aur_deadline deadline;
+    aur_err err;
+
+    if (wait_deadline(timeout, &deadline) < 0) {
+        return NULL;
+    }
+    do { /* in slices, for a signal to be served */
+        aur_deadline until = aur_deadline_in_ms(100);
+        until = deadline < until ? deadline : until;
+        Py_BEGIN_ALLOW_THREADS err = aur_pool_join(self->core, until);
+        Py_END_ALLOW_THREADS if (err == AUR_ETIMEDOUT && PyErr_CheckSignals() < 0)
+        {
+            return NULL;
+        }
+    } while (err == AUR_ETIMEDOUT && aur_deadline_in_ns(0) < deadline);
+    reap(self);
+    self->joined = self->joined || err == AUR_OK;
+    if (err != AUR_OK && err != AUR_ETIMEDOUT) {
+        return core_raise(self->state, err, aur_last_error());
+    }
+    return PyBool_FromLong(err == AUR_OK);
+}
+
+/* Cancels every task that has not started.  The oldest ones, as many as there are workers, count as
+ * started: a worker may be about to take them. */
+static PyObject *pool_cancel_pending(pool *self, PyObject *unused)
+{
+    PyObject *all = PyList_New(0);
+    unsigned started = 0;
+
+    (void)unused;
+    for (task *one = self->tasks.prev; all != NULL && one != &self->tasks; one = one->prev) {
+        if (task_is_done(one)) {
+            continue;
+        }
+        if (started < self->workers) {
+            started++;
+        } else if (PyList_Append(all, (PyObject *)one) < 0) {
+            Py_CLEAR(all);
+        }
+    }
+    for (Py_ssize_t i = 0; all != NULL && i < PyList_GET_SIZE(all); i++) {
+        PyObject *done = PyObject_CallMethod(PyList_GET_ITEM(all, i), "cancel", NULL);
+        if (done == NULL) {
+            Py_CLEAR(all);
+        }
+        Py_XDECREF(done);
+    }
+    for (size_t i = 0; i < self->orphans_n; i++) {
+        (void)aur_future_withdraw(self->orphans[i].future);
+    }
+    if (all == NULL) {
+        return NULL;
+    }
+    Py_DECREF(all);
+    Py_RETURN_NONE;
+}
+
+static PyObject *pool_stats(pool *self, PyObject *unused)
+{
+    aur_stats s = { .size = sizeof(s) };
+
+    (void)unused;
+    aur_err err = aur_pool_stats(self->core, &s);
+    if (err != AUR_OK) {
+        return core_raise(self->state, err, NULL);
+    }
+    return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K}", "submitted", s.submitted, "done",
+                         s.done, "failed", s.failed, "cancelled", s.cancelled, "retried", s.retried,
+                         "deaths", s.deaths, "workers", s.workers, "deadlocks", s.deadlocks);
+}
+
+static PyObject *pool_explain(pool *self, PyObject *unused)
+{
+    char text[2048];
+
+    (void)unused;
+    (void)aur_pool_explain(self->core, text, sizeof(text));
+    return PyUnicode_DecodeUTF8(text, (Py_ssize_t)strnlen(text, sizeof(text)), "replace");
+}
+
+/* ---- the type ------------------------------------------------------------------------------------ */
+
+static int traverse(pool *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->boot);
+    Py_VISIT(self->last_fn);
+    return 0;
+}
+
+static int clear(pool *self)
+{
+    Py_CLEAR(self->boot);
+    Py_CLEAR(self->last_fn);
+    Py_CLEAR(self->last_pickle);
+    return 0;
+}
+
+static void dealloc(pool *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+
+    PyObject_GC_UnTrack(self);
+    if (self->weakrefs != NULL) {
+        PyObject_ClearWeakRefs((PyObject *)self);
+    }
+    for (size_t i = 0; i < self->orphans_n; i++) {
+        drop_orphan(&self->orphans[i]);
+    }
+    PyMem_Free(self->orphans);
+    if (!self->joined && self->core != NULL && aur_pool_join(self->core, 0) != AUR_OK) {
+        self->boot = NULL; /* a worker may be about to call it: it is never released */
+    }
+    (void)clear(self);
+    aur_pool_unref(self->core);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef methods[] = {
+    { "submit", (PyCFunction)(void (*)(void))pool_submit, METH_FASTCALL,
+      "submit(type, fn, args, kwargs, flags[, timeout_ns[, retries]]) -> task" },
+    { "submit_batch", (PyCFunction)pool_submit_batch, METH_VARARGS,
+      "submit_batch(fn, list, flags, retries) -> task of the list of results" },
+    { "close", (PyCFunction)pool_close, METH_NOARGS, "No new tasks from now on" },
+    { "terminate", (PyCFunction)pool_terminate, METH_O, "Ends everything; whether it is broken" },
+    { "join", (PyCFunction)pool_join, METH_O, "join(timeout or None) -> whether all has ended" },
+    { "cancel_pending", (PyCFunction)pool_cancel_pending, METH_NOARGS,
+      "Cancels what has not started" },
+    { "stats", (PyCFunction)pool_stats, METH_NOARGS, "Counters" },
+    { "explain", (PyCFunction)pool_explain, METH_NOARGS, "Sentences about the pool" },
+    { NULL, NULL, 0, NULL },
+};
+
+static PyMemberDef members[] = {
+    { "__weaklistoffset__", T_PYSSIZET, offsetof(pool, weakrefs), READONLY, NULL },
+    { "kind", T_INT, offsetof(pool, kind), READONLY, NULL },
+    { NULL, 0, 0, 0, NULL },
+};
+
+static PyType_Slot slots[] = {
+    { Py_tp_new, pool_new },
+    { Py_tp_dealloc, dealloc },
+    { Py_tp_traverse, traverse },
+    { Py_tp_clear, clear },
+    { Py_tp_methods, methods },
+    { Py_tp_members, members },
+    { 0, NULL },
+};
+
+PyType_Spec pool_spec = {
+    .name = "auriga._core.Pool",
+    .basicsize = sizeof(pool),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .slots = slots,
+};

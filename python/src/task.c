@@ -1,0 +1,579 @@
+/* Task: the Python object for one call, whose outcome the library decides.
+ *
+ * A task asks the library when somebody asks it; nothing runs in the background for a task that
+ * nobody has a callback on.  auriga.Future is a subclass that is a standard Future as well. */
+#include "core.h"
+
+#include <structmember.h>
+
+task *task_new(PyTypeObject *type, pool *owner, int kind)
+{
+    task *self = (task *)type->tp_alloc(type, 0);
+
+    if (self == NULL) {
+        return NULL;
+    }
+    self->state = owner->state;
+    self->kind = (uint8_t)kind;
+    Py_INCREF(owner);
+    self->pool = owner;
+    self->next = owner->tasks.next;
+    self->prev = &owner->tasks;
+    self->next->prev = self;
+    owner->tasks.next = self;
+    return self;
+}
+
+void task_unlink(task *self)
+{
+    if (self->next != NULL) {
+        self->next->prev = self->prev;
+        self->prev->next = self->next;
+        self->next = self->prev = NULL;
+    }
+}
+
+static void drop_bufs(task *self)
+{
+    for (size_t i = 0; i < self->bufs_n; i++) {
+        aur_buf_unref(self->bufs[i]);
+    }
+    PyMem_Free(self->bufs);
+    self->bufs = NULL;
+    self->bufs_n = 0;
+}
+
+/* ---- the outcome ---------------------------------------------------------------------------- */
+
+void task_finish(task *self, PyObject *value, PyObject *error)
+{
+    if (self->phase >= TASK_CANCELLED) {
+        Py_XDECREF(value);
+        Py_XDECREF(error);
+        return;
+    }
+    self->phase = value == NULL && error == NULL ? TASK_CANCELLED : TASK_FINISHED;
+    self->value = value;
+    self->error = error;
+    task_unlink(self);
+    drop_bufs(self);
+    Py_CLEAR(self->context);
+    Py_CLEAR(self->fn);
+    Py_CLEAR(self->args);
+    Py_CLEAR(self->kwargs);
+}
+
+void task_fire(task *self)
+{
+    PyObject *callbacks = self->callbacks;
+
+    self->callbacks = NULL;
+    for (Py_ssize_t i = 0; callbacks != NULL && i < PyList_GET_SIZE(callbacks); i++) {
+        PyObject *done = PyObject_CallOneArg(PyList_GET_ITEM(callbacks, i), (PyObject *)self);
+        if (done == NULL) {
+            PyErr_WriteUnraisable(PyList_GET_ITEM(callbacks, i));
+        }
+        Py_XDECREF(done);
+    }
+    Py_XDECREF(callbacks);
+}
+
+/* What the pool makes of a result that cannot be loaded here; new, or NULL. */
+static PyObject *bad_result(task *self)
+{
+    PyObject *error = core_take_exception();
+    PyObject *instead =
+        PyObject_CallMethod(self->state->helpers, "bad_result", "OO", self->pool, error);
+
+    Py_DECREF(error);
+    return instead != NULL ? instead : core_take_exception();
+}
+
+static void settle_bytes(task *self, const char *data, size_t size)
+{
+    reader r = { self->state, data, data + 1, data + size };
+    PyObject *value = NULL;
+    PyObject *error = NULL;
+
+    if (size == 0) {
+        PyErr_SetString(PyExc_ValueError, "a result of no bytes");
+    } else if (data[0] == 0) {
+        value = reader_value(&r);
+    } else {
+        error =
+            PyObject_CallFunction(self->state->load_error, "y#", data + 1, (Py_ssize_t)size - 1);
+    }
+    if (value == NULL && error == NULL) {
+        error = bad_result(self);
+    }
+    task_finish(self, value, error);
+}
+
+static void settle_failure(task *self, aur_err err, const aur_error *details)
+{
+    if (err == AUR_ECANCELED && !self->pool->broken) {
+        task_finish(self, NULL, NULL);
+        return;
+    }
+    err = err == AUR_ECANCELED ? AUR_EBROKEN : err;
+    PyObject *error = core_error(self->state, err, details);
+    task_finish(self, NULL, error != NULL ? error : core_take_exception());
+}
+
+static void settle_batch(task *self)
+{
+    PyObject *error = NULL;
+    aur_err err = AUR_OK;
+    PyObject *value = batch_results(self->batch, self->state, &error, &err);
+
+    if (err != AUR_OK) {
+        settle_failure(self, err, NULL);
+        return;
+    }
+    task_finish(self, value, value == NULL && error == NULL ? bad_result(self) : error);
+}
+
+int task_settle(task *self)
+{
+    const void *data = NULL;
+    size_t size = 0;
+
+    if (self->phase >= TASK_CANCELLED || self->kind == TASK_ALONE) {
+        return 0;
+    }
+    Py_INCREF(self);
+    if (self->kind == TASK_BATCH) {
+        settle_batch(self);
+    } else {
+        aur_future *future = aur_future_ref(self->future); /* loading may let others in */
+        aur_err err = aur_future_view(future, &data, &size, 0);
+        if (err != AUR_OK || self->kind == TASK_THREAD) {
+            settle_failure(self, err != AUR_OK ? err : AUR_ECANCELED, aur_future_error(future));
+        } else {
+            settle_bytes(self, data, size);
+        }
+        aur_future_unref(future);
+    }
+    Py_DECREF(self);
+    return 0;
+}
+
+bool task_is_done(task *self)
+{
+    if (self->phase >= TASK_CANCELLED) {
+        return true;
+    }
+    bool done = self->kind == TASK_BATCH ? batch_done(self->batch) : aur_future_done(self->future);
+    /* A thread's task is done when Python has its outcome, a moment before the library. */
+    return done;
+}
+
+/* Waits; 1: done and settled, 0: not in time, -1: exception. */
+static int await(task *self, aur_deadline deadline)
+{
+    aur_err err = AUR_OK;
+    int got = 0;
+
+    if (self->phase < TASK_CANCELLED) {
+        got = self->kind == TASK_BATCH ? wait_batch(self->batch, deadline, &err)
+                                       : wait_future(self->future, deadline, &err);
+    }
+    if (got < 0) {
+        return -1;
+    }
+    if (err == AUR_ETIMEDOUT && self->phase < TASK_CANCELLED) {
+        return 0;
+    }
+    if (err != AUR_OK && err != AUR_ETIMEDOUT) {
+        core_raise(self->state, err, aur_last_error());
+        return -1;
+    }
+    return task_settle(self) < 0 ? -1 : 1;
+}
+
+/* ---- being told ------------------------------------------------------------------------------ */
+
+/* In any thread, without the GIL, right after the library knows the outcome. */
+static void submit_delivery(void *ctx)
+{
+    task *self = ctx;
+
+    if (aur_fn_submit(self->state->deliverer, NULL, &core_deliver_fn, &ctx, NULL, NULL) != AUR_OK) {
+        PyGILState_STATE gil = PyGILState_Ensure();
+        (void)task_settle(self);
+        task_fire(self);
+        Py_DECREF(self);
+        PyGILState_Release(gil);
+    }
+}
+
+static void core_done(void *ctx, aur_future *future)
+{
+    (void)future;
+    submit_delivery(ctx);
+}
+
+static int need_deliverer(core_state *state)
+{
+    aur_options opts = AUR_OPTIONS_INIT;
+    aur_diag diag;
+    aur_err err;
+
+    if (state->deliverer != NULL) {
+        return 0;
+    }
+    opts.workers = 1;
+    opts.flags = AUR_POOL_NO_HELP | AUR_POOL_FIXED;
+    opts.name = "deliver";
+    opts.worker_init = worker_thread_init;
+    opts.worker_fini = worker_thread_fini;
+    Py_BEGIN_ALLOW_THREADS err = aur_pool_new(&opts, &state->deliverer, &diag);
+    Py_END_ALLOW_THREADS if (err != AUR_OK)
+    {
+        core_raise(state, err, NULL);
+        return -1;
+    }
+    return 0;
+}
+
+/* Makes the library tell of the end of this task. */
+int task_push(task *self)
+{
+    aur_err err = AUR_OK;
+
+    if (self->pushing || self->kind == TASK_THREAD) {
+        return 0; /* the thread that runs it tells */
+    }
+    if (need_deliverer(self->state) < 0) {
+        return -1;
+    }
+    self->pushing = 1;
+    Py_INCREF(self);
+    if (self->kind == TASK_BATCH) {
+        batch_on_done(self->batch, submit_delivery, self);
+    } else {
+        err = aur_future_on_done(self->future, core_done, self);
+    }
+    if (err != AUR_OK) {
+        Py_DECREF(self);
+        core_raise(self->state, err, NULL);
+        return -1;
+    }
+    return 0;
+}
+
+static PyObject *on_done(task *self, PyObject *fn)
+{
+    if (self->kind != TASK_ALONE && task_is_done(self)) {
+        (void)task_settle(self);
+    }
+    if (self->phase >= TASK_CANCELLED) {
+        return PyObject_CallOneArg(fn, (PyObject *)self);
+    }
+    if (self->callbacks == NULL && (self->callbacks = PyList_New(0)) == NULL) {
+        return NULL;
+    }
+    if (PyList_Append(self->callbacks, fn) < 0 || task_push(self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* ---- methods --------------------------------------------------------------------------------- */
+
+/* A task without a call is a plain standard Future: its method does it. */
+static PyObject *standard(task *self, const char *name, PyObject *arg)
+{
+    PyObject *std = PyObject_GetAttrString(self->state->helpers, "StandardFuture");
+    PyObject *method = std != NULL ? PyObject_GetAttrString(std, name) : NULL;
+    PyObject *done =
+        method != NULL ? PyObject_CallFunctionObjArgs(method, (PyObject *)self, arg, NULL) : NULL;
+
+    Py_XDECREF(method);
+    Py_XDECREF(std);
+    return done;
+}
+
+static int parse_timeout(PyObject *args, PyObject *kwargs, PyObject **ret)
+{
+    static char *names[] = { "timeout", NULL };
+
+    *ret = Py_None;
+    return PyArg_ParseTupleAndKeywords(args, kwargs, "|O", names, ret);
+}
+
+static PyObject *task_wait(task *self, PyObject *args, PyObject *kwargs)
+{
+    PyObject *timeout;
+    aur_deadline deadline;
+
+    if (!parse_timeout(args, kwargs, &timeout) || wait_deadline(timeout, &deadline) < 0) {
+        return NULL;
+    }
+    int done = await(self, deadline);
+    return done < 0 ? NULL : PyBool_FromLong(done);
+}
+
+static PyObject *raise_helper(task *self, const char *name)
+{
+    PyObject *done = PyObject_CallMethod(self->state->helpers, name, NULL);
+
+    Py_XDECREF(done);
+    return NULL;
+}
+
+static PyObject *task_get(task *self, PyObject *unused)
+{
+    (void)unused;
+    if (self->phase < TASK_CANCELLED) {
+        PyErr_SetString(PyExc_RuntimeError, "the task is not done");
+        return NULL;
+    }
+    if (self->phase == TASK_CANCELLED) {
+        return raise_helper(self, "raise_cancelled");
+    }
+    if (self->error != NULL) {
+        PyErr_SetObject((PyObject *)Py_TYPE(self->error), self->error);
+        return NULL;
+    }
+    Py_INCREF(self->value);
+    return self->value;
+}
+
+static PyObject *task_result(task *self, PyObject *args, PyObject *kwargs)
+{
+    PyObject *timeout;
+    aur_deadline deadline;
+
+    if (!parse_timeout(args, kwargs, &timeout)) {
+        return NULL;
+    }
+    if (self->kind == TASK_ALONE) {
+        return standard(self, "result", timeout);
+    }
+    if (wait_deadline(timeout, &deadline) < 0) {
+        return NULL;
+    }
+    int done = await(self, deadline);
+    return done < 0 ? NULL : done == 0 ? raise_helper(self, "raise_timeout") : task_get(self, NULL);
+}
+
+static PyObject *task_exception(task *self, PyObject *args, PyObject *kwargs)
+{
+    PyObject *timeout;
+    aur_deadline deadline;
+
+    if (!parse_timeout(args, kwargs, &timeout)) {
+        return NULL;
+    }
+    if (self->kind == TASK_ALONE) {
+        return standard(self, "exception", timeout);
+    }
+    if (wait_deadline(timeout, &deadline) < 0) {
+        return NULL;
+    }
+    int done = await(self, deadline);
+    if (done <= 0) {
+        return done < 0 ? NULL : raise_helper(self, "raise_timeout");
+    }
+    if (self->phase == TASK_CANCELLED) {
+        return raise_helper(self, "raise_cancelled");
+    }
+    PyObject *error = self->error != NULL ? self->error : Py_None;
+    Py_INCREF(error);
+    return error;
+}
+
+static PyObject *task_done(task *self, PyObject *unused)
+{
+    (void)unused;
+    return self->kind == TASK_ALONE ? standard(self, "done", NULL)
+                                    : PyBool_FromLong(task_is_done(self));
+}
+
+static PyObject *task_running(task *self, PyObject *unused)
+{
+    (void)unused;
+    if (self->kind == TASK_ALONE) {
+        return standard(self, "running", NULL);
+    }
+    bool running = self->phase == TASK_RUNNING;
+    if (self->phase == TASK_PENDING && self->kind == TASK_PROCESS) {
+        running = aur_future_running(self->future);
+    }
+    return PyBool_FromLong(running);
+}
+
+static PyObject *task_cancelled(task *self, PyObject *unused)
+{
+    (void)unused;
+    if (self->kind == TASK_ALONE) {
+        return standard(self, "cancelled", NULL);
+    }
+    if (self->phase < TASK_CANCELLED && task_is_done(self)) {
+        (void)task_settle(self);
+    }
+    return PyBool_FromLong(self->phase == TASK_CANCELLED);
+}
+
+/* Takes it back from the library if it has not started. */
+static bool withdraw(task *self)
+{
+    if (self->kind == TASK_BATCH) {
+        return batch_withdraw(self->batch);
+    }
+    return self->phase == TASK_PENDING && aur_future_withdraw(self->future);
+}
+
+static PyObject *task_cancel(task *self, PyObject *unused)
+{
+    (void)unused;
+    if (self->kind == TASK_ALONE) {
+        return standard(self, "cancel", NULL);
+    }
+    if (self->phase < TASK_CANCELLED && withdraw(self)) {
+        bool owned = self->kind == TASK_THREAD;
+        task_finish(self, NULL, NULL);
+        task_fire(self);
+        if (owned) {
+            Py_DECREF(self); /* the record's reference: it will not run */
+        }
+    }
+    return PyBool_FromLong(self->phase == TASK_CANCELLED);
+}
+
+/* Takes over the attributes of a standard Future; False if it has them. */
+static PyObject *task_adopt(task *self, PyObject *attributes)
+{
+    if (self->full) {
+        Py_RETURN_FALSE;
+    }
+    PyObject *dict = PyObject_GenericGetDict((PyObject *)self, NULL);
+    if (dict == NULL || PyDict_Update(dict, attributes) < 0) {
+        Py_XDECREF(dict);
+        return NULL;
+    }
+    Py_DECREF(dict);
+    self->full = 1;
+    Py_RETURN_TRUE;
+}
+
+/* (value, error) of a task that is done; both None if it was cancelled. */
+static PyObject *task_outcome(task *self, PyObject *unused)
+{
+    (void)unused;
+    return Py_BuildValue("(iOO)", self->phase, self->value != NULL ? self->value : Py_None,
+                         self->error != NULL ? self->error : Py_None);
+}
+
+static PyObject *get_alone(task *self, void *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(self->kind == TASK_ALONE);
+}
+
+/* ---- the type -------------------------------------------------------------------------------- */
+
+static PyObject *alloc_alone(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    core_state *state = core_state_of(type);
+    task *self = state != NULL ? (task *)type->tp_alloc(type, 0) : NULL;
+
+    (void)args;
+    (void)kwargs;
+    if (self != NULL) {
+        self->state = state;
+        self->kind = TASK_ALONE;
+    }
+    return (PyObject *)self;
+}
+
+static int traverse(task *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->pool);
+    Py_VISIT(self->value);
+    Py_VISIT(self->error);
+    Py_VISIT(self->callbacks);
+    Py_VISIT(self->context);
+    Py_VISIT(self->fn);
+    Py_VISIT(self->args);
+    Py_VISIT(self->kwargs);
+    return 0;
+}
+
+static int clear(task *self)
+{
+    Py_CLEAR(self->value);
+    Py_CLEAR(self->error);
+    Py_CLEAR(self->callbacks);
+    Py_CLEAR(self->context);
+    Py_CLEAR(self->fn);
+    Py_CLEAR(self->args);
+    Py_CLEAR(self->kwargs);
+    return 0;
+}
+
+static void dealloc(task *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+
+    PyObject_GC_UnTrack(self);
+    task_unlink(self);
+    if (self->phase < TASK_CANCELLED && self->kind == TASK_PROCESS) {
+        pool_orphan(self); /* it still runs, and its arguments are still read */
+    }
+    aur_future_unref(self->future);
+    if (self->batch != NULL) {
+        batch_unref(self->batch);
+    }
+    drop_bufs(self);
+    (void)clear(self);
+    Py_CLEAR(self->pool);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef methods[] = {
+    { "wait", (PyCFunction)(void (*)(void))task_wait, METH_VARARGS | METH_KEYWORDS,
+      "wait(timeout=None) -> bool: whether it is done" },
+    { "get", (PyCFunction)task_get, METH_NOARGS, "The value, or raises the error, of a done task" },
+    { "result", (PyCFunction)(void (*)(void))task_result, METH_VARARGS | METH_KEYWORDS,
+      "result(timeout=None): waits; returns the value or raises the error" },
+    { "exception", (PyCFunction)(void (*)(void))task_exception, METH_VARARGS | METH_KEYWORDS,
+      "exception(timeout=None): waits; returns the error or None" },
+    { "done", (PyCFunction)task_done, METH_NOARGS, "Whether it was cancelled or has ended" },
+    { "running", (PyCFunction)task_running, METH_NOARGS, "Whether a worker has it" },
+    { "cancelled", (PyCFunction)task_cancelled, METH_NOARGS, "Whether it was cancelled" },
+    { "cancel", (PyCFunction)task_cancel, METH_NOARGS,
+      "Cancels it unless it has started; whether it is cancelled" },
+    { "on_done", (PyCFunction)on_done, METH_O, "on_done(fn): fn(task) once it is done" },
+    { "_adopt", (PyCFunction)task_adopt, METH_O, NULL },
+    { "_outcome", (PyCFunction)task_outcome, METH_NOARGS, NULL },
+    { NULL, NULL, 0, NULL },
+};
+
+static PyGetSetDef getset[] = {
+    { "_alone", (getter)get_alone, NULL, NULL, NULL },
+    { NULL, NULL, NULL, NULL, NULL },
+};
+
+static PyMemberDef members[] = {
+    { "_phase", T_UBYTE, offsetof(task, phase), READONLY, NULL },
+    { "_full", T_UBYTE, offsetof(task, full), READONLY, NULL },
+    { NULL, 0, 0, 0, NULL },
+};
+
+static PyType_Slot slots[] = {
+    { Py_tp_new, alloc_alone },   { Py_tp_dealloc, dealloc },
+    { Py_tp_traverse, traverse }, { Py_tp_clear, clear },
+    { Py_tp_methods, methods },   { Py_tp_getset, getset },
+    { Py_tp_members, members },   { 0, NULL },
+};
+
+PyType_Spec task_spec = {
+    .name = "auriga._core.Task",
+    .basicsize = sizeof(task),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = slots,
+};

@@ -1,0 +1,330 @@
+/* What runs in workers: threads of this process, and processes.
+ *
+ * A record for a process: op, flags (u32), pickle of the function (u32 size, bytes), then
+ *   'C' call:   args, kwargs or None                       answer: status, value or error
+ *   'M' batch:  see batch.c
+ * The answer's first byte is 0 for a value and 1 for an exception. */
+#include "core.h"
+
+#include <string.h>
+#include <unistd.h>
+
+/* The interpreter of a worker process; set once before its first task, and in no other process.
+ * A byte-string body has no argument of its own to find it by. */
+static core_state *worker_state;
+static PyObject *worker_boot; /* of a spawned one */
+
+/* ---- threads ----------------------------------------------------------------------------------- */
+
+/* A thread of the library keeps one thread state from its first to its last task. */
+static void enter(void)
+{
+    PyThreadState *mine = PyGILState_GetThisThreadState();
+
+    if (mine != NULL) {
+        PyEval_RestoreThread(mine);
+    } else {
+        (void)PyGILState_Ensure();
+    }
+}
+
+static void leave(void)
+{
+    (void)PyEval_SaveThread();
+}
+
+int worker_thread_init(void *ctx, int index)
+{
+    PyObject *boot = ctx;
+    int failed = 0;
+
+    enter();
+    if (boot != NULL) {
+        PyObject *done = PyObject_CallFunction(boot, "i", index);
+        failed = done == NULL || done == Py_False;
+        if (done == NULL) {
+            PyErr_WriteUnraisable(boot);
+        }
+        Py_XDECREF(done);
+    }
+    leave();
+    return failed;
+}
+
+void worker_thread_fini(void *ctx, int index)
+{
+    PyThreadState *mine = PyGILState_GetThisThreadState();
+
+    (void)ctx;
+    (void)index;
+    if (mine == NULL) {
+        return;
+    }
+    PyEval_RestoreThread(mine);
+    PyObject *helpers = PyImport_ImportModule("auriga._helpers"); /* the pool may be gone */
+    PyObject *done = helpers != NULL ? PyObject_CallMethod(helpers, "thread_ends", NULL) : NULL;
+    if (done == NULL) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(done);
+    Py_XDECREF(helpers);
+    PyThreadState_Clear(mine);
+    PyThreadState_DeleteCurrent();
+}
+
+/* The call of a task in this thread; it gives up what it was called with. */
+static void call_here(task *self)
+{
+    PyObject *fn = self->fn, *positional = self->args, *named = self->kwargs;
+    PyObject *context = self->context;
+    PyObject *value = NULL;
+
+    self->fn = self->args = self->kwargs = self->context = NULL;
+    self->phase = TASK_RUNNING;
+    if (context == NULL || PyContext_Enter(context) == 0) {
+        value = PyObject_Call(fn, positional, named);
+        if (context != NULL && PyContext_Exit(context) < 0) {
+            Py_CLEAR(value);
+        }
+    }
+    PyObject *error = value == NULL ? core_take_exception() : NULL;
+    Py_DECREF(fn);
+    Py_DECREF(positional);
+    Py_XDECREF(named);
+    Py_XDECREF(context);
+    task_finish(self, value, error);
+    task_fire(self);
+}
+
+static void run_thread(const void *args, void *ret, uint64_t lo, uint64_t hi, uint64_t *item)
+{
+    task *self;
+
+    (void)ret;
+    (void)hi;
+    *item = lo;
+    memcpy(&self, (const char *)args + lo * sizeof(self), sizeof(self));
+    enter();
+    if (self->phase == TASK_PENDING && self->fn != NULL) {
+        call_here(self);
+    }
+    Py_DECREF(self);
+    leave();
+}
+
+static void run_delivery(const void *args, void *ret, uint64_t lo, uint64_t hi, uint64_t *item)
+{
+    task *self;
+
+    (void)ret;
+    (void)hi;
+    *item = lo;
+    memcpy(&self, (const char *)args + lo * sizeof(self), sizeof(self));
+    enter();
+    (void)task_settle(self);
+    task_fire(self);
+    Py_DECREF(self);
+    leave();
+}
+
+const aur_fn core_thread_fn = { AUR_FN_ABI,       0, sizeof(task *), 0,
+                                _Alignof(task *), 1, run_thread,     "call" };
+const aur_fn core_deliver_fn = { AUR_FN_ABI,       0, sizeof(task *), 0,
+                                 _Alignof(task *), 1, run_delivery,   "callback" };
+
+/* ---- processes --------------------------------------------------------------------------------- */
+
+/* The extension's state in this process; a forked worker has the program's. */
+static core_state *find_state(void)
+{
+    PyObject *module = PyImport_ImportModule("auriga._core");
+    core_state *state = module != NULL ? PyModule_GetState(module) : NULL;
+
+    Py_XDECREF(module); /* sys.modules has it */
+    return state;
+}
+
+int worker_process_init(void *ctx, int index)
+{
+    PyObject *done = NULL;
+    int failed;
+
+    PyOS_AfterFork_Child(); /* the thread that was forked holds the GIL */
+    worker_state = find_state();
+    if (worker_state != NULL) {
+        worker_state->deliverer = NULL;
+        done = PyObject_CallFunction(ctx != NULL ? ctx : worker_boot, "i", index);
+    }
+    failed = done == NULL;
+    if (done == NULL) {
+        PyErr_Print();
+    }
+    Py_XDECREF(done);
+    leave();
+    return failed;
+}
+
+void worker_process_fini(void *ctx, int index)
+{
+    (void)ctx;
+    (void)index;
+    PyGILState_STATE gil = PyGILState_Ensure();
+    PyObject *done = PyObject_CallMethod(worker_state->helpers, "process_ends", NULL);
+    if (done == NULL) {
+        PyErr_Print();
+    }
+    Py_XDECREF(done);
+    PyGILState_Release(gil);
+}
+
+PyObject *worker_run_nursery(PyObject *module, PyObject *boot)
+{
+    worker_state = PyModule_GetState(module);
+    Py_INCREF(boot);
+    worker_boot = boot;
+    PyOS_BeforeFork();
+    aur_err err = aur_nursery_run();
+    PyOS_AfterFork_Parent();
+    return core_raise(worker_state, err, NULL);
+}
+
+PyObject *worker_function(core_state *state, reader *r, uint32_t flags)
+{
+    uint32_t size;
+    PyObject *fn = NULL;
+
+    if (reader_u32(r, &size) < 0) {
+        return NULL;
+    }
+    if ((size_t)(r->end - r->at) < size) {
+        PyErr_SetString(PyExc_ValueError, "a record without its function");
+        return NULL;
+    }
+    PyObject *name = PyBytes_FromStringAndSize(r->at, size);
+    r->at += size;
+    if (name == NULL) {
+        return NULL;
+    }
+    if ((flags & CALL_FN_CACHED) != 0) {
+        fn = PyDict_GetItemWithError(state->fns, name);
+        Py_XINCREF(fn);
+    }
+    if (fn == NULL && !PyErr_Occurred()) {
+        reader inner = { state, PyBytes_AS_STRING(name), PyBytes_AS_STRING(name),
+                         PyBytes_AS_STRING(name) + size };
+        fn = reader_value(&inner);
+        if (fn != NULL && (flags & CALL_FN_CACHED) != 0) {
+            if (PyDict_GET_SIZE(state->fns) >= 1024) {
+                PyDict_Clear(state->fns);
+            }
+            if (PyDict_SetItem(state->fns, name, fn) < 0) {
+                Py_CLEAR(fn);
+            }
+        }
+    }
+    Py_DECREF(name);
+    return fn;
+}
+
+/* Status and bytes that Python made of an exception. */
+static aur_err put_error(aur_out *out, PyObject *packed)
+{
+    if (packed == NULL || !PyBytes_Check(packed)) {
+        PyErr_Print();
+        Py_XDECREF(packed);
+        aur_fail(1, "the exception of the task could not be told");
+        return AUR_ETASK;
+    }
+    char *to = aur_out_alloc(out, (size_t)PyBytes_GET_SIZE(packed) + 1);
+    if (to != NULL) {
+        to[0] = 1;
+        memcpy(to + 1, PyBytes_AS_STRING(packed), (size_t)PyBytes_GET_SIZE(packed));
+    }
+    Py_DECREF(packed);
+    return to != NULL ? AUR_OK : AUR_ENOMEM;
+}
+
+/* The exception that is set becomes the answer. */
+static aur_err answer_exception(core_state *state, uint32_t flags, aur_out *out)
+{
+    PyObject *error = core_take_exception();
+    PyObject *packed = PyObject_CallFunction(state->pack_error, "OI", error, flags);
+
+    Py_DECREF(error);
+    return put_error(out, packed);
+}
+
+static aur_err answer_value(core_state *state, PyObject *value, uint32_t flags, aur_out *out)
+{
+    writer w;
+    aur_err err = AUR_OK;
+
+    writer_init(&w, state, NULL);
+    if (writer_u8(&w, 0) < 0 || writer_value(&w, value) < 0) {
+        PyObject *error = core_take_exception();
+        err = put_error(out, PyObject_CallFunction(state->pack_result, "OOI", error, value, flags));
+        Py_DECREF(error);
+    } else {
+        char *to = aur_out_alloc(out, w.size);
+        if (to != NULL) {
+            writer_copy(&w, to);
+        }
+        err = to != NULL ? AUR_OK : AUR_ENOMEM;
+    }
+    writer_clear(&w);
+    return err;
+}
+
+static aur_err run_call(core_state *state, const char *in, size_t size, aur_out *out)
+{
+    reader r = { state, in, in + 1, in + size };
+    uint32_t flags = 0;
+    PyObject *args = NULL;
+    PyObject *kwargs = NULL;
+    PyObject *fn = reader_u32(&r, &flags) == 0 ? worker_function(state, &r, flags) : NULL;
+
+    if (fn != NULL && (args = reader_value(&r)) != NULL) {
+        kwargs = reader_value(&r);
+    }
+    if (kwargs == NULL) {
+        if ((flags & CALL_BAD_ARGS_DIE) != 0) {
+            PyErr_Print(); /* SystemExit ends the process here */
+            fflush(stderr);
+            _exit(1);
+        }
+        Py_XDECREF(fn);
+        Py_XDECREF(args);
+        return answer_exception(state, flags, out);
+    }
+    PyObject *value = PyObject_Call(fn, args, kwargs != Py_None ? kwargs : NULL);
+    Py_DECREF(fn);
+    Py_DECREF(args);
+    Py_DECREF(kwargs);
+    if (value == NULL) {
+        return answer_exception(state, flags, out);
+    }
+    aur_err err = answer_value(state, value, flags, out);
+    Py_DECREF(value);
+    return err;
+}
+
+static aur_err call(const void *in, size_t size, aur_out *out)
+{
+    PyGILState_STATE gil = PyGILState_Ensure();
+    const char *record = in;
+    aur_err err = size != 0 && *record == 'M' ? batch_run(worker_state, in, size, out)
+                                              : run_call(worker_state, in, size, out);
+
+    PyGILState_Release(gil);
+    return err;
+}
+AUR_BYTES_FN(call);
+
+const aur_fn core_process_fn = { AUR_FN_ABI,
+                                 AUR_FN_BYTES,
+                                 sizeof(struct aur_bytes_call),
+                                 sizeof(aur_err),
+                                 _Alignof(struct aur_bytes_call),
+                                 _Alignof(aur_err),
+                                 call_aur_range,
+                                 "call" };

@@ -1,0 +1,140 @@
+"""What auriga's own pools have beyond the standard library's."""
+
+import contextvars
+import functools
+import os
+import pathlib
+import unittest
+
+import auriga
+import auriga.stdlib
+import work
+from support import Case
+
+
+variable = contextvars.ContextVar("variable", default=None)
+
+
+def change(_=None):
+    was = variable.get()
+    variable.set("inside")
+    return was
+
+
+def fail_on_seven(x):
+    return work.fail(x) if x == 7 else x
+
+
+class Extras(Case):
+    def test_star_iterators(self):
+        with auriga.Pool(2) as pool:
+            pairs = [(i, 2) for i in range(50)]
+            for chunksize in (1, 8):
+                got = list(pool.istarmap(pow, pairs, chunksize))
+                self.assertEqual(got, [i * i for i in range(50)])
+                got = pool.istarmap_unordered(pow, iter(pairs), chunksize)
+                self.assertEqual(sorted(got), [i * i for i in range(50)])
+        with auriga.ThreadPool(2) as pool:
+            self.assertEqual(list(pool.istarmap(pow, pairs[:3], 2)), [0, 1, 4])
+
+    def test_keyword_arguments(self):
+        with auriga.Pool(1) as pool:
+            self.assertEqual(pool.map(work.add, [1, 2], kwds={"y": 10}), [11, 12])
+            self.assertEqual(pool.starmap_async(work.add, [(1,)], kwds={"y": 3}).get(), [4])
+            self.assertEqual(list(pool.imap(work.add, [1], kwds={"y": 3})), [4])
+
+    def test_timeout_of_an_item(self):
+        with auriga.Pool(2) as pool, self.gate() as gate:
+            items = [gate + ".begun", gate, gate + ".begun"]  # the first and the last are there
+            pathlib.Path(items[0]).touch()
+            result = pool.map_async(work.wait_for_file, items, timeout=0.2)
+            with self.assertRaises(auriga.ItemTimeout) as caught:
+                result.get()
+            self.assertEqual(caught.exception.item, 1)
+            self.assertIn("wait_for_file", str(caught.exception))
+            self.assertIsInstance(caught.exception, TimeoutError)
+            self.assertRaises(
+                auriga.ItemTimeout, pool.apply, work.wait_for_file, (gate,), timeout=0.05
+            )
+            self.assertEqual(pool.apply(work.add, (1,), timeout=60), 3)
+
+    def test_retries(self):
+        for chunksize in (1, 6):
+            with self.subTest(chunksize=chunksize), auriga.Pool(2, retries=2) as pool:
+                path = os.path.join(self.folder(), "out")
+                got = pool.map(functools.partial(work.die_once, path), range(6), chunksize)
+                self.assertEqual(got, list(range(6)))
+                lines = pathlib.Path(path).read_text().split()
+                self.assertEqual(sorted(lines), ["0", "1", "2", "3", "3", "4", "5"])
+                with self.assertRaises(auriga.WorkerDied) as caught:
+                    pool.map(work.die_on_three, range(6), chunksize, retries=1)
+                self.assertEqual((caught.exception.item, caught.exception.attempts), (3, 2))
+
+    def test_context_variables(self):
+        variable.set("outside")
+        with auriga.ThreadPoolExecutor(1) as executor, auriga.ThreadPool(1) as pool:
+            for call in (lambda: executor.submit(change).result(), lambda: pool.apply(change)):
+                self.assertEqual([call(), call()], ["outside", "outside"])
+            self.assertEqual(pool.map(change, [1, 2], 2), ["outside", "inside"])
+        self.assertEqual(variable.get(), "outside")
+        with auriga.stdlib.ThreadPoolExecutor(1) as executor:
+            self.assertIsNone(executor.submit(variable.get).result())
+
+    def test_errors_name_the_item(self):
+        with auriga.Pool(2) as pool, auriga.ThreadPool(2) as threads:
+            for one, chunksize in ((pool, 1), (pool, 4), (threads, 1)):
+                result = one.map_async(work.fail, range(9), chunksize)
+                for _ in range(2):
+                    with self.assertRaises(ValueError) as caught:
+                        result.get()
+                    if hasattr(caught.exception, "add_note"):
+                        self.assertEqual(caught.exception.__notes__, ["item 0 of the map"])
+            with self.assertRaises(ValueError) as caught:
+                pool.map(fail_on_seven, range(9), 3)
+            if hasattr(caught.exception, "add_note"):
+                self.assertEqual(caught.exception.__notes__, ["item 7 of the map"])
+        with auriga.stdlib.Pool(1) as pool:
+            with self.assertRaises(ValueError) as caught:
+                pool.map(work.fail, range(9), 3)
+            self.assertFalse(hasattr(caught.exception, "__notes__"))
+
+    def test_bad_limits(self):
+        self.assertRaises(ValueError, auriga.Pool, 1, timeout=0)
+        self.assertRaises(ValueError, auriga.Pool, 1, retries=-1)
+        with auriga.ThreadPool(1) as pool:
+            self.assertRaises(ValueError, pool.map, work.add, [1], timeout=1)
+
+    def test_memory_limit(self):
+        with auriga.Pool(1, memory_max=1 << 30) as pool:
+            self.assertRaises(MemoryError, pool.apply, work.big, (2 << 30,))
+            self.assertEqual(pool.apply(work.add, (1,)), 3)
+
+    def test_counts(self):
+        self.assertGreaterEqual(auriga.cpu_count(), 1)
+        self.assertLessEqual(auriga.process_cpu_count(), auriga.cpu_count())
+
+    def test_names_of_the_package(self):
+        for module in (auriga, auriga.stdlib):
+            for name in module.__all__:
+                with self.subTest(name=name):
+                    self.assertIsNotNone(getattr(module, name))
+        self.assertRaises(AttributeError, getattr, auriga, "nothing")
+
+    def test_joblib(self):
+        try:
+            import joblib
+        except ImportError:
+            self.skipTest("there is no joblib for this interpreter")
+        import auriga.joblib
+
+        auriga.joblib.register()
+        with joblib.parallel_backend("auriga", n_jobs=2):
+            got = joblib.Parallel()(joblib.delayed(work.square)(i) for i in range(30))
+        self.assertEqual(got, [i * i for i in range(30)])
+        with joblib.parallel_backend("auriga", n_jobs=2):
+            calls = (joblib.delayed(work.fail)(i) for i in range(3))
+            self.assertRaises(ValueError, joblib.Parallel(), calls)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,266 @@
+"""Whole programs: the notes' snippets, starts, signals, the end of the interpreter."""
+
+import os
+import signal
+import subprocess
+import sys
+import unittest
+
+from support import Case, environment, run_program
+
+MUTUAL = """
+import auriga, time
+from auriga import ThreadPoolExecutor
+def wait_on_b():
+    time.sleep(0.2)
+    print(b.result())
+    return 5
+def wait_on_a():
+    time.sleep(0.2)
+    print(a.result())
+    return 6
+executor = ThreadPoolExecutor(max_workers=2)
+a = executor.submit(wait_on_b)
+b = executor.submit(wait_on_a)
+try:
+    a.result()
+except auriga.DeadlockError as error:
+    print(error)
+"""
+
+ALONE = """
+from auriga import ThreadPoolExecutor
+def wait_on_future():
+    f = executor.submit(pow, 5, 2)
+    # This will never complete because there is only one worker thread and
+    # it is executing this function.
+    print(f.result())
+
+executor = ThreadPoolExecutor(max_workers=1)
+executor.submit(wait_on_future)
+"""
+
+NOTES = """
+import auriga as mp
+import time
+total = 12
+
+def add(x: int, y: int) -> int:
+    time.sleep(0.001)
+    return x ** y
+
+def add_worker(x):
+    return add(*x)
+
+with mp.Pool(mp.cpu_count() // 4) as pool:
+    params = [(num, 2) for num in range(total)]
+    for param in params:
+        res = pool.apply_async(add, param)
+        res.get()
+with mp.Pool(mp.cpu_count() // 4) as pool:
+    asy_res = pool.map_async(add_worker, params)
+    print(asy_res.get())
+with mp.Pool(mp.cpu_count() // 4) as pool:
+    asy_res = pool.starmap_async(add, params)
+    print(asy_res.get())
+"""
+
+AS_COMPLETED = """
+import auriga as futures
+URLS = ['a', 'bb', 'bad']
+def load_url(url, timeout):
+    if url == 'bad':
+        raise OSError('no such host')
+    return url * timeout
+with futures.ThreadPoolExecutor(max_workers=5) as executor:
+    future_to_url = {executor.submit(load_url, url, 60): url for url in URLS}
+    for future in futures.as_completed(future_to_url):
+        url = future_to_url[future]
+        try:
+            data = future.result()
+        except Exception as exc:
+            print('%r generated an exception: %s' % (url, exc))
+        else:
+            print('%r page is %d bytes' % (url, len(data)))
+"""
+
+START = """
+import multiprocessing, os, sys
+import auriga{stdlib}
+print_at_import = os.environ.get("SAY")
+state = "imported"
+def get_state(queue_there):
+    return state, initialised is not None, __name__
+initialised = None
+def init(queue):
+    global initialised
+    initialised = queue
+    queue.put(os.getpid())
+if __name__ == "__main__":
+    state = "changed"
+    context = multiprocessing.get_context("{method}")
+    queue = context.Queue()
+    with auriga{stdlib}.Pool(2, init, (queue,), context=context) as pool:
+        print(pool.apply(get_state, (1,)))
+        pids = {{queue.get(), queue.get()}}
+        print(len(pids), os.getpid() in pids)
+    with auriga{stdlib}.ProcessPoolExecutor(2, context) as executor:
+        print(executor.submit(get_state, 1).result()[0])
+"""
+
+INTERRUPTED = """
+import sys, time, auriga
+def wait(x):
+    print("started", flush=True)
+    time.sleep(600)
+def main():
+    with auriga.{kind}(1) as pool:
+        try:
+            pool.apply({call})
+        except KeyboardInterrupt:
+            print("interrupted", flush=True)
+main()
+"""
+
+AT_EXIT = """
+import atexit, os, auriga
+def late():
+    try:
+        executor.submit(work, 9)
+    except RuntimeError as error:
+        print(error)
+def work(x):
+    os.write(1, b"worked %d\\n" % x)
+executor = auriga.{executor}(2)
+atexit.register(late)
+for i in range(3):
+    executor.submit(work, i)
+"""
+
+
+OTHER_INTERPRETER = """
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+program = (
+    "try:\\n"
+    "    import auriga._core\\n"
+    "except ImportError:\\n"
+    "    print('refused', flush=True)\\n"
+)
+interpreters.run_string(interpreters.create(), program)
+"""
+
+
+class Notes(Case):
+    def test_mutual_deadlock(self):
+        status, out, err = run_program(MUTUAL)
+        self.assertEqual(status, 0, err)
+        self.assertIn("wait_on_b waits for wait_on_a", out)
+        self.assertIn("wait_on_a waits for wait_on_b", out)
+
+    def test_one_worker_that_waits_for_its_own_queue(self):
+        status, out, err = run_program(ALONE)
+        self.assertEqual((status, out.strip()), (0, "25"), err)
+
+    def test_processes(self):
+        status, out, err = run_program(NOTES)
+        self.assertEqual(status, 0, err)
+        self.assertEqual(out.splitlines(), [str([n * n for n in range(12)])] * 2)
+
+    def test_as_completed(self):
+        status, out, err = run_program(AS_COMPLETED)
+        self.assertEqual(status, 0, err)
+        want = {
+            "'a' page is 60 bytes",
+            "'bb' page is 120 bytes",
+            "'bad' generated an exception: no such host",
+        }
+        self.assertEqual(set(out.splitlines()), want)
+
+
+class Starts(Case):
+    def check(self, method, state, name):
+        for stdlib in ("", ".stdlib"):
+            status, out, err = run_program(START.format(method=method, stdlib=stdlib))
+            self.assertEqual(status, 0, err)
+            want = [str((state, True, name)), "2 False", state]
+            self.assertEqual(out.splitlines(), want)
+
+    def test_fork(self):
+        self.check("fork", "changed", "__main__")
+
+    def test_spawn(self):
+        self.check("spawn", "imported", "__mp_main__")
+
+    def test_forkserver(self):
+        self.check("forkserver", "imported", "__mp_main__")
+
+
+class Signals(Case):
+    def interrupt(self, kind, call):
+        program = subprocess.Popen(
+            [sys.executable, "-c", INTERRUPTED.format(kind=kind, call=call)],
+            stdout=subprocess.PIPE, text=True, env=environment(), start_new_session=True,
+        )
+        with program:
+            self.assertEqual(program.stdout.readline(), "started\n")
+            os.kill(program.pid, signal.SIGINT)
+            # The end of the output: no process that has it open is left.
+            self.assertEqual(program.stdout.read(), "interrupted\n")
+        self.assertEqual(program.returncode, 0)
+
+    def test_interrupt_of_a_wait_for_a_process(self):
+        self.interrupt("Pool", "wait, (1,)")
+
+    def test_interrupt_of_a_map(self):
+        self.interrupt("Pool", "wait, (1,)")
+
+
+class Ends(Case):
+    def test_interpreter_waits_for_work(self):
+        for executor in ("ThreadPoolExecutor", "ProcessPoolExecutor"):
+            with self.subTest(executor=executor):
+                status, out, err = run_program(AT_EXIT.format(executor=executor))
+                self.assertEqual(status, 0, err)
+                lines = out.splitlines()
+                self.assertEqual(sorted(lines[:3]), ["worked 0", "worked 1", "worked 2"])
+                self.assertIn("cannot schedule new futures", lines[3])
+
+    def test_output_is_written_once(self):
+        status, out, err = run_program(
+            "import auriga\n"
+            "print('before')\n"
+            "with auriga.Pool(3) as pool: pool.map(abs, range(3), 1)\n"
+        )
+        self.assertEqual((status, out), (0, "before\n"), err)
+
+    def test_forgotten_pools(self):
+        status, out, err = run_program(
+            "import auriga, os\n"
+            "pool = auriga.Pool(2)\n"
+            "pool.me = pool\n"
+            "print(pool.apply(abs, (-5,)))\n"
+            "executor = auriga.ProcessPoolExecutor(2)\n"
+            "print(executor.submit(abs, -6).result())\n"
+            "if os.fork() == 0:\n"
+            "    os._exit(0)\n"
+            "os.wait()\n"
+        )
+        self.assertEqual((status, out), (0, "5\n6\n"), err)
+
+    def test_other_interpreters_are_refused(self):
+        status, out, err = run_program(OTHER_INTERPRETER)
+        self.assertEqual((status, out), (0, "refused\n"), err)
+
+    def test_import_loads_nothing_slow(self):
+        status, out, err = run_program(
+            "import sys, auriga\n"
+            "print({'multiprocessing', 'concurrent.futures', 'logging'} & set(sys.modules))\n"
+        )
+        self.assertEqual((status, out), (0, "set()\n"), err)
+
+
+if __name__ == "__main__":
+    unittest.main()

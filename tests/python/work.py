@@ -1,0 +1,110 @@
+"""Functions that the tests run in workers; a module of its own, so that spawned ones find them."""
+
+import os
+import signal
+import sys
+import time
+
+
+def add(x, y=2):
+    return x + y
+
+
+def square(x):
+    return x * x
+
+
+def same(x):
+    return x
+
+
+def fail(x):
+    raise ValueError(f"no {x}")  # the line of the traceback
+
+
+def fail_on(bad):
+    def check(x):
+        if x == bad:
+            raise ValueError(f"no {x}")
+        return x
+
+    return check
+
+
+def pid(_=None):
+    return os.getpid()
+
+
+def die(x):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_on_three(x):
+    if x == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+
+def leave(code):
+    sys.exit(code)
+
+
+def big(size):
+    return b"x" * size
+
+
+def note(path, x):
+    """Appends a line in one write."""
+    with open(path, "ab", buffering=0) as out:
+        out.write(b"%d\n" % x)
+    return x
+
+
+def die_once(path, x):
+    """The first call for 3 kills its worker."""
+    note(path, x)
+    with open(path) as lines:
+        times = lines.read().split().count("3")
+    if x == 3 and times == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+
+class Unloadable:
+    """Cannot be loaded where it arrives."""
+
+    def __reduce__(self):
+        return explode, ()
+
+
+def explode():
+    raise RuntimeError("not here")
+
+
+def make_unloadable(_=None):
+    return Unloadable()
+
+
+def unpicklable(_=None):
+    return lambda: None
+
+
+stored = None
+
+
+def store(value):
+    global stored
+    stored = value
+
+
+def stored_value(_=None):
+    return stored
+
+
+def wait_for_file(path):
+    """Makes the file path.begun, then waits for the other."""
+    with open(path + ".begun", "w"):
+        pass
+    while not os.path.exists(path):
+        time.sleep(0.001)  # of a worker: what it waits for is made by the test
+    return path
