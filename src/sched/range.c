@@ -14,64 +14,10 @@
 #include "sched/wait.h"
 
 #define LONG_ITEM_PS UINT64_C(1000000000)
-#define STEAL_MIN_NS 500u    /* a shorter rest is done sooner than it is handed over */
 #ifndef AURI_RANGE_BLOCK_MAX /* a test makes it small */
 #define AURI_RANGE_BLOCK_MAX UINT64_C(0x7fffffff)
 #endif
 #define WAITING (UINT64_C(1) << 63) /* in job->theirs: the owner sleeps on its low half */
-
-#define word_make(lo, hi) (((uint64_t)(lo) << 32) | (uint64_t)(hi))
-#define word_lo(w) ((uint32_t)((w) >> 32))
-#define word_hi(w) ((uint32_t)(w))
-
-/* ---- the board ----------------------------------------------------------------------------- */
-
-static bool board_add(struct auri_range_board *board, struct auri_range_slot *slot)
-{
-    for (unsigned i = 0; i < AURI_BOARD_SLOTS; i++) {
-        struct auri_range_slot *nobody = NULL;
-        if (auri_load_rlx(&board->slot[i]) == NULL &&
-            /* seq_cst; the caller's notify has the fence that pairs with a sleeper's last look. */
-            auri_cas_sc(&board->slot[i], &nobody, slot)) {
-            auri_add_sc(&board->filled, 1u);
-            return true;
-        }
-    }
-    return false; /* more loops at once than places: this one stays its owner's */
-}
-
-static void board_remove(struct auri_range_board *board, struct auri_range_slot *slot)
-{
-    for (unsigned i = 0; i < AURI_BOARD_SLOTS; i++) {
-        if (auri_load_rlx(&board->slot[i]) == slot) {
-            auri_store_rel(&board->slot[i], NULL);
-            auri_add_sc(&board->filled, UINT32_MAX);
-            return;
-        }
-    }
-}
-
-/* Whether items with this word are there, and worth a thief's while. */
-static bool worth_stealing(const struct auri_range_slot *slot, uint64_t word)
-{
-    if (word_lo(word) >= word_hi(word)) {
-        return false;
-    }
-    /* relaxed: a hint; 0: unknown. */
-    uint64_t item_ps = auri_load_rlx(&((struct auri_range_slot *)slot)->item_ps);
-    return item_ps == 0 || auri_pace_ns(word_hi(word) - word_lo(word), item_ps) >= STEAL_MIN_NS;
-}
-
-bool auri_range_looks_open_slow(struct auri_range_board *board)
-{
-    for (unsigned i = 0; i < AURI_BOARD_SLOTS; i++) {
-        struct auri_range_slot *slot = auri_load_acq(&board->slot[i]);
-        if (slot != NULL && worth_stealing(slot, auri_load_acq(&slot->word))) {
-            return true;
-        }
-    }
-    return false;
-}
 
 /* ---- one participant ----------------------------------------------------------------------- */
 
@@ -159,14 +105,14 @@ static void run_front(struct share *share)
     struct auri_range_slot *slot = share->slot;
     uint64_t word = auri_load_acq(&slot->word);
 
-    while (word_lo(word) < word_hi(word)) {
-        uint32_t lo = word_lo(word);
-        uint64_t rest = word_hi(word) - lo;
+    while (auri_slot_lo(word) < auri_slot_hi(word)) {
+        uint32_t lo = auri_slot_lo(word);
+        uint64_t rest = auri_slot_hi(word) - lo;
         uint64_t take = auri_load_rlx(&share->job->stop) != 0
                             ? rest
                             : auri_pace_chunk(&share->pace, rest, true);
         /* acq_rel [R1] on both sides: the two ends never meet, each item has one taker. */
-        if (auri_cas_acqrel(&slot->word, &word, word_make(lo + take, word_hi(word)))) {
+        if (auri_cas_acqrel(&slot->word, &word, auri_slot_word(lo + take, auri_slot_hi(word)))) {
             slot->given -= take;
             run_chunk(share, slot->base, lo, lo + take, false);
             auri_store_rlx(&slot->item_ps, share->pace.item_ps);
@@ -186,28 +132,15 @@ static void run_unshared(struct share *share, uint64_t base, uint64_t lo, uint64
     }
 }
 
-/* A slot that is not published, and whose job and base no thief is about to read. */
-static struct auri_range_slot *free_slot(struct auri_record *self)
-{
-    for (unsigned i = 0; i < AURI_RANGE_DEPTH; i++) {
-        struct auri_range_slot *slot = &self->range[i];
-        /* acquire [F2]; pairs with [F1] in steal_from(): the reads come before our writes. */
-        if (!slot->busy && auri_load_acq(&slot->fetched) == slot->given) {
-            return slot;
-        }
-    }
-    return NULL;
-}
-
 /* Makes [lo, hi) of the job stealable in a slot of this thread.  False: there is no slot, or no place on
  * the board. */
 static bool publish(struct auri_record *self, struct share *share, uint64_t base, uint32_t lo,
                     uint32_t hi)
 {
-    struct auri_range_slot *slot = free_slot(self);
+    struct auri_range_slot *slot = auri_slot_free(self);
 
     /* The board first: once the word is set, others may have taken items. */
-    if (slot == NULL || !board_add(&share->team->board, slot)) {
+    if (slot == NULL || !auri_board_add(&share->team->board, slot)) {
         return false;
     }
     slot->busy = true;
@@ -218,7 +151,7 @@ static bool publish(struct auri_record *self, struct share *share, uint64_t base
     auri_store_rlx(&slot->job_hint, share->job);
     /* release [R2]; pairs with the acquire of a thief's winning CAS [R3]: it sees job and base.  The
      * caller then notifies, which orders it before the look at the sleepers. */
-    auri_store_rel(&slot->word, word_make(lo, hi));
+    auri_store_rel(&slot->word, auri_slot_word(lo, hi));
     self->range_depth++;
     share->slot = slot;
     share->published = true;
@@ -227,7 +160,7 @@ static bool publish(struct auri_record *self, struct share *share, uint64_t base
 
 static void unpublish(struct auri_record *self, struct share *share)
 {
-    board_remove(&share->team->board, share->slot);
+    auri_board_remove(&share->team->board, share->slot);
     auri_store_rlx(&share->slot->job_hint, NULL);
     auri_store_rlx(&share->slot->middle, 0u);
     share->slot->busy = false;
@@ -328,18 +261,6 @@ static void run_taken(struct share *share, struct auri_record *self, uint64_t ba
     stint.ended = true;
 }
 
-/* Where to cut a rest in two.  Near the beginning of a loop that is the middle of the whole loop: what
- * its owner has done alone until then is made up for later, and a loop that is run again and again
- * gives each thread the same half, whose data it may have in its caches. */
-static uint32_t cut(const struct auri_range_slot *slot, uint32_t lo, uint32_t hi)
-{
-    /* relaxed: a hint; one of another loop gives a cut that is as right. */
-    uint32_t middle = auri_load_rlx(&((struct auri_range_slot *)slot)->middle);
-    uint32_t quarter = (hi - lo) / 4;
-
-    return middle > lo + quarter && middle < hi - quarter ? middle : lo + (hi - lo) / 2;
-}
-
 /* Tries to take the back half of one slot, and runs it.  only: of this job, or NULL for any. */
 static bool steal_from(struct auri_team *team, struct auri_record *self,
                        struct auri_range_slot *slot, struct auri_range_job *only)
@@ -348,12 +269,12 @@ static bool steal_from(struct auri_team *team, struct auri_record *self,
         return false;
     }
     uint64_t word = auri_load_acq(&slot->word);
-    while (worth_stealing(slot, word)) {
-        uint32_t lo = word_lo(word);
-        uint32_t hi = word_hi(word);
-        uint32_t mid = cut(slot, lo, hi);
+    while (auri_slot_is_worth(slot, word)) {
+        uint32_t lo = auri_slot_lo(word);
+        uint32_t hi = auri_slot_hi(word);
+        uint32_t mid = auri_slot_cut(slot, lo, hi);
         /* acq_rel [R3]; see [R1], [R2]. */
-        if (auri_cas_acqrel(&slot->word, &word, word_make(lo, mid))) {
+        if (auri_cas_acqrel(&slot->word, &word, auri_slot_word(lo, mid))) {
             /* Only now, holding items, may the other fields be read. */
             uint64_t base = slot->base;
             uint64_t now = aurp_now_ns();

@@ -17,6 +17,7 @@
 #ifndef AURI_SCHED_RANGE_H
 #define AURI_SCHED_RANGE_H
 
+#include "sched/board.h"
 #include "sched/pace.h"
 #include "task/record.h"
 
@@ -35,15 +36,6 @@ struct auri_range_job {
     struct auri_helpers helpers;                   /* A: who holds items, for the deadlock walk */
 };
 
-#ifndef AURI_BOARD_SLOTS /* a test makes it small */
-#define AURI_BOARD_SLOTS 32u
-#endif
-/* The published slots of one pool. */
-struct auri_range_board {
-    _Atomic(uint32_t) filled; /* A: how many are not NULL, a hint */
-    alignas(AURI_CACHE_LINE) _Atomic(struct auri_range_slot *) slot[AURI_BOARD_SLOTS];
-};
-
 struct auri_team;
 
 /* Runs the loop to its end with the help of the team's workers.  of: what it runs, so that costs of
@@ -53,12 +45,5 @@ void auri_range_run(struct auri_team *team, const void *of, auri_range_body *bod
 
 /* A worker looks for items of published loops, and runs what it gets.  False: there were none. */
 bool auri_range_steal(struct auri_team *team, struct auri_record *self);
-
-/* Whether a look is worth it. */
-bool auri_range_looks_open_slow(struct auri_range_board *board);
-static inline bool auri_range_looks_open(struct auri_range_board *board)
-{
-    return auri_load_acq(&board->filled) != 0 && auri_range_looks_open_slow(board);
-}
 
 #endif /* AURI_SCHED_RANGE_H */

@@ -149,7 +149,7 @@ static auri_task *steal(struct auri_team *team, struct auri_record *self)
 bool auri_team_has_work(struct auri_team *team)
 {
     if (auri_load_acq(&team->inbox) != NULL || auri_load_acq(&team->fifo_filled) != 0 ||
-        auri_range_looks_open(&team->board)) {
+        auri_board_looks_open(&team->board)) {
         return true;
     }
     uint32_t end = auri_load_acq(&team->member_end);
@@ -308,7 +308,7 @@ static bool search_once(struct auri_team *team, struct auri_record *self, bool p
         auri_branch_run(self, branch);
         return true;
     }
-    if (auri_range_looks_open(&team->board)) {
+    if (auri_board_looks_open(&team->board)) {
         found(team);
         if (auri_range_steal(team, self)) {
             return true;
