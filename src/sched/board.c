@@ -65,7 +65,7 @@ struct auri_range_slot *auri_slot_free(struct auri_record *self)
 {
     for (unsigned i = 0; i < AURI_RANGE_DEPTH; i++) {
         struct auri_range_slot *slot = &self->range[i];
-        /* acquire [F2]; pairs with [F1] in range.c: the reads come before our writes. */
+        /* acquire [F2]; pairs with [F1] in share.c: the reads come before our writes. */
         if (!slot->busy && auri_load_acq(&slot->fetched) == slot->given) {
             return slot;
         }

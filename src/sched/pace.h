@@ -43,13 +43,14 @@ struct auri_wake_costs {
 /* What one participant knows about the speed of a loop. */
 struct auri_pace {
     uint64_t start_ns;
-    uint64_t now_ns;    /* end of the last timed chunk */
-    uint64_t series_ns; /* time that the loops just before took without help */
-    uint64_t item_ps;   /* picoseconds per item, of the last chunk; 0: unknown */
-    uint64_t habit_ps;  /* the same, as the pool remembers it; 0: it does not */
-    uint64_t chunk;     /* size of the last chunk; 0: there was none */
-    uint32_t agreed;    /* chunks in a row whose speed was that of the one before */
-    uint32_t chunks;    /* timed ones */
+    uint64_t now_ns;         /* end of the last timed chunk */
+    uint64_t series_ns;      /* time that the loops just before took without help */
+    uint64_t item_ps;        /* picoseconds per item, of the last chunk; 0: unknown */
+    uint64_t habit_ps;       /* the same, as the pool remembers it; 0: it does not */
+    uint64_t alone_until_ns; /* help has not helped the function's last loops: none before that */
+    uint64_t chunk;          /* size of the last chunk; 0: there was none */
+    uint32_t agreed;         /* chunks in a row whose speed was that of the one before */
+    uint32_t chunks;         /* timed ones */
 };
 
 static inline bool auri_pace_alike(uint64_t a_ps, uint64_t b_ps)
@@ -138,7 +139,7 @@ static inline bool auri_pace_wants_help(const struct auri_pace *pace, struct aur
     uint64_t age = pace->now_ns - pace->start_ns;
     uint64_t rest_ns = auri_pace_ns(rest, pace->item_ps);
 
-    if (rest < 2 || age < AURI_YOUNG_NS) {
+    if (rest < 2 || age < AURI_YOUNG_NS || pace->now_ns < pace->alone_until_ns) {
         return false;
     }
     uint64_t worth = (auri_pace_as_usual(pace) ? 3 : 4) * auri_pace_wake_ns(wake);
@@ -152,7 +153,7 @@ static inline bool auri_pace_wants_help(const struct auri_pace *pace, struct aur
 static inline bool auri_pace_wants_help_at_once(const struct auri_pace *pace,
                                                 struct auri_wake_costs wake, uint64_t n)
 {
-    return n >= 2 && pace->habit_ps != 0 &&
+    return n >= 2 && pace->habit_ps != 0 && pace->now_ns >= pace->alone_until_ns &&
            auri_pace_ns(n, pace->habit_ps) > 10 * auri_pace_wake_ns(wake);
 }
 
@@ -167,6 +168,9 @@ struct auri_habit {
     _Atomic(const void *) of;  /* A: the function; NULL: nobody's */
     _Atomic(uint64_t) item_ps; /* A: over its last loop */
     _Atomic(uint32_t) trust;   /* A: loops in a row that were like the one before */
+    _Atomic(uint32_t) flat;    /* A: times in a row that helpers did not help (sched/guard.h) */
+    _Atomic(uint64_t) flat_until_ns; /* A: until when that is believed */
+    _Atomic(uint64_t) alone_ps;      /* A: of an item without helpers, last measured; 0: never */
 };
 
 static inline struct auri_habit *auri_habit_of(struct auri_habit *habits, const void *of)
@@ -185,6 +189,24 @@ static inline uint64_t auri_habit_cost(struct auri_habit *habit, const void *of)
                : 0;
 }
 
+/* Until when the function's loops are not to be shared, since threads did not make them faster; may
+ * be in the past. */
+static inline uint64_t auri_habit_flat_until(struct auri_habit *habit, const void *of)
+{
+    return auri_load_rlx(&habit->of) == of && auri_load_rlx(&habit->flat) != 0
+               ? auri_load_rlx(&habit->flat_until_ns)
+               : 0;
+}
+
+/* A loop of the function was shared, and this is what its guard says.  After auri_habit_learn(). */
+static inline void auri_habit_learn_flat(struct auri_habit *habit, uint64_t alone_ps, uint32_t flat,
+                                         uint64_t until_ns)
+{
+    auri_store_rlx(&habit->alone_ps, alone_ps);
+    auri_store_rlx(&habit->flat_until_ns, until_ns);
+    auri_store_rlx(&habit->flat, flat);
+}
+
 /* A loop of the function ran n items in so much CPU time. */
 static inline void auri_habit_learn(struct auri_habit *habit, const void *of, uint64_t n,
                                     uint64_t cpu_ns)
@@ -198,7 +220,10 @@ static inline void auri_habit_learn(struct auri_habit *habit, const void *of, ui
         auri_store_rlx(&habit->trust, trust + 1);
     } else if (!same) {
         auri_store_rlx(&habit->trust, 0u);
-        auri_store_rlx(&habit->of, of);
+        if (auri_load_rlx(&habit->of) != of) {
+            auri_habit_learn_flat(habit, 0, 0, 0);
+            auri_store_rlx(&habit->of, of);
+        }
     }
     auri_store_rlx(&habit->item_ps, item_ps);
 }

@@ -33,7 +33,9 @@ struct auri_range_job {
         AURI_CACHE_LINE) _Atomic(uint64_t) theirs; /* A: items done by thieves; bit 63: the owner
                                                           sleeps on the low half */
     _Atomic(uint64_t) their_ns;                    /* A: how long the thieves took; a hint */
-    struct auri_helpers helpers;                   /* A: who holds items, for the deadlock walk */
+    _Atomic(uint64_t) progress;  /* A: items that thieves have run, told or not; a hint */
+    _Atomic(uint32_t) thieves;   /* A: who hold items now; a hint */
+    struct auri_helpers helpers; /* A: who holds items, for the deadlock walk */
 };
 
 struct auri_team;

@@ -34,7 +34,7 @@ struct auri_helpers {
 
 #define AURI_RANGE_DEPTH 4 /* maps nested deeper than this run serially in their caller */
 
-/* A range job's share in the hands of one thread (sched/range.c).  Immortal with its record; `word` is
+/* A range job's share in the hands of one thread (sched/share.c).  Immortal with its record; `word` is
  * the only thing a thief may rely on before it holds items (sched/range.h). */
 struct auri_range_slot {
     alignas(AURI_CACHE_LINE) _Atomic(uint64_t) word; /* A: lo:32 | hi:32, lo < hi: items to take */

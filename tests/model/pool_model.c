@@ -1,9 +1,9 @@
 /* Goal:    a whole pool of threads: every call submitted is run once and its waiter woken, loops run each
  *          index once, and the pool ends.
- * Method:  the real backend (sched/threads.c, sched/worker.c, sched/range.c) on logical threads that it
- *          starts itself.  Too large to be searched completely, so by random schedules; the small loops
+ * Method:  the real backend (sched/threads.c, sched/worker.c, sched/range.c, sched/share.c) on logical
+ *          threads that it starts itself.  Too large to be searched completely, so by random schedules; the small loops
  *          are bounded by preemptions.
- * Guards:  [I1] [I2] in src/sched/worker.c, [R1] [R2] [R3] [R4] [F1] [F2] in src/sched/range.c, and how
+ * Guards:  [I1] [I2] in src/sched/worker.c, [R1] [R2] [R3] [R4] [F1] [F2] in src/sched/share.c, and how
  *          the parts that have models of their own are put together. */
 #include <stdint.h>
 

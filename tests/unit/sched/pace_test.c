@@ -185,6 +185,35 @@ static void a_pool_remembers_what_keeps_to_itself(void **state)
     assert_int_equal(auri_habit_cost(habit, &other), 0);
 }
 
+/* A function whose loops threads do not make faster: its loops stay alone until that is to be tried again. */
+static void what_did_not_help_is_not_asked(void **state)
+{
+    static struct auri_habit habits[AURI_HABITS];
+    int of, other;
+    struct auri_habit *habit = auri_habit_of(habits, &of);
+    struct auri_pace pace = { .start_ns = 1000, .now_ns = 1000, .habit_ps = 100000 };
+
+    (void)state;
+    assert_int_equal(auri_habit_flat_until(habit, &of), 0);
+    auri_habit_learn(habit, &of, 1000, 50000);
+    auri_habit_learn_flat(habit, 50000, 1, 5001000);
+    assert_int_equal(auri_habit_flat_until(habit, &of), 5001000);
+    assert_int_equal(auri_habit_flat_until(habit, &other), 0);
+
+    assert_true(auri_pace_wants_help_at_once(&pace, wake, 1000000));
+    pace.alone_until_ns = auri_habit_flat_until(habit, &of);
+    assert_false(auri_pace_wants_help_at_once(&pace, wake, 1000000));
+    struct played played = play(pace, ten_us, 100000, true);
+    assert_true(played.age_ns >= 5000000 && played.age_ns < 5100000);
+
+    auri_habit_learn_flat(habit, 50000, 0, 5001000); /* helpers helped */
+    assert_int_equal(auri_habit_flat_until(habit, &of), 0);
+    auri_habit_learn_flat(habit, 50000, 2, 5001000);
+    auri_habit_learn(habit, &other, 1000, 50000); /* the place is another's now */
+    auri_habit_learn(habit, &of, 1000, 50000);
+    assert_int_equal(auri_habit_flat_until(habit, &of), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -195,6 +224,7 @@ int main(void)
         cmocka_unit_test(costs_of_wakes_are_clipped),
         cmocka_unit_test(a_habit_lets_a_loop_ask_sooner),
         cmocka_unit_test(a_series_of_short_loops_wakes_one),
+        cmocka_unit_test(what_did_not_help_is_not_asked),
         cmocka_unit_test(shared_chunks_get_smaller),
         cmocka_unit_test(a_pool_remembers_what_keeps_to_itself),
     };

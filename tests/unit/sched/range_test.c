@@ -1,7 +1,7 @@
 /* Goal:   a shared loop runs each index exactly once and returns when all are done, whatever its size,
  *         its company, its nesting and its items' costs; a stopped one runs none twice.
  * Method: loops on real teams of 1, 2 and 16 workers, a counter per index.
- * Guards: [R1] to [R4], [F1] [F2] in src/sched/range.c. */
+ * Guards: [R1] to [R4], [F1] [F2] in src/sched/share.c. */
 #include "aurt.h"
 
 #include <auriga.h>
