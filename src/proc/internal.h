@@ -250,6 +250,7 @@ struct auri_proc {
     unsigned busy;                      /* L: workers with unanswered entries */
     unsigned blocked;                   /* L: workers that sleep in a WAIT */
     bool nests;                         /* L: a task has waited for another one */
+    bool dry;                           /* L: the records of its workers say so */
     unsigned cursor;                    /* L: slot that is being filled */
     uint64_t epochs;                    /* L */
     uint64_t flying;                    /* L: unanswered entries of all workers */

@@ -145,6 +145,7 @@ static aur_err ask(struct auri_proc *p, struct auri_worker *w)
 
 void auri_want(struct auri_proc *p, unsigned slot, uint64_t start_ns)
 {
+    auri_dry_mark(p, false);
     p->slots[slot].wanted = true;
     p->slots[slot].start_ns = start_ns;
     if (slot >= p->slots_end) {

@@ -4,12 +4,16 @@
  * waits, says RAN, and asks again.  Meanwhile it does not wait: its edge is gone, and the task is owned by
  * its record, so whoever waits for the task below closes a circle that the verdict sees.
  *
+ * If the chain ends in the queue of another pool, and that pool has no free worker either, then what comes
+ * next is whatever that pool's workers wait for; sched/detect.c finds it (auri_detect_dry).
+ *
  * Only tasks that the wait comes down to are run so (see the head of sched/wait.c for why that is safe), and
  * only waits without a deadline are answered so.  Such a task shares the fate of its worker; it has no
  * entry, so that it cannot be cancelled, nor killed at its time limit: that is noticed when it ends. */
 #include <stdlib.h>
 
 #include "proc/internal.h"
+#include "sched/detect.h"
 
 static bool is_queued(const struct auri_proc *p, const auri_task *task)
 {
@@ -80,15 +84,16 @@ static void put_back(struct auri_proc *p, const struct auri_flight *flight)
     }
 }
 
-bool auri_run_in_place(struct auri_proc *p, struct auri_worker *w)
+static bool may_run(const struct auri_worker *w)
+{
+    return w->blocked && !w->serving && w->room && w->ctl != NULL;
+}
+
+static bool run(struct auri_proc *p, struct auri_worker *w, auri_task *task)
 {
     struct auri_flight flight;
     struct auri_sub_desc entry;
 
-    if (!w->blocked || w->serving || !w->room || w->ctl == NULL) {
-        return false;
-    }
-    auri_task *task = chain_end(p, w);
     if (task == NULL || !make_room(w) || !auri_queue_take(p, w, task, &flight, &entry)) {
         return false;
     }
@@ -102,6 +107,49 @@ bool auri_run_in_place(struct auri_proc *p, struct auri_worker *w)
         put_back(p, &flight);
     }
     return true;
+}
+
+bool auri_run_in_place(struct auri_proc *p, struct auri_worker *w)
+{
+    return may_run(w) && run(p, w, chain_end(p, w));
+}
+
+void auri_dry_mark(struct auri_proc *p, bool dry)
+{
+    for (unsigned i = 0; (dry || p->dry) && i < p->slots_end; i++) {
+        struct auri_worker *w = p->slots[i].worker;
+        if (w != NULL) {
+            /* seq_cst: of pools that are marked at the same time, the last sees the others. */
+            auri_store_sc(&w->record->dry_room, w->room ? 1u : 0u);
+            auri_store_sc(&w->record->dry, dry ? p->pool : NULL);
+        }
+    }
+    p->dry = dry;
+}
+
+/* Without a free worker in this pool, and in those whose queues its waits lead to. */
+void auri_run_dry(struct auri_proc *p)
+{
+    struct auri_worker *refused = NULL;
+    bool ran = false;
+
+    for (unsigned i = 0; i < p->slots_end && !ran; i++) {
+        struct auri_worker *w = p->slots[i].worker;
+        struct auri_stuck stuck;
+        if (w == NULL || !w->blocked || w->serving) {
+            continue; /* serving: whoever does looks again at the end */
+        }
+        enum auri_dry_verdict verdict = auri_detect_dry(w->record, &stuck);
+        if (verdict == AURI_DRY_RUN && may_run(w) && is_queued(p, stuck.task) &&
+            stuck.task->pool == p->pool && auri_load_sc(&stuck.waiter->wait_seq) == stuck.seq) {
+            ran = run(p, w, stuck.task);
+        } else if (verdict == AURI_DRY_NOBODY) {
+            refused = w;
+        }
+    }
+    if (!ran && refused != NULL) { /* nobody is left to run what it waits for */
+        auri_wait_refuse(refused, AUR_E2DEEP);
+    }
 }
 
 /* Without the lock. */

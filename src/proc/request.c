@@ -354,6 +354,23 @@ static bool holds_pool(auri_task *task)
     return (auri_load_rlx(&task->word) & AURI_F_HOLDS) != 0; /* relaxed: the flag is constant */
 }
 
+/* Without the lock.  A worker of ours waits for a task of another pool of processes: that pool may have to
+ * run it in place of a wait, and could not see this one's edge before. */
+static void tell_its_pool(const struct auri_proc *p, auri_task *task)
+{
+    if (!holds_pool(task) || task->pool == p->pool ||
+        task->pool->backend != &auri_backend_processes) {
+        return;
+    }
+    struct auri_proc *its = auri_proc_of(task->pool);
+    pthread_mutex_lock(&its->lock);
+    if (its->blocked != 0 && its->queue_first != NULL) {
+        auri_hurry(its, task);
+        auri_kick(its);
+    }
+    pthread_mutex_unlock(&its->lock);
+}
+
 static void serve_wait(struct auri_proc *p, struct auri_worker *w, const struct auri_request *r)
 {
     auri_task *task = auri_task_from_id(r->id);
@@ -408,6 +425,9 @@ static void serve_wait(struct auri_proc *p, struct auri_worker *w, const struct 
         awaited_done(&w->cont, task);
     } else if (!timed) {
         err = auri_detect(w->record, &error);
+    }
+    if (!timed) {
+        tell_its_pool(p, task);
     }
     pthread_mutex_lock(&p->lock);
     auri_task *waited = NULL;

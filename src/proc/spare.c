@@ -95,6 +95,9 @@ void auri_relieve(struct auri_proc *p)
         leaving |= w != NULL && w->state == AURI_W_QUITTING &&
                    (!w->blocked || w->kill_reason != AURI_KILL_NONE);
     }
+    if (active != 0) {
+        auri_dry_mark(p, false);
+    }
     if (active >= p->pool->workers) {
         return;
     }
@@ -112,8 +115,8 @@ void auri_relieve(struct auri_proc *p)
             active++;
         }
     }
-    struct auri_worker *waits = active == 0 && !leaving ? waits_for_queue(p) : NULL;
-    if (waits != NULL) { /* nobody is left to run what it waits for */
-        auri_wait_refuse(waits, AUR_E2DEEP);
+    if (active == 0 && !leaving && p->queue_first != NULL) {
+        auri_dry_mark(p, true);
+        auri_run_dry(p);
     }
 }

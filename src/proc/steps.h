@@ -160,6 +160,11 @@ bool auri_wait_entry(struct auri_worker *w, const struct auri_sub_desc *entry);
 /* With the lock held: tells a worker that waits to run, in place of that, what its wait comes down to.
  * False: there is no such task in our queue. */
 bool auri_run_in_place(struct auri_proc *p, struct auri_worker *w);
+/* With the lock held: notes that nobody is left to take from our queue, or that there may be somebody. */
+void auri_dry_mark(struct auri_proc *p, bool dry);
+/* With the lock held, and the mark set: lets a worker run in place what its wait comes down to over other
+ * pools that are dry; refuses a wait if nobody can run anything. */
+void auri_run_dry(struct auri_proc *p);
 void auri_serve_ran(struct auri_proc *p, struct auri_worker *w, const struct auri_request *r);
 
 /* ---- spare.c -------------------------------------------------------------------------------------- */

@@ -17,6 +17,13 @@
  * A node outside the live set need not be on a cycle: it may wait for one that is.  It is given no
  * verdict; the last node to join that cycle gets one, and then this node can go on.
  *
+ * Dry pools: process pools all of whose workers wait, with no spare to be had (record.h).  A task in
+ * the queue of one is run by a worker that gets on, or by one that waits, in place of its wait.  auri_detect()
+ * does not tell these apart, since such a task can run.  auri_detect_dry() asks who has to do it: there a
+ * task in the queue of a dry pool is live only if one of the pool's nodes is.  A dead node then depends on
+ * every node of the pool, so that it depends on all that those wait for; and so it may run, in place of its
+ * wait, whatever can be reached from it over dead nodes: the argument at the head of sched/wait.c.
+ *
  * One mutex serialises verdicts, guards the edges of kind ANY and JOB (whose targets lie in the
  * waiter's own memory), and makes sure that one cycle has one victim: a victim counts as live. */
 #include "sched/detect.h"
@@ -112,7 +119,7 @@ void auri_edge_clear(struct auri_record *node)
 
 /* ---- the verdict --------------------------------------------------------------------------- */
 
-static void look_at(struct look *look, struct auri_record *record)
+static void look_at(struct look *look, struct auri_record *record, bool dry)
 {
     memset(look, 0, sizeof(*look));
     look->live = true;
@@ -125,17 +132,48 @@ static void look_at(struct look *look, struct auri_record *record)
     }
     look->kind = auri_load_sc(&record->wait_kind);
     look->live = look->kind == AURI_WAIT_NONE || look->kind == AURI_WAIT_TIMED;
+    look->dry = auri_load_sc(&record->dry);
     if (look->kind == AURI_WAIT_TASK) {
         look->task = auri_load_sc(&record->wait_task);
         look->word = auri_load_sc(&look->task->word); /* type-stable: readable even if stale */
+        if (dry && auri_word_state(look->word) == AURI_QUEUED) {
+            look->queued =
+                look->task->pool; /* stale: then the second look finds another wait_seq */
+        }
     }
 }
 
-static bool task_is_live(const struct survey *survey, uint64_t word)
+/* Whether a node of the pool is live, or it is not dry. */
+static bool pool_is_live(const struct survey *survey, const struct aur_pool *pool)
+{
+    bool dry = false;
+
+    for (unsigned id = 1; id < survey->end; id++) {
+        if (survey->node[id].dry == pool) {
+            dry = true;
+            if (survey->node[id].live) {
+                return true;
+            }
+        }
+    }
+    return !dry;
+}
+
+/* queued: its pool, if it is queued and that counts. */
+static bool task_is_live(const struct survey *survey, uint64_t word, const struct aur_pool *queued)
 {
     unsigned owner = auri_owner_of(word);
 
+    if (queued != NULL) {
+        return pool_is_live(survey, queued);
+    }
     return owner == 0 || owner >= survey->end || survey->node[owner].live;
+}
+
+/* For a task of an ANY edge. */
+static struct aur_pool *queue_of(const struct survey *survey, const auri_task *task, uint64_t word)
+{
+    return survey->dry && auri_word_state(word) == AURI_QUEUED ? task->pool : NULL;
 }
 
 /* ANY and JOB targets may be read because their edges change under detect_lock only.  (The edge may be
@@ -144,7 +182,8 @@ static bool any_is_live(const struct survey *survey, const struct auri_record *r
 {
     for (size_t i = 0; i < record->wait_any_n; i++) {
         auri_task *task = record->wait_any[i];
-        if (task != NULL && task_is_live(survey, auri_load_sc(&task->word))) {
+        uint64_t word = task != NULL ? auri_load_sc(&task->word) : 0;
+        if (task != NULL && task_is_live(survey, word, queue_of(survey, task, word))) {
             return true;
         }
     }
@@ -168,7 +207,7 @@ static bool becomes_live(const struct survey *survey, unsigned id)
     struct auri_record *record = auri_record_at(id);
 
     if (look->kind == AURI_WAIT_TASK) {
-        return task_is_live(survey, look->word);
+        return task_is_live(survey, look->word, look->queued);
     }
     if (auri_load_sc(&record->wait_seq) != look->seq) {
         return true; /* moved on: its targets may be gone */
@@ -205,8 +244,12 @@ static bool still_holds(const struct survey *survey)
         if (auri_load_sc(&record->wait_seq) != look->seq) {
             return false;
         }
-        if (look->task != NULL &&
-            auri_owner_of(auri_load_sc(&look->task->word)) != auri_owner_of(look->word)) {
+        if (survey->dry && auri_load_sc(&record->dry) != look->dry) {
+            return false;
+        }
+        uint64_t word = look->task != NULL ? auri_load_sc(&look->task->word) : look->word;
+        if (auri_owner_of(word) != auri_owner_of(look->word) ||
+            auri_word_state(word) != auri_word_state(look->word)) {
             return false;
         }
     }
@@ -338,7 +381,7 @@ void auri_victim_error(struct auri_record *self, aur_error *ret_error)
 static bool survey_take(struct survey *survey, unsigned id)
 {
     for (unsigned i = 0; i < survey->end; i++) {
-        look_at(&survey->node[i], auri_record_at(i));
+        look_at(&survey->node[i], auri_record_at(i), survey->dry);
     }
     close_live_set(survey);
     return survey->node[id].live || still_holds(survey);
@@ -358,6 +401,105 @@ aur_err auri_detect(struct auri_record *node, aur_error *reterr_error)
         }
         if (!survey.node[node->id].live) {
             verdict = judge(&survey, node, reterr_error);
+        }
+    }
+    unlock_graph();
+    free(survey.node);
+    return verdict;
+}
+
+/* ---- dry pools ----------------------------------------------------------------------------- */
+
+/* Marks the nodes that a dead node waits for; of a task in the queue of a dry pool that is all of the pool's.
+ * True: there is a new one.  Notes in *ret the task that `node` may run: one of its own pool. */
+static bool mark_task(struct survey *survey, unsigned from, auri_task *task, uint64_t word,
+                      const struct auri_record *node, struct auri_stuck *ret)
+{
+    const struct aur_pool *queued = queue_of(survey, task, word);
+    unsigned owner = auri_owner_of(word);
+    bool news = false;
+
+    if (queued != NULL && queued == survey->node[node->id].dry && ret->task == NULL) {
+        *ret = (struct auri_stuck){ task, auri_record_at(from), survey->node[from].seq };
+    }
+    for (unsigned id = 1; id < survey->end; id++) {
+        struct look *look = &survey->node[id];
+        if (id == owner || (queued != NULL && look->dry == queued)) {
+            news |= !look->reaches;
+            look->reaches = true;
+            /* Only now its pool is known to have something that it could run. */
+            look->serves |= queued != NULL;
+        }
+    }
+    return news;
+}
+
+static bool mark_from(struct survey *survey, unsigned from, const struct auri_record *node,
+                      struct auri_stuck *ret)
+{
+    const struct look *look = &survey->node[from];
+    struct auri_record *record = auri_record_at(from);
+    bool news = false;
+
+    if (look->kind == AURI_WAIT_TASK) {
+        return mark_task(survey, from, look->task, look->word, node, ret);
+    }
+    for (size_t i = 0; look->kind == AURI_WAIT_ANY && i < record->wait_any_n; i++) {
+        auri_task *task = record->wait_any[i];
+        if (task != NULL) {
+            news |= mark_task(survey, from, task, auri_load_sc(&task->word), node, ret);
+        }
+    }
+    for (unsigned i = 0; look->kind == AURI_WAIT_JOB && i < AURI_HELPERS_MAX; i++) {
+        uint32_t id = auri_load_sc(&record->wait_job->id[i]);
+        if (id != 0 && id < survey->end && !survey->node[id].reaches) {
+            survey->node[id].reaches = news = true;
+        }
+    }
+    return news;
+}
+
+/* The node is dead: who can do something about it? */
+static enum auri_dry_verdict judge_dry(struct survey *survey, const struct auri_record *node,
+                                       struct auri_stuck *ret)
+{
+    bool others = false;
+    bool news = mark_from(survey, node->id, node, ret);
+
+    while (news) {
+        news = false;
+        for (unsigned id = 1; id < survey->end; id++) {
+            if (survey->node[id].reaches) {
+                news |= mark_from(survey, id, node, ret);
+            }
+        }
+    }
+    if (ret->task != NULL && auri_load_sc(&node->dry_room) != 0) {
+        return AURI_DRY_RUN;
+    }
+    for (unsigned id = 1; id < survey->end; id++) {
+        const struct look *look = &survey->node[id];
+        others |= look->reaches && look->serves && id != node->id &&
+                  auri_load_sc(&auri_record_at(id)->dry_room) != 0;
+    }
+    return others || !survey->node[node->id].reaches ? AURI_DRY_OTHERS : AURI_DRY_NOBODY;
+}
+
+enum auri_dry_verdict auri_detect_dry(struct auri_record *node, struct auri_stuck *ret)
+{
+    struct survey survey = { .dry = true };
+    enum auri_dry_verdict verdict = AURI_DRY_LIVE;
+
+    *ret = (struct auri_stuck){ 0 };
+    lock_graph();
+    survey.end = auri_record_end();
+    survey.node = calloc(survey.end, sizeof(*survey.node));
+    if (survey.node != NULL) { /* else somebody asks again */
+        while (!survey_take(&survey, node->id)) {
+            /* As above. */
+        }
+        if (!survey.node[node->id].live) {
+            verdict = judge_dry(&survey, node, ret);
         }
     }
     unlock_graph();

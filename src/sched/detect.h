@@ -23,6 +23,24 @@ void auri_edge_clear(struct auri_record *node);
  * (its sleep is interrupted, and it finds `victim` set), and the caller just goes on waiting. */
 aur_err auri_detect(struct auri_record *node, aur_error *reterr_error);
 
+/* A queued task that a wait comes down to.  It is this one as long as its waiter's wait_seq is the same. */
+struct auri_stuck {
+    auri_task *task;
+    struct auri_record *waiter;
+    uint64_t seq;
+};
+
+enum auri_dry_verdict {
+    AURI_DRY_LIVE,   /* it can go on */
+    AURI_DRY_RUN,    /* it has to run *ret first, which is in its pool's queue */
+    AURI_DRY_OTHERS, /* another worker of a dry pool has to run something first */
+    AURI_DRY_NOBODY, /* nobody can: it has to give up its wait */
+};
+
+/* For the worker processes of dry pools: what a wait needs so as to end.  With the pool's lock held.  Marks
+ * (record.h) first, then this: of several pools the one that is marked last sees all of them. */
+enum auri_dry_verdict auri_detect_dry(struct auri_record *node, struct auri_stuck *ret);
+
 /* Why the calling thread's record was chosen by another node. */
 void auri_victim_error(struct auri_record *self, aur_error *ret_error);
 

@@ -9,14 +9,21 @@
 struct look {
     uint64_t seq; /* wait_seq; even: does not wait */
     uint32_t kind;
-    auri_task *task; /* AURI_WAIT_TASK */
-    uint64_t word;   /* of that task */
+    auri_task *task;      /* AURI_WAIT_TASK */
+    uint64_t word;        /* of that task */
+    struct aur_pool *dry; /* whose queue it serves, or NULL; see struct auri_record */
+    struct aur_pool
+        *queued; /* the pool of that task, if it is queued and `dry` counts; only compared */
     bool live;
-    bool reaches; /* the node that asks for a verdict can be reached over dead nodes */
+    bool
+        reaches; /* the node that asks for a verdict can be reached over dead nodes; in the verdict on dry
+                     pools: it can be reached from that node */
+    bool serves; /* ... because a task is in its pool's queue */
 };
 
 struct survey {
     unsigned end;      /* one past the highest record id */
+    bool dry;          /* pools that are dry count */
     struct look *node; /* by record id */
 };
 

@@ -85,6 +85,10 @@ struct auri_record {
     auri_task *const *wait_any;     /* detect lock: AURI_WAIT_ANY */
     size_t wait_any_n;              /* detect lock */
     struct auri_helpers *wait_job;  /* detect lock: AURI_WAIT_JOB */
+    /* A: a worker process of this pool, which has nobody left to take from its queue: all its workers wait,
+     * and there will be no spare.  NULL: there may be one.  Written under the pool's lock. */
+    _Atomic(struct aur_pool *) dry;
+    _Atomic(uint32_t) dry_room; /* A: with dry: it could run a queued task in place of its wait */
     /* the thread's own business */
     alignas(AURI_CACHE_LINE) struct auri_frame *frame; /* innermost call */
     bool forked;                                       /* a task forked, and this is the child */
