@@ -73,7 +73,8 @@ enum {
     AUR_CANCEL_DROPPED = 1,   /* it had not started, and never will */
     AUR_CANCEL_SIGNALLED = 2, /* it runs in a thread; aur_checkpoint() tells it to stop */
     AUR_CANCEL_KILLED = 3,    /* it ran in a process, which was killed */
-    AUR_CANCEL_TOO_LATE = 4,  /* it was done already */
+    AUR_CANCEL_TOO_LATE = 4, /* it was done already; or it runs in a worker process on top of a task
+                                 that waits for it, which a kill would hit too (AUR_NO_SPARES) */
 };
 
 /* Cancels a call at whatever stage it is.  The outcome becomes AUR_ECANCELED, for a signalled

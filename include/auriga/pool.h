@@ -82,7 +82,11 @@ typedef struct aur_options {
     int32_t start;                 /* AUR_START_*; process pools only */
     uint32_t workers;              /* 0: aur_cpu_count(); at most 4096 */
     uint32_t spares_max;           /* extra workers that may stand in for blocked ones; 0: 256 for
-                                      threads, 16 for processes; AUR_NO_SPARES: none; at most 4096 */
+                                      threads, 16 for processes; AUR_NO_SPARES: none; at most 4096.
+                                      Without one a waiting worker runs what it waits for itself, on
+                                      top of the task that waits.  In a process they then share one
+                                      fate: a crash, a kill at a time limit or a cancel of one is a
+                                      death for the others; once it runs so, a task is not cancelled */
     uint32_t queue_max;            /* calls accepted but not started; 0: no limit */
     int32_t queue_policy;          /* AUR_QUEUE_* */
     uint32_t retries;              /* further attempts of a failed item; at most 65534 */

@@ -37,6 +37,7 @@ static uint64_t item_deadlines(struct auri_proc *p, uint64_t now)
             w->kill_reason != AURI_KILL_NONE) {
             continue;
         }
+        next = earlier(next, auri_inner_deadlines(w, now));
         struct auri_flight *flight = auri_flight_at(w, w->head);
         struct auri_progress_copy progress = { 0 };
         uint64_t timeout = flight->task != NULL && !flight->revoked

@@ -58,6 +58,15 @@ struct auri_flight {
     aur_err verdict;  /* lost: what it becomes */
 };
 
+/* A task that a worker runs in place of a wait.  It has no entry; where a verdict asks for the number of one
+ * it goes by AURI_INNER_SEQ(its index). */
+struct auri_inner {
+    struct auri_flight flight;
+    uint64_t late_ns; /* when its time limit is over; UINT64_MAX: it has none */
+};
+#define AURI_INNER_SEQ(i) (UINT64_MAX - (i))
+#define AURI_INNER_SEQ_MIN (UINT64_MAX - UINT32_MAX)
+
 /* ---- one worker process (one epoch of a slot) ------------------------------------------------- */
 
 enum {
@@ -112,8 +121,8 @@ struct auri_worker {
     auri_task *awaited;               /* L: with a reference */
     uint64_t wait_deadline;           /* L */
     struct auri_cont cont;
-    bool room;                 /* L: the wait may be answered with a task to run in place */
-    struct auri_flight *inner; /* L: tasks that it runs in place of waits, the innermost last */
+    bool room;                /* L: the wait may be answered with a task to run in place */
+    struct auri_inner *inner; /* L: tasks that it runs in place of waits, the innermost last */
     uint32_t inner_n, inner_room;
     uint64_t reply_extent; /* L: of the last answer, in the argument arena */
     auri_task **held;      /* L: futures that its tasks hold a reference of */

@@ -32,13 +32,17 @@ static enum fate fate_of(struct auri_proc *p, const struct auri_worker *w, uint6
         *ret_err = AUR_ECANCELED;
         return FATE_FAIL;
     }
-    switch (w->kill_reason) {
+    bool bystander = seq != w->kill_seq && (seq >= AURI_INNER_SEQ_MIN || w->inner_n != 0);
+    /* Tasks on top of each other have all begun: whichever of them the kill was for, for the others it is a
+     * death like any other. */
+    switch (bystander ? AURI_KILL_NONE : w->kill_reason) {
     case AURI_KILL_CANCEL:
         *ret_err = AUR_ECANCELED;
         return seq == w->kill_seq ? FATE_FAIL : FATE_AGAIN;
     case AURI_KILL_DEADLINE:
-        if (seq != w->kill_seq || !auri_progress_read(w->ctl, seq, &progress) ||
-            progress.start_ns == 0 || progress.start_ns + timeout > w->killed_ns) {
+        if (seq < AURI_INNER_SEQ_MIN &&
+            (seq != w->kill_seq || !auri_progress_read(w->ctl, seq, &progress) ||
+             progress.start_ns == 0 || progress.start_ns + timeout > w->killed_ns)) {
             return FATE_AGAIN; /* the late one ended just before the kill */
         }
         *ret_err = AUR_EDEADLINE;
@@ -128,7 +132,7 @@ static void fail_item(struct auri_worker *w, const struct auri_flight *flight, a
 
 /* ---- lost entries ----------------------------------------------------------------------------------------- */
 
-/* seq: of its entry; 0: it ran in place of a wait. */
+/* seq: of its entry, or AURI_INNER_SEQ(). */
 static void lose_call(struct auri_proc *p, struct auri_worker *w, struct auri_flight *flight,
                       uint64_t seq, struct auri_harvest *h)
 {
@@ -179,7 +183,7 @@ static void lose_chunk(struct auri_proc *p, struct auri_worker *w, struct auri_f
     uint64_t done = 0;
     aur_err err;
 
-    if (seq != 0 && !w->wild && auri_progress_read(w->ctl, seq, &progress)) {
+    if (seq < AURI_INNER_SEQ_MIN && !w->wild && auri_progress_read(w->ctl, seq, &progress)) {
         done = progress.item < flight->count ? progress.item : flight->count;
     }
     if (done != 0 && h->parcel_n <= AURI_PARCELS) {
@@ -313,8 +317,8 @@ void auri_judge(struct auri_proc *p, struct auri_worker *w, struct auri_harvest 
         }
     }
     for (uint32_t i = 0; i < w->inner_n; i++) { /* what others wait for goes before what waits */
-        struct auri_flight *flight = &w->inner[i];
-        (flight->count != 0 ? lose_chunk : lose_call)(p, w, flight, 0, h);
+        struct auri_flight *flight = &w->inner[i].flight;
+        (flight->count != 0 ? lose_chunk : lose_call)(p, w, flight, AURI_INNER_SEQ(i), h);
     }
     unmap(p, w);
     p->slots[w->slot].worker = NULL;
@@ -342,7 +346,7 @@ void auri_bury(struct auri_proc *p, struct auri_worker *w, struct auri_harvest *
         fail_if_lost(p, w, auri_flight_at(w, seq), h);
     }
     for (uint32_t i = w->inner_n; i-- > 0;) {
-        fail_if_lost(p, w, &w->inner[i], h);
+        fail_if_lost(p, w, &w->inner[i].flight, h);
     }
     struct auri_worker **at = &p->dead;
     while (*at != w) {

@@ -8,15 +8,17 @@
  * next is whatever that pool's workers wait for; sched/detect.c finds it (auri_detect_dry).
  *
  * Only tasks that the wait comes down to are run so (see the head of sched/wait.c for why that is safe), and
- * only waits without a deadline are answered so.  Such a task shares the fate of its worker; it has no
- * entry, so that it cannot be cancelled, nor killed at its time limit: that is noticed when it ends. */
+ * only waits without a deadline are answered so.  Such a task shares the fate of its worker.  So it is not
+ * cancelled once it runs, since that would hit the tasks below.  At its time limit the worker is killed, or
+ * what never ends would hold all of them for ever; those below are then lost as by any death. */
 #include <stdlib.h>
 
 #include "proc/internal.h"
 #include "sched/detect.h"
 
-static bool is_queued(const struct auri_proc *p, const auri_task *task)
+static bool is_queued(const void *proc, const auri_task *task)
 {
+    const struct auri_proc *p = proc;
     const struct auri_mapjob *job = auri_mapjob_of(task);
 
     /* As in auri_hurry(). */
@@ -34,13 +36,14 @@ static auri_task *chain_end(struct auri_proc *p, const struct auri_worker *w)
 
     for (unsigned steps = auri_record_end() + 1; steps > 0; steps--) {
         uint64_t word = auri_load_sc(&task->word);
-        if (auri_word_state(word) == AURI_QUEUED) {
+        bool rest = auri_word_state(word) == AURI_RUNNING && auri_word_owner(word) == 0;
+        if (auri_word_state(word) == AURI_QUEUED || rest) { /* ... of a map that was begun */
             /* The slot means the awaited call as long as its waiter waits for it. */
             bool still = waiter == NULL || auri_load_sc(&waiter->wait_seq) == waiter_seq;
             return still && task->pool == p->pool && is_queued(p, task) ? task : NULL;
         }
         unsigned owner = auri_word_owner(word);
-        if (auri_word_state(word) != AURI_RUNNING || owner == 0 || owner == w->record->id) {
+        if (auri_word_state(word) != AURI_RUNNING || owner == w->record->id) {
             return NULL;
         }
         waiter = auri_record_at(owner);
@@ -63,7 +66,7 @@ static bool make_room(struct auri_worker *w)
         return true;
     }
     uint32_t room = w->inner_room == 0 ? 8 : w->inner_room * 2;
-    struct auri_flight *inner = realloc(w->inner, room * sizeof(*inner));
+    struct auri_inner *inner = realloc(w->inner, room * sizeof(*inner));
     if (inner == NULL) {
         return false;
     }
@@ -99,7 +102,13 @@ static bool run(struct auri_proc *p, struct auri_worker *w, auri_task *task)
     }
     flight.awaited = true;
     task->priv = flight.count == 0 ? NULL : task->priv; /* it has no entry */
-    w->inner[w->inner_n++] = flight;
+    uint64_t limit = auri_limits_of(task)->item_timeout_ns;
+    if (limit != 0 && flight.count > 1) { /* of a chunk it could not be told which item is late */
+        auri_mapjob_back(p, task, flight.item + 1, flight.count - 1, 0);
+        flight.count = entry.count = 1;
+    }
+    uint64_t late = limit != 0 ? aur_deadline_in_ns(limit) : UINT64_MAX;
+    w->inner[w->inner_n++] = (struct auri_inner){ flight, late };
     w->items += flight.count == 0 ? 1 : flight.count;
     auri_add_rlx(&p->pool->helped, UINT64_C(1)); /* relaxed: statistics */
     if (!auri_wait_entry(w, &entry)) {           /* the reply says AUR_ENOMEM */
@@ -135,13 +144,13 @@ void auri_run_dry(struct auri_proc *p)
 
     for (unsigned i = 0; i < p->slots_end && !ran; i++) {
         struct auri_worker *w = p->slots[i].worker;
-        struct auri_stuck stuck;
+        struct auri_stuck stuck = { .takes = is_queued, .pool = p };
         if (w == NULL || !w->blocked || w->serving) {
             continue; /* serving: whoever does looks again at the end */
         }
         enum auri_dry_verdict verdict = auri_detect_dry(w->record, &stuck);
-        if (verdict == AURI_DRY_RUN && may_run(w) && is_queued(p, stuck.task) &&
-            stuck.task->pool == p->pool && auri_load_sc(&stuck.waiter->wait_seq) == stuck.seq) {
+        if (verdict == AURI_DRY_RUN && may_run(w) && stuck.task->pool == p->pool &&
+            auri_load_sc(&stuck.waiter->wait_seq) == stuck.seq) {
             ran = run(p, w, stuck.task);
         } else if (verdict == AURI_DRY_NOBODY) {
             refused = w;
@@ -150,6 +159,20 @@ void auri_run_dry(struct auri_proc *p)
     if (!ran && refused != NULL) { /* nobody is left to run what it waits for */
         auri_wait_refuse(refused, AUR_E2DEEP);
     }
+}
+
+uint64_t auri_inner_deadlines(struct auri_worker *w, uint64_t now)
+{
+    uint64_t next = UINT64_MAX;
+
+    for (uint32_t i = 0; i < w->inner_n; i++) {
+        if (w->inner[i].late_ns <= now) {
+            auri_kill(w, AURI_KILL_DEADLINE, AURI_INNER_SEQ(i));
+            return UINT64_MAX;
+        }
+        next = w->inner[i].late_ns < next ? w->inner[i].late_ns : next;
+    }
+    return next;
 }
 
 /* Without the lock. */
@@ -170,7 +193,7 @@ void auri_serve_ran(struct auri_proc *p, struct auri_worker *w, const struct aur
     pthread_mutex_lock(&p->lock);
     if (w->ctl == NULL || w->state == AURI_W_DEAD || w->inner_n == 0) {
         err = AUR_EINVAL; /* dead, or never told to run anything */
-    } else if (auri_inner_answered(p, w, &w->inner[w->inner_n - 1], &comp, &h)) {
+    } else if (auri_inner_answered(p, w, &w->inner[w->inner_n - 1].flight, &comp, &h)) {
         w->inner_n--;
     } else {
         w->wild = true;

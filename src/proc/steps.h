@@ -165,6 +165,8 @@ void auri_dry_mark(struct auri_proc *p, bool dry);
 /* With the lock held, and the mark set: lets a worker run in place what its wait comes down to over other
  * pools that are dry; refuses a wait if nobody can run anything. */
 void auri_run_dry(struct auri_proc *p);
+/* With the lock held: kills w if what it runs in place is late; returns when it could be. */
+uint64_t auri_inner_deadlines(struct auri_worker *w, uint64_t now);
 void auri_serve_ran(struct auri_proc *p, struct auri_worker *w, const struct auri_request *r);
 
 /* ---- spare.c -------------------------------------------------------------------------------------- */

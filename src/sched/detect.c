@@ -119,6 +119,13 @@ void auri_edge_clear(struct auri_record *node)
 
 /* ---- the verdict --------------------------------------------------------------------------- */
 
+/* It is in a queue; or it is a map, of which the rest is in the queue or in the hands of the pool's workers. */
+static bool needs_pool(uint64_t word)
+{
+    return auri_word_state(word) == AURI_QUEUED ||
+           (auri_word_state(word) == AURI_RUNNING && auri_word_owner(word) == 0);
+}
+
 static void look_at(struct look *look, struct auri_record *record, bool dry)
 {
     memset(look, 0, sizeof(*look));
@@ -173,7 +180,7 @@ static bool task_is_live(const struct survey *survey, uint64_t word, const struc
 /* For a task of an ANY edge. */
 static struct aur_pool *queue_of(const struct survey *survey, const auri_task *task, uint64_t word)
 {
-    return survey->dry && auri_word_state(word) == AURI_QUEUED ? task->pool : NULL;
+    return survey->dry && needs_pool(word) ? task->pool : NULL;
 }
 
 /* ANY and JOB targets may be read because their edges change under detect_lock only.  (The edge may be
@@ -419,8 +426,11 @@ static bool mark_task(struct survey *survey, unsigned from, auri_task *task, uin
     unsigned owner = auri_owner_of(word);
     bool news = false;
 
-    if (queued != NULL && queued == survey->node[node->id].dry && ret->task == NULL) {
-        *ret = (struct auri_stuck){ task, auri_record_at(from), survey->node[from].seq };
+    if (queued != NULL && queued == survey->node[node->id].dry && ret->task == NULL &&
+        ret->takes(ret->pool, task)) {
+        ret->task = task;
+        ret->waiter = auri_record_at(from);
+        ret->seq = survey->node[from].seq;
     }
     for (unsigned id = 1; id < survey->end; id++) {
         struct look *look = &survey->node[id];
@@ -490,7 +500,7 @@ enum auri_dry_verdict auri_detect_dry(struct auri_record *node, struct auri_stuc
     struct survey survey = { .dry = true };
     enum auri_dry_verdict verdict = AURI_DRY_LIVE;
 
-    *ret = (struct auri_stuck){ 0 };
+    ret->task = NULL;
     lock_graph();
     survey.end = auri_record_end();
     survey.node = calloc(survey.end, sizeof(*survey.node));

@@ -25,6 +25,9 @@ aur_err auri_detect(struct auri_record *node, aur_error *reterr_error);
 
 /* A queued task that a wait comes down to.  It is this one as long as its waiter's wait_seq is the same. */
 struct auri_stuck {
+    /* From the caller: whether a task, which may be a stale pointer, is in the queue of its pool. */
+    bool (*takes)(const void *pool, const auri_task *task);
+    const void *pool;
     auri_task *task;
     struct auri_record *waiter;
     uint64_t seq;
