@@ -192,9 +192,8 @@ uint64_t auri_nurse_ask(struct auri_proc *p, uint64_t now)
         if (w != NULL) {
             unmake(w);
         }
-        if (err == AUR_EBROKEN) {
-            p->nursery_dead = true;
-        } else if (err != AUR_EAGAIN) {
+        /* EBROKEN: the nursery is dead, which its socket tells us, too; all that follows is done there. */
+        if (err != AUR_EBROKEN && err != AUR_EAGAIN) {
             p->deaths_in_row++;
         }
         slot->start_ns = now + backoff(p) + BACKOFF_MIN_NS;

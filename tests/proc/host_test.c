@@ -32,6 +32,14 @@ static int pid_of(int x)
 }
 AUR_FN(int, pid_of, int);
 
+/* The nursery: workers are its children. */
+static int parent_of(int x)
+{
+    (void)x;
+    return getppid();
+}
+AUR_FN(int, parent_of, int);
+
 static int table[4]; /* filled at run time: fork start hands it on */
 
 static int entry(int i)
@@ -300,6 +308,48 @@ static void test_threads_just_ended(void **state)
     }
 }
 
+/* The process that makes workers is killed while they work, and with a worker to be replaced: the pool is
+ * broken, and every call has an answer. */
+static void test_nursery_dies(void **state)
+{
+    enum { N = 300, ROUNDS = 20 };
+    static aur_future *futures[N];
+
+    (void)state;
+    for (int round = 0; round < ROUNDS; round++) {
+        aur_pool *pool = pool_start(round % 4 == 3 ? AUR_START_SPAWN : AUR_START_FORK, NULL, NULL);
+        int nursery = 0, worker = 0, v = 0;
+        AURT_OK(aur_apply(pool, &nursery, parent_of, 0));
+        AURT_OK(aur_apply(pool, &worker, pid_of, 0));
+        assert_true(nursery > 1 && nursery != getpid());
+        int n = 0;
+        for (; n < N; n++) {
+            if (n == N / 2) {
+                AURT_OK(aur_future_wait(futures[0], AUR_NO_DEADLINE)); /* they are at work */
+                if (round % 2 == 0) {
+                    kill(worker, SIGKILL); /* its replacement is asked for just now */
+                }
+                kill(nursery, SIGKILL);
+            }
+            aur_err err = aur_apply_async(pool, &futures[n], add, n, 1);
+            if (err != AUR_OK) {
+                AURT_ERR(AUR_EBROKEN, err);
+                break;
+            }
+        }
+        for (int i = 0; i < n; i++) {
+            aur_err err = aur_future_result(futures[i], &v, AUR_NO_DEADLINE);
+            assert_true(err == AUR_OK || err == AUR_EWORKER || err == AUR_EBROKEN);
+            assert_true(err != AUR_OK || v == i + 1);
+            aur_future_unref(futures[i]);
+        }
+        while (aur_apply(pool, &v, add, 1, 1) != AUR_EBROKEN) { /* a moment later at the latest */
+        }
+        AURT_OK(aur_pool_join(pool, AUR_NO_DEADLINE));
+        aur_pool_unref(pool);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -307,7 +357,7 @@ int main(void)
         cmocka_unit_test(test_sigchld_ignored),    cmocka_unit_test(test_output_once),
         cmocka_unit_test(test_fork_sees_state),    cmocka_unit_test(test_foreign_threads),
         cmocka_unit_test(test_threads_just_ended), cmocka_unit_test(test_big_parent),
-        cmocka_unit_test(test_host_dies),
+        cmocka_unit_test(test_host_dies),          cmocka_unit_test(test_nursery_dies),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
