@@ -142,6 +142,10 @@ static aur_err find_fn(struct auri_proc *p, struct auri_worker *w, const struct 
     return (*ret_fn)->abi == AUR_FN_ABI ? AUR_OK : AUR_EINVAL;
 }
 
+/* Short byte strings lie in the task, as in pool/bytes.c. */
+#define BYTES_ROOM (AURI_INLINE_BYTES - sizeof(struct auri_bytes_store))
+_Static_assert(BYTES_ROOM >= AURI_SUB_INLINE, "what does not lie in the task goes to the arena");
+
 static aur_err make_task(aur_pool *pool, struct auri_worker *w, const struct auri_request *r,
                          const aur_fn *fn, auri_task **ret_task)
 {
@@ -172,7 +176,8 @@ static aur_err make_task(aur_pool *pool, struct auri_worker *w, const struct aur
     }
     if (err == AUR_OK && bytes) {
         auri_bytes_of(task)->in_size = r->in.size;
-        task->args = malloc(r->in.size != 0 ? r->in.size : 1);
+        task->args = r->in.size <= BYTES_ROOM ? task->store + sizeof(struct auri_bytes_store)
+                                              : malloc(r->in.size);
         err = task->args != NULL ? AUR_OK : AUR_ENOMEM;
         if (err == AUR_OK) {
             auri_copy_once(task->args, in, r->in.size);
@@ -210,6 +215,10 @@ static aur_err count_in(struct auri_proc *p, aur_pool *pool)
 /* Without the lock. */
 static aur_err hand_over(struct auri_proc *p, aur_pool *pool, auri_task *task)
 {
+    /* A pool of processes takes a long byte string for its caller's, and copies it (auri_args_place). */
+    bool copied = auri_task_is_bytes(task) && pool->backend->borrows_bytes &&
+                  auri_bytes_of(task)->in_size > BYTES_ROOM;
+    void *borrowed = copied ? task->args : NULL;
     aur_err err = count_in(p, pool);
 
     if (err != AUR_OK) {
@@ -217,6 +226,9 @@ static aur_err hand_over(struct auri_proc *p, aur_pool *pool, auri_task *task)
     }
     auri_task_queue(task);
     err = pool->backend->submit(pool, task);
+    if (err == AUR_OK || task->args != borrowed) { /* else it goes with the task */
+        free(borrowed);
+    }
     if (err != AUR_OK) {
         bool claimed = auri_task_claim(task, 0); /* gives its place in the queue back */
         (void)claimed;
