@@ -28,11 +28,13 @@ void auri_place_awake(struct auri_place *place)
 void auri_place_end(struct auri_place *place)
 {
     auri_place_awake(place);
-    while (auri_load_acq(&place->state) == CHANGING) {
-        /* Two system calls, which do not sleep, and somebody else is waking workers of this pool. */
+    /* Until the word says AWAKE, which only this thread leaves; hence relaxed.  No other state will do: a
+     * change that was refused leaves ASLEEP, and the next waker may be at it before we look again. */
+    while (auri_load_rlx(&place->state) != AWAKE) {
+        /* CHANGING is two system calls, which do not sleep, of one who wakes workers of this pool. */
         auri_cpu_relax();
+        auri_place_awake(place);
     }
-    auri_place_awake(place);
 }
 
 bool auri_place_elsewhere(struct auri_place *place)

@@ -9,7 +9,7 @@
  *
  *   AWAKE       nobody else                                         -> ASLEEP by the worker
  *   ASLEEP + t  whoever wins the CAS; t is the thread's number      -> AWAKE, CHANGING
- *   CHANGING    a waker is in the system call                       -> CHANGED
+ *   CHANGING    a waker is in the system call                       -> CHANGED, or as it was
  *   CHANGED     the worker has to restore `before`                  -> AWAKE by the worker
  *
  * A worker that wakes up in CHANGING (somebody else woke it) goes on and restores later.  Thread

@@ -116,9 +116,10 @@ struct thread {
     bool killed;
     bool timed; /* T_FUTEX: may time out */
     bool timed_out;
-    bool yielded; /* not before another thread has gone */
-    bool daemon;  /* need not end */
-    struct op op; /* pending */
+    bool yielded;  /* not before another thread has gone */
+    bool daemon;   /* need not end */
+    bool kept_off; /* its CPUs were changed, and not put back */
+    struct op op;  /* pending */
     uintptr_t futex;
     uint32_t futex_mark;
     uint64_t now_ns;

@@ -206,18 +206,36 @@ int aurp_cpu_here(void)
     return 0;
 }
 
-bool aurp_cpus_keep_off(int thread, int cpu, struct aurp_cpus *ret_before)
+/* Either the change is made, or the system refuses it.  Of a thread's own set only is known whether it is
+ * changed. */
+bool aurp_cpus_keep_off(int tid, int cpu, struct aurp_cpus *ret_before)
 {
-    (void)thread;
+    struct thread *thread = &sim.thread[tid - 1];
+
     (void)cpu;
+    explore_step((struct op){ .object = sim.end_object[tid - 1], .pc = HERE });
+    if (thread->state == T_OVER) {
+        model_failed("the CPUs of a thread that has ended are changed");
+    }
+    if (explore_value(2) != 0) {
+        log_event(HERE, 0, "thread %d may run nowhere else", tid - 1);
+        return false;
+    }
+    if (thread->kept_off) {
+        model_failed("the CPUs of a thread are changed twice");
+    }
+    thread->kept_off = true;
     ret_before->bits[0] = 3; /* a plain store, as the system's is */
     model_touch(ret_before, sizeof(*ret_before), true);
+    log_event(HERE, 0, "keeps thread %d off a CPU", tid - 1);
     return true;
 }
 
 void aurp_cpus_allow(const struct aurp_cpus *cpus)
 {
     model_touch(cpus, sizeof(*cpus), false);
+    sim.thread[sim.self].kept_off = false;
+    log_event(HERE, 0, "its CPUs are put back");
 }
 
 int aurp_at_fork_child(void (*hook)(void))
@@ -476,6 +494,9 @@ void port_thread_ends(void)
     struct thread *thread = &sim.thread[sim.self];
     void *value = thread->specific;
 
+    if (thread->kept_off) {
+        model_failed("a thread ends and its CPUs were not put back");
+    }
     thread->specific = NULL;
     if (value != NULL && key_destroy != NULL) {
         auri_self_ = NULL; /* the C library has taken it away by now, or may have */
