@@ -1,7 +1,7 @@
 /* Goal:    of owner and thieves exactly one gets each task, with all that was written into it.
  * Method:  the owner's and the thieves' calls are listed, without loops.  The payload of a task is plain
  *          memory: a task that is got twice, or before it is written, is a data race.
- * Guards:  [P1] [P2] [T1] [T2] [S1] [S2] [G1] [G2] in src/sync/deque.c.
+ * Guards:  [P1] [P2] [T1] [T2] [S1] [S2] [G1] [G2] [B1] in src/sync/deque.[hc].
  *          (Compiled with AURI_DEQUE_FIRST=2, so that the array wraps and grows early.) */
 #include "model.h"
 #include "sync/deque.h"
@@ -54,6 +54,14 @@ static void steal(void)
 
     if (auri_deque_steal(&deque, &future) == AURI_STEAL_TOOK) {
         got(future);
+    }
+}
+
+/* Out of its turn: a waiter takes back what it pushed. */
+static void forget(unsigned i)
+{
+    if (auri_deque_forget(&deque, (struct aur_future *)(void *)&task[i])) {
+        got((struct aur_future *)(void *)&task[i]);
     }
 }
 
@@ -141,6 +149,52 @@ static void steal_until_not_lost(void)
     }
 }
 
+static void forget_oldest(void)
+{
+    forget(0);
+}
+static void forget_newest(void)
+{
+    forget(1);
+}
+static void forget_both(void)
+{
+    forget(1);
+    forget(0);
+}
+
+/* Task 0 is pushed while a condition holds, task 1 after it has ended; in between all that look are
+ * passed.  `ended` is released, as a branch's DONE is. */
+static _Atomic(uint32_t) ended;
+
+static void pass(void)
+{
+    push();
+    take();
+    if (!auri_deque_is_clear(&deque)) {
+        return;
+    }
+    auri_store_rel(&ended, 1u);
+    auri_deque_pass(&deque);
+    push();
+}
+static void pass_and_take(void)
+{
+    pass();
+    take();
+}
+static void steal_while(void)
+{
+    struct aur_future *future = NULL;
+    int64_t top = auri_deque_top(&deque);
+
+    if (auri_load_acq(&ended) == 0 &&
+        auri_deque_steal_at(&deque, top, &future) == AURI_STEAL_TOOK) {
+        got(future);
+        MODEL_CHECK(future == (struct aur_future *)(void *)&task[0]);
+    }
+}
+
 #define ALL                                                                                        \
     {                                                                                              \
         .search = MODEL_DPOR                                                                       \
@@ -169,6 +223,13 @@ static const struct model_client clients[] = {
     CLIENT("deque/wrap-grow", setup_wrapped, push_twice, steal),
     CLIENT("deque/grow-take", setup_two, push_take, steal),
     CLIENT("deque/four-calls", setup, push_push_take_take, steal),
+    CLIENT("deque/forget-oldest", setup_two, forget_oldest, steal_twice),
+    CLIENT("deque/forget-newest", setup_two, forget_newest, steal_twice),
+    CLIENT("deque/forget-both", setup_two, forget_both, steal),
+    CLIENT("deque/pass", setup, pass, steal_while),
+    CLIENT("deque/pass-steal", setup, pass_and_take, steal),
+    LARGE("deque/pass-two", setup, pass_and_take, steal_while, steal),
+    LARGE("deque/forget-two-thieves", setup_two, forget_both, steal, steal),
     LARGE("deque/grow-two-thieves", setup_two, push_twice, steal, steal),
     LARGE("deque/four-and-two", setup, push_push_take_take, steal_twice),
     LARGE("deque/thieves-and-wrap", setup_wrapped, take_push_take, steal, steal),

@@ -3,7 +3,7 @@
  * Method:  workers search, announce, look again and sleep as sched/worker.c does, each until it has had
  *          its share; a worker that sleeps for ever is what the explorer reports.  The work is a count
  *          with a plain payload behind it.
- * Guards:  [E1] [E2] and the seq_cst changes of the word in src/sync/eventcount.[hc]. */
+ * Guards:  [E1] [E2] [E3] and the seq_cst changes of the word in src/sync/eventcount.[hc]. */
 #include "model.h"
 #include "sync/eventcount.h"
 
@@ -75,6 +75,15 @@ static void produce_flag(void)
 
     auri_store_rlx(&flag[me], 1u);
     (void)auri_ec_notify(&ec);
+}
+
+/* A read-modify-write that is seq_cst stands for the fence. */
+static void produce_pushed(void)
+{
+    unsigned me = model_self();
+
+    (void)auri_xchg_sc(&flag[me], 1u);
+    (void)auri_ec_notify_after_rmw(&ec);
 }
 
 static bool take_flag(void)
@@ -248,6 +257,9 @@ static const struct model_client clients[] = {
     CLIENT("eventcount/block", setup, somebody_stands_in, block, submit),
     CLIENT("eventcount/stop-one", setup, all_awake, worker_until_stop, stopper),
     CLIENT("eventcount/deadline", setup, nothing_left, worker_with_deadline, produce_one),
+    CLIENT("eventcount/pushed", setup, nothing_left, produce_pushed, worker_of_flag),
+    LARGE("eventcount/two-pushed", setup, nothing_left, produce_pushed, produce_flag,
+          worker_of_flag),
     LARGE("eventcount/two-producers", setup, nothing_left, produce_flag, produce_flag,
           worker_of_flag),
     BY_CHANCE("eventcount/stop-two", setup, all_awake, worker_until_stop, worker_until_stop,
