@@ -36,6 +36,9 @@ static void quiet(void *ctx, int level, const char *text)
     FUZZ_CHECK(text != NULL);
 }
 
+static const char *const program[] = { "/bin/true", NULL };
+static const int descriptors[] = { 0 };
+
 /* Pointers that a caller passes are good ones, or NULL. */
 static void mend_pointers(aur_options *opts)
 {
@@ -43,6 +46,8 @@ static void mend_pointers(aur_options *opts)
     opts->worker_fini = ((uintptr_t)opts->worker_fini & 1) != 0 ? fini : NULL;
     opts->name = ((uintptr_t)opts->name & 1) != 0 ? "a name that is longer than a thread's" : NULL;
     opts->log = ((uintptr_t)opts->log & 1) != 0 ? quiet : NULL;
+    opts->exec_argv = ((uintptr_t)opts->exec_argv & 1) != 0 ? program : NULL;
+    opts->exec_fds = ((uintptr_t)opts->exec_fds & 1) != 0 ? descriptors : NULL;
 }
 
 static void try_call(aur_pool *pool, fuzz_input *in)
@@ -100,10 +105,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         opts.spares_max %= 4;
         opts.retries %= 4;
         opts.kind %= 4;
-        opts.start %= 3;
+        opts.start %= 4;
         opts.queue_policy %= 3;
         opts.retry_on %= 8;
-        opts.flags %= 2;
+        opts.flags %= 16;
     }
     memcpy(raw, &opts, sizeof(opts));
     raw[sizeof(opts) + fuzz_u8(&in)] = fuzz_u8(&in); /* what a newer header might have set */
