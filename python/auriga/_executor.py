@@ -57,6 +57,7 @@ class _PoolExecutor(Executor):
 
     def _setup(self):
         self._core = None
+        self._starting = None  # the process that is making the core pool
         self._shutdown_lock = threading.Lock()
         self._shutdown = False
         self._broken = False
@@ -73,17 +74,25 @@ class _PoolExecutor(Executor):
         if _exiting and not _core.in_task():
             raise _exit_error()
         if self._core is None:
+            if self._starting not in (None, os.getpid()):
+                raise RuntimeError(
+                    "an executor cannot be used from its own worker processes: they were forked "
+                    "before it had started"
+                )
             with self._shutdown_lock:
                 if self._core is None:
                     self._make()
         return self._core
 
     def _make(self):
+        self._starting = os.getpid()
         try:
             core = self._start_core()
         except (BrokenThreadPool, BrokenProcessPool) as error:
             self._broken = str(error)
             raise
+        finally:
+            self._starting = None
         with _lock:
             _owners[core] = os.getpid()
         self._core = core
@@ -296,7 +305,7 @@ class ProcessPoolExecutor(_PoolExecutor):
     def _map(self, fn, items, end, chunksize, buffersize):
         if not self._strict:
             fn = _helpers.portable(fn)
-        if chunksize == 1:
+        if chunksize == 1 or self._begin().inherited:
             return super()._map(fn, items, end, chunksize, buffersize)
         chunks = iter(lambda: list(itertools.islice(items, chunksize)), [])
         flags = self._flags | 1 | (16 if self._strict else 0)

@@ -240,8 +240,8 @@ class Pool:
         if iterable and chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
         limits = self._limits_of(*limits)
-        if limits and limits[0]:
-            chunksize = 1  # the library times calls
+        if self._core.inherited or (limits and limits[0]):
+            chunksize = 1  # the library times calls, and takes no batches from worker processes
         tasks = []
         if chunksize == 1:
             submit = self._call_submitter(func, star, limits)
@@ -300,7 +300,8 @@ class Pool:
             raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
         func = _with(func, kwds)
         limits = self._limits_of(*limits)
-        chunked = chunksize > 1 and not (limits and limits[0])
+        timed = limits and limits[0]
+        chunked = chunksize > 1 and not timed and not self._core.inherited
         if chunked:
             chunk_submit = self._chunk_submitter(func, star, limits)
 

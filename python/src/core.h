@@ -25,6 +25,7 @@ typedef struct core_state {
     PyObject *pack_result; /* helpers.pack_result_error(exception, value, flags) -> bytes */
     PyObject *names;       /* name of a function -> capsule with its aur_fn (threads) or label */
     PyObject *fns;         /* worker process: pickle of a function -> the function */
+    unsigned depth;        /* worker processes between the program and this one */
     aur_pool *deliverer;   /* one thread that tells Python of finished process tasks, or NULL */
 } core_state;
 
@@ -147,6 +148,7 @@ typedef struct pool {
     PyObject *weakrefs;
     int kind; /* AUR_THREADS or AUR_PROCESSES */
     unsigned workers;
+    unsigned depth;    /* of the process that made it */
     bool broken;       /* its results cannot be trusted: what is cancelled has failed */
     PyObject *last_fn; /* the function whose pickle is last_pickle; one found by its name */
     PyObject *last_pickle;

@@ -167,6 +167,7 @@ static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     self->state = core_state_of(type);
     self->tasks.next = self->tasks.prev = &self->tasks;
+    self->depth = self->state != NULL ? self->state->depth : 0;
     ask.opts.name = "auriga";
     if (self->state == NULL ||
         !PyArg_ParseTupleAndKeywords(args, kwargs, "iIO|iIsIKIKO!O!", names, &ask.opts.kind,
@@ -194,6 +195,18 @@ static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 
 /* ---- submit -------------------------------------------------------------------------------------- */
 
+/* Made in another process, of which this one is a worker. */
+static bool is_inherited(const pool *self)
+{
+    return self->depth != self->state->depth;
+}
+
+static PyObject *get_inherited(pool *self, void *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(is_inherited(self));
+}
+
 static int submit_thread(task *self, PyObject *const *argv)
 {
     PyObject *fn = argv[1], *args = argv[2], *kwargs = argv[3];
@@ -201,6 +214,12 @@ static int submit_thread(task *self, PyObject *const *argv)
     const aur_fn *named;
     const char *site = pool_label(self->state, fn, &named);
 
+    if (is_inherited(self->pool)) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "a pool of threads cannot be used from a worker process "
+                        "that inherited it: its threads are in the program");
+        return -1;
+    }
     if ((flags & CALL_CONTEXT) != 0 && (self->context = PyContext_CopyCurrent()) == NULL) {
         return -1;
     }
@@ -508,6 +527,12 @@ static PyMethodDef methods[] = {
     { NULL, NULL, 0, NULL },
 };
 
+static PyGetSetDef getset[] = {
+    { "inherited", (getter)get_inherited, NULL,
+      "Whether another process made it, of which this one is a worker", NULL },
+    { NULL, NULL, NULL, NULL, NULL },
+};
+
 static PyMemberDef members[] = {
     { "__weaklistoffset__", T_PYSSIZET, offsetof(pool, weakrefs), READONLY, NULL },
     { "kind", T_INT, offsetof(pool, kind), READONLY, NULL },
@@ -515,13 +540,10 @@ static PyMemberDef members[] = {
 };
 
 static PyType_Slot slots[] = {
-    { Py_tp_new, pool_new },
-    { Py_tp_dealloc, dealloc },
-    { Py_tp_traverse, traverse },
-    { Py_tp_clear, clear },
-    { Py_tp_methods, methods },
-    { Py_tp_members, members },
-    { 0, NULL },
+    { Py_tp_new, pool_new },      { Py_tp_dealloc, dealloc },
+    { Py_tp_traverse, traverse }, { Py_tp_clear, clear },
+    { Py_tp_methods, methods },   { Py_tp_members, members },
+    { Py_tp_getset, getset },     { 0, NULL },
 };
 
 PyType_Spec pool_spec = {

@@ -153,6 +153,7 @@ int worker_process_init(void *ctx, int index)
     worker_state = find_state();
     if (worker_state != NULL) {
         worker_state->deliverer = NULL;
+        worker_state->depth++;
         done = PyObject_CallFunction(ctx != NULL ? ctx : worker_boot, "i", index);
     }
     failed = done == NULL;

@@ -108,6 +108,56 @@ if __name__ == "__main__":
         print(executor.submit(get_state, 1).result()[0])
 """
 
+INHERITED = """
+import os, auriga
+squares = [n * n for n in range(9)]
+def square(x):
+    return x * x
+def use(x):
+    for size in (1, 3):
+        assert earlier.map(square, range(9), size) == squares
+        assert list(earlier.imap(square, range(9), size)) == squares
+        assert sorted(earlier.imap_unordered(square, range(9), size)) == squares
+        assert list(executor.map(square, range(9), chunksize=size)) == squares
+    assert earlier.starmap(pow, [(2, 5)], retries=1, timeout=600) == [32]
+    assert earlier.apply(os.getpid) != os.getpid()
+    got = []
+    result = earlier.apply_async(square, (x,), callback=got.append)
+    result.wait()
+    return got + [result.get()]
+if __name__ == "__main__":
+    with auriga.Pool(2) as earlier, auriga.ProcessPoolExecutor(2) as executor:
+        executor.submit(square, 1).result()
+        with auriga.Pool(2) as pool:
+            print(pool.map(use, range(4), 1))
+"""
+
+OWN_EXECUTOR = """
+import auriga
+def use(x):
+    try:
+        return executor.submit(abs, x).result()
+    except RuntimeError as error:
+        return str(error)
+if __name__ == "__main__":
+    with auriga.ProcessPoolExecutor(2) as executor:
+        print(executor.submit(use, -1).result())
+"""
+
+INHERITED_THREADS = """
+import auriga
+def use(x):
+    try:
+        return threads.{call}
+    except RuntimeError as error:
+        return str(error)
+if __name__ == "__main__":
+    with auriga.{kind}(2) as threads:
+        print(threads.{call})
+        with auriga.Pool(2) as pool:
+            print(pool.apply(use, (-1,)))
+"""
+
 INTERRUPTED = """
 import sys, time, auriga
 def wait(x):
@@ -216,6 +266,30 @@ class Signals(Case):
 
     def test_interrupt_of_a_map(self):
         self.interrupt("Pool", "wait, (1,)")
+
+
+class Inherited(Case):
+    """Pools of the program in the hands of a worker process."""
+
+    def test_pools_that_are_older_than_its_own(self):
+        status, out, err = run_program(INHERITED)
+        self.assertEqual((status, out), (0, "[[0, 0], [1, 1], [4, 4], [9, 9]]\n"), err)
+
+    def test_its_own_executor_is_refused(self):
+        status, out, err = run_program(OWN_EXECUTOR)
+        self.assertEqual(status, 0, err)
+        self.assertIn("cannot be used from its own worker processes", out)
+
+    def test_threads_are_refused(self):
+        for kind, call in (
+            ("ThreadPool", "map(abs, [-1])"),
+            ("ThreadPoolExecutor", "submit(abs, -1).result()"),
+        ):
+            with self.subTest(kind=kind):
+                program = INHERITED_THREADS.format(kind=kind, call=call)
+                status, out, err = run_program(program)
+                self.assertEqual(status, 0, err)
+                self.assertIn("its threads are in the program", out.splitlines()[1])
 
 
 class Ends(Case):
