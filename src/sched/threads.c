@@ -144,7 +144,7 @@ static struct auri_team *team_new(aur_pool *pool)
         return NULL;
     }
     *team = (struct auri_team){ .pool = pool };
-    uint32_t spares = pool->opts.spares_max == AUR_NO_SPARES ? 0 : pool->opts.spares_max;
+    uint32_t spares = pool->opts.spares_max;    /* resolved: 0 means none */
     uint32_t most = pool->workers + spares + 1; /* and the reserve */
     team->member_max = most < AURI_TEAM_HARD_MAX ? most : AURI_TEAM_HARD_MAX;
     size_t members = team->member_max * sizeof(*team->member);
@@ -225,8 +225,7 @@ static bool nobody_active(struct auri_team *team)
 
 bool auri_team_add_worker(struct auri_team *team, bool must)
 {
-    uint32_t spares =
-        team->pool->opts.spares_max == AUR_NO_SPARES ? 0 : team->pool->opts.spares_max;
+    uint32_t spares = team->pool->opts.spares_max;
     bool added = true;
 
     pthread_mutex_lock(&team->lock);

@@ -8,9 +8,6 @@
  * aur_last_error().  A wait without a deadline may run the task, or what it waits for, itself. */
 aur_err auri_wait_task(auri_task *task, aur_deadline deadline);
 
-/* Waits until one of n (NULL entries are skipped) is done; *ret_index is the lowest that is. */
-aur_err auri_wait_any(auri_task *const *tasks, size_t n, size_t *ret_index, aur_deadline deadline);
-
 /* Sleeps until *word != value, as a wait of kind ANY over `tasks` (may be NULL with n 0: a wait that
  * nothing is known about).  For composite waits that count completions in a word of their own. */
 aur_err auri_wait_word(_Atomic(uint32_t) *word, uint32_t value, auri_task *const *tasks, size_t n,

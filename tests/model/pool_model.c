@@ -55,7 +55,7 @@ static void start_with(unsigned workers, unsigned spares)
 
 static void start(unsigned workers)
 {
-    start_with(workers, AUR_NO_SPARES);
+    start_with(workers, 0);
 }
 
 static void hand_in(auri_task *new)
