@@ -65,6 +65,7 @@ struct auri_team {
     pthread_mutex_t lock;
     uint32_t live;                 /* lock: threads that have not ended */
     uint32_t spares_live;          /* lock: how many more than pool->workers */
+    uint64_t spares_started;       /* lock: ever */
     uint32_t lot_idle;             /* lock: surplus threads that wait in the lot */
     uint32_t lot_tokens;           /* lock: of these, how many may go on */
     bool settled;                  /* lock: the start is over: threads that end are detached */
@@ -89,7 +90,6 @@ struct auri_team {
     alignas(AURI_CACHE_LINE) _Atomic(uint64_t) stolen;
     _Atomic(uint64_t) parks;
     _Atomic(uint64_t) wakes;
-    _Atomic(uint64_t) spares_started;
 };
 
 static inline struct auri_team *auri_team_of(aur_pool *pool)

@@ -244,7 +244,7 @@ bool auri_team_add_worker(struct auri_team *team, bool must)
         added = start_member(team) == 0;
         if (added && !replaces) {
             team->spares_live++;
-            auri_add_rlx(&team->spares_started, UINT64_C(1));
+            team->spares_started++;
         }
     } else {
         added = false;
@@ -547,8 +547,9 @@ static void threads_stats(aur_pool *pool, aur_stats *stats)
     stats->stolen += auri_load_rlx(&team->stolen);
     stats->parks += auri_load_rlx(&team->parks);
     stats->wakes += auri_load_rlx(&team->wakes);
-    stats->spares += auri_load_rlx(&team->spares_started);
+    /* Under the lock a thread is started and counted at once: who has seen its work finds it here. */
     pthread_mutex_lock(&team->lock);
+    stats->spares += team->spares_started;
     stats->workers += team->live;
     pthread_mutex_unlock(&team->lock);
 }
