@@ -155,6 +155,71 @@ static void only_finish(void)
     finish_own();
 }
 
+/* Two looks at one edge that moves.  Node 1 waits for task 2 from the beginning, as an edge without a
+ * thread: it never reacts, which gives the reader all the time there is to see its old wait.  Node 2 ends
+ * that task and then waits for task 0, so each look by itself may find 0 -> 1 -> 2 -> 0, of which the middle
+ * was over before the last began. */
+static void setup_moving(void)
+{
+    setup_n(4);
+    auri_edge_task(record[1], task[2], false);
+}
+
+/* The same, and the place of the task is used again by the time of the second look: by another call, in
+ * the same state and with the same owner.  Only the end of node 1's wait tells. */
+static void setup_moving_slot(void)
+{
+    setup_n(2);
+    n = 3;
+    record[2] = auri_record_take();
+    auri_self_ = record[2];
+    task[2] = auri_task_new(1);
+    task[2]->pool = &pool;
+    auri_task_queue(task[2]);
+    (void)auri_task_claim(task[2], record[2]->id);
+    auri_edge_task(record[1], task[2], false);
+}
+
+static void ask_for_a_verdict(void)
+{
+    aur_error error;
+
+    auri_self_ = record[0];
+    auri_edge_task(record[0], task[1], false);
+    MODEL_CHECK(auri_detect(record[0], &error) == AUR_OK);
+    auri_edge_clear(record[0]);
+}
+
+static void move_the_edge(void)
+{
+    auri_self_ = record[2];
+    auri_task_finish(task[2]);
+    auri_edge_task(record[2], task[0], false);
+}
+
+/* The task is given back for another attempt, which is somebody else's, who does not wait. */
+static void move_the_owner(void)
+{
+    auri_self_ = record[2];
+    auri_task_requeue(task[2]);
+    (void)auri_task_claim(task[2], record[3]->id);
+    auri_edge_task(record[2], task[0], false);
+}
+
+static void move_the_edge_and_the_slot(void)
+{
+    auri_self_ = record[2];
+    auri_task_finish(task[2]);
+    auri_edge_clear(record[1]); /* as node 1 would, if it were a thread */
+    auri_task_unref(task[2]);
+    auri_task *next = auri_task_new(1);
+    MODEL_CHECK(next == task[2]);
+    next->pool = &pool;
+    auri_task_queue(next);
+    (void)auri_task_claim(next, record[2]->id);
+    auri_edge_task(record[2], task[0], false);
+}
+
 /* ---- at the end ------------------------------------------------------------------------------------ */
 
 static unsigned total(void)
@@ -218,6 +283,10 @@ static const struct model_client clients[] = {
     BY_CHANCE("chain/three", setup_three, one_verdict, wait_next, wait_next, wait_next),
     BY_CHANCE("chain/two-and-one", setup_three, one_verdict_inside, wait_second, wait_first,
               wait_first),
+    CLIENT("chain/moving-edge", setup_moving, no_verdict, ask_for_a_verdict, move_the_edge),
+    CLIENT("chain/moving-owner", setup_moving, no_verdict, ask_for_a_verdict, move_the_owner),
+    CLIENT("chain/moving-slot", setup_moving_slot, no_verdict, ask_for_a_verdict,
+           move_the_edge_and_the_slot),
     CLIENT("chain/any-and-deadline", setup_two, no_verdict, wait_next_as_any,
            wait_next_for_a_while),
     BY_CHANCE("chain/second-wait", setup_three, one_verdict, wait_second_then_third, only_finish,
