@@ -200,6 +200,10 @@ int main(int argc, char **argv)
         return 2;
     }
     signal(SIGABRT, name_the_round);
+    /* What is free is not held.  The C library gives it back: malloc_trim() what lies between blocks in use,
+     * and this the ends of its heaps, of which it would keep as much as the largest block ever freed. */
+    (void)mallopt(M_TRIM_THRESHOLD, 128 * 1024);
+    (void)mallopt(M_MMAP_THRESHOLD, 128 * 1024);
     printf("seed %llu\n", (unsigned long long)seed);
     fflush(stdout);
     struct held first = held_now();
