@@ -14,7 +14,7 @@
 #include "sched/wait.h"
 #include "task/internal.h"
 
-#define TASKS 3u
+#define TASKS 4u
 
 static aur_pool pool = { .backend = &auri_backend_threads, .holds = 1, .workers = 1 };
 static unsigned ran[TASKS];
@@ -104,7 +104,7 @@ static void host_waits_two_workers(void)
     submit(0);
     submit(1);
     submit(2);
-    for (unsigned i = 0; i < TASKS; i++) {
+    for (unsigned i = 0; i < 3; i++) {
         MODEL_CHECK(auri_wait_task(task[i], AUR_NO_DEADLINE) == AUR_OK);
         MODEL_CHECK(ran[i] == 1);
         auri_task_unref(task[i]);
@@ -187,12 +187,74 @@ static void host_nests(void)
     task[0]->run = run_nesting;
     hand_in(task[0]);
     MODEL_CHECK(auri_wait_task(task[0], AUR_NO_DEADLINE) == AUR_OK);
-    for (unsigned i = 1; i < TASKS; i++) {
+    for (unsigned i = 1; i < 3; i++) {
         MODEL_CHECK(auri_wait_task(task[i], AUR_NO_DEADLINE) == AUR_OK);
         MODEL_CHECK(ran[i] == 1);
         auri_task_unref(task[i]);
     }
     auri_task_unref(task[0]);
+    stop();
+}
+
+/* A call waits for the next one, which only another worker can run: a spare.  When the wait is over one of
+ * the two is too many, and goes to the lot. */
+static void run_waiting(auri_task *self)
+{
+    unsigned next = self->store[0] + 1u;
+
+    MODEL_CHECK(auri_wait_task(task[next], AUR_NO_DEADLINE) == AUR_OK);
+    MODEL_CHECK(ran[next] == 1);
+    ran[self->store[0]]++;
+}
+
+static void run_submitting(auri_task *self)
+{
+    submit(self->store[0] + 1u);
+    run_waiting(self);
+    auri_task_unref(task[self->store[0] + 1u]);
+}
+
+static void submit_one_that(void (*does)(auri_task *), unsigned i)
+{
+    task[i] = task_for(i);
+    task[i]->run = does;
+    hand_in(task[i]);
+}
+
+static void host_awaits(unsigned i)
+{
+    MODEL_CHECK(auri_wait_task(task[i], AUR_NO_DEADLINE) == AUR_OK);
+    MODEL_CHECK(ran[i] == 1);
+    auri_task_unref(task[i]);
+}
+
+/* Twice: the second spare comes out of the lot, or is a new thread if the first one did not want to
+ * wait any longer.  The end of the pool finds it there, or not yet there. */
+static void host_needs_spares(void)
+{
+    (void)auri_self();
+    pool.flags = AUR_POOL_NO_HELP | AUR_POOL_FIXED; /* no monitor to make good what was missed */
+    start_with(1, 1);
+    submit_one_that(run_submitting, 0);
+    host_awaits(0);
+    submit_one_that(run_submitting, 2);
+    host_awaits(2);
+    stop();
+}
+
+/* The awaited call is handed in while its waiter goes to sleep: one of the two must see the other. */
+static void host_submits_beside_a_wait(void)
+{
+    (void)auri_self();
+    pool.flags = AUR_POOL_NO_HELP | AUR_POOL_FIXED; /* no monitor to make good what was missed */
+    start_with(1, 1);
+    task[1] = task_for(1);
+    auri_task_queue(task[1]);
+    submit_one_that(run_waiting, 0);
+    auri_add_sc(&pool.submitted, UINT64_C(1));
+    MODEL_CHECK(pool.backend->submit(&pool, task[1]) == AUR_OK);
+    host_awaits(0);
+    auri_task_unref(task[1]);
     stop();
 }
 
@@ -326,6 +388,11 @@ static void one_verdict(void)
         .name = n, .setup = setup, .body = { main }, .cpus = 1, .quick = RANDOM_(6, 3000),         \
         .full = RANDOM_(8, 400000)                                                                 \
     }
+#define SPARES(n, main)                                                                            \
+    {                                                                                              \
+        .name = n, .setup = setup, .body = { main }, .cpus = 1, .quick = RANDOM_(6, 3000),         \
+        .full = RANDOM_(8, 60000)                                                                  \
+    }
 #define SPINNING(n, main)                                                                          \
     {                                                                                              \
         .name = n, .setup = setup, .body = { main }, .quick = RANDOM_(4, 1000),                    \
@@ -356,6 +423,8 @@ static const struct model_client clients[] = {
          thief_twice, thief),
     POOL("pool/no-help", host_cannot_help),
     POOL("pool/monitor", host_blocks_unseen),
+    SPARES("pool/spares", host_needs_spares),
+    SPARES("pool/block", host_submits_beside_a_wait),
     POOL("pool/wait", host_waits),
     POOL("pool/join", host_joins),
     SPINNING("pool/spinning", host_waits_two_workers),

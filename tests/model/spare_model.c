@@ -1,0 +1,158 @@
+/* Goal:    a worker that blocks is replaced if there is work, whoever of the two comes first; whoever is
+ *          too many leaves for the lot, and is found there.
+ * Method:  the real calls on a team without threads: what would wake or start one leaves a token in
+ *          the lot, or fails.  Small enough to be searched completely; the same parts at work in a whole
+ *          pool are pool/spares and pool/block.
+ * Guards:  threads_block(), auri_team_add_worker() and auri_team_lot_wait() in src/sched/threads.c. */
+#include <stdint.h>
+
+#include "model.h"
+#include "plat/plat.h"
+#include "sched/team.h"
+#include "sched/threads.h"
+#include "task/internal.h"
+
+static aur_pool pool = { .backend = &auri_backend_threads, .holds = 1, .workers = 1 };
+static struct auri_team team;
+static struct auri_record *record[3];
+static auri_task *task;
+static aur_err blocked[3]; /* what body i was told */
+static bool goes_on;
+
+/* No thread can be started: the team has no places. */
+static void setup_team(void)
+{
+    pool.impl = &team;
+    team.pool = &pool;
+    auri_store_rlx(&team.watch, 1u); /* no monitor */
+    for (unsigned i = 0; i < 3; i++) {
+        record[i] = auri_record_take();
+    }
+    auri_self_ = record[0];
+    task = auri_task_new(2);
+    task->pool = &pool;
+    auri_task_queue(task);
+    model_name(&team.inbox, "inbox");
+    model_name(&team.ec.word, "word");
+}
+
+/* One worker, and one in the lot. */
+static void setup_one_in_the_lot(void)
+{
+    setup_team();
+    team.lot_idle = 1;
+}
+
+static void setup_two_in_the_lot(void)
+{
+    setup_team();
+    team.lot_idle = 2;
+}
+
+static void setup_two_and_one_in_the_lot(void)
+{
+    setup_one_in_the_lot();
+    pool.workers = 2;
+}
+
+/* One worker, and another one that is too many. */
+static void setup_one_too_many(void)
+{
+    setup_team();
+    auri_ec_deficit_add(&team.ec, -1);
+}
+
+static int deficit(void)
+{
+    return auri_ec_deficit(auri_load_sc(&team.ec.word));
+}
+
+/* ---- bodies -------------------------------------------------------------------------------------- */
+
+static void blocks(void)
+{
+    auri_self_ = record[model_self()];
+    blocked[model_self()] = pool.backend->block(&pool);
+}
+
+static void submits(void)
+{
+    auri_self_ = record[model_self()];
+    auri_team_push(&team, task);
+    auri_team_notify_pushed(&team);
+}
+
+static void submits_then_blocks(void)
+{
+    submits();
+    blocks();
+}
+
+static void blocks_and_goes_on(void)
+{
+    blocks();
+    MODEL_CHECK(blocked[model_self()] == AUR_OK);
+    pool.backend->unblock(&pool);
+}
+
+static void leaves(void)
+{
+    auri_self_ = record[model_self()];
+    goes_on = auri_team_lot_wait(&team);
+}
+
+/* ---- at the end ------------------------------------------------------------------------------------ */
+
+/* One goes on in place of the blocked one: no more, and not fewer. */
+static void let_one_go_on(void)
+{
+    MODEL_CHECK(blocked[0] == AUR_OK && team.lot_tokens == 1 && deficit() == 0);
+}
+
+/* Two blocked ones of two, and one in the lot: that one goes on, and one is missing still. */
+static void let_one_go_on_of_two(void)
+{
+    MODEL_CHECK(blocked[0] == AUR_OK && blocked[1] == AUR_OK);
+    MODEL_CHECK(team.lot_tokens == 1 && deficit() == 1);
+}
+
+/* Whoever left had not been needed; whoever is needed has not left, or is back, or had grown tired of
+ * waiting before, and then the blocked one was told that nobody is left to do the work. */
+static void somebody_is_left(void)
+{
+    MODEL_CHECK(team.lot_idle == 0 && team.lot_tokens == 0);
+    MODEL_CHECK((blocked[1] == (goes_on ? AUR_OK : AUR_EAGAIN)) && deficit() == 0);
+}
+
+/* Both work, so one is too many, unless it has left; the one who left may have come back. */
+static void count_is_right(void)
+{
+    MODEL_CHECK(team.lot_idle == 0 && team.lot_tokens == 0);
+    MODEL_CHECK(deficit() == (goes_on ? -1 : 0));
+}
+
+#define CLIENT(name_, begin, end, ...)                                                             \
+    {                                                                                              \
+        .name = name_, .setup = begin, .body = { __VA_ARGS__ }, .check = end,                      \
+        .clock_step_ns = 100000000, .quick = { .search = MODEL_DPOR }, .full = {                   \
+            .search = MODEL_DPOR                                                                   \
+        }                                                                                          \
+    }
+
+static const struct model_client clients[] = {
+    CLIENT("spare/block", setup_one_in_the_lot, let_one_go_on, blocks, submits),
+    CLIENT("spare/one-of-two", setup_two_in_the_lot, let_one_go_on, blocks, submits),
+    { .name = "spare/block-two",
+      .setup = setup_two_and_one_in_the_lot,
+      .body = { blocks, blocks, submits },
+      .check = let_one_go_on_of_two,
+      .quick = { .search = MODEL_PCT, .depth = 4, .runs = 10000 },
+      .full = { .search = MODEL_DPOR } },
+    CLIENT("spare/leave", setup_one_too_many, somebody_is_left, leaves, submits_then_blocks),
+    CLIENT("spare/back", setup_one_too_many, count_is_right, leaves, blocks_and_goes_on),
+};
+
+int main(int argc, char **argv)
+{
+    return model_main(argc, argv, clients, sizeof(clients) / sizeof(clients[0]));
+}
