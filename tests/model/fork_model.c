@@ -100,6 +100,30 @@ static void wait_for_owner(void *arg)
     }
 }
 
+static void signal_event(void *arg)
+{
+    count(arg);
+    model_event_signal(0);
+}
+
+/* Nobody looks for work: there is one worker, and it may be asleep. */
+static void setup_sleeper(void)
+{
+    setup();
+    (void)auri_ec_search_stop(&team.ec);
+    model_name(&team.ec.word, "word");
+}
+
+/* The same, and the branch is known to be too short for a wake. */
+static void setup_short(void)
+{
+    setup_sleeper();
+    struct auri_lane *lane = record[0]->lane;
+    for (size_t i = 0; i < sizeof(lane->known) / sizeof(lane->known[0]); i++) {
+        lane->known[i].run = signal_event;
+    }
+}
+
 /* ---- bodies ------------------------------------------------------------------------------------ */
 
 static void own(aur_join_fn *a, void *arg_a, aur_join_fn *b, void *arg_b)
@@ -204,6 +228,44 @@ static void thief(void)
     }
 }
 
+/* What the owner does beside its branch needs the branch to have run. */
+static void own_needed(void)
+{
+    auri_self_ = record[0];
+    aur_fork_begin_(&mine, signal_event, &ran[0]);
+    (void)model_event_wait(0, MODEL_THREADS);
+    MODEL_CHECK(!aur_fork_end_(&mine) && ran[0] == 1);
+}
+
+static void own_needed_and_says_so(void)
+{
+    auri_self_ = record[0];
+    aur_fork_begin_(&mine, signal_event, &ran[0]);
+    aur_blocking_begin();
+    (void)model_event_wait(0, MODEL_THREADS);
+    aur_blocking_end();
+    MODEL_CHECK(!aur_fork_end_(&mine) && ran[0] == 1);
+}
+
+/* A worker, as sched/worker.c, that has nothing but forks to find. */
+static void sleeper(void)
+{
+    struct auri_branch *branch;
+
+    auri_self_ = record[1];
+    auri_ec_search_start(&team.ec);
+    while ((branch = auri_fork_steal(&team, record[1])) == NULL) {
+        auri_ec_announce(&team.ec);
+        if (auri_forks_look_open(&team)) {
+            auri_ec_retract(&team.ec);
+        } else {
+            (void)auri_ec_sleep(&team.ec, AUR_NO_DEADLINE);
+        }
+    }
+    (void)auri_ec_search_stop(&team.ec);
+    auri_branch_run(record[1], branch);
+}
+
 static void thief_twice(void)
 {
     thief();
@@ -263,6 +325,20 @@ static const struct model_client clients[] = {
     CLIENT("fork/two-thieves", RANDOM_(4, 10000), RANDOM_(5, 300000), own_two, thief, thief),
     CLIENT("fork/nested", RANDOM_(4, 10000), RANDOM_(5, 300000), own_nested, thief_twice, thief),
     CLIENT("fork/help", RANDOM_(4, 10000), RANDOM_(5, 300000), own_forking, thief),
+    { .name = "fork/sleeper",
+      .setup = setup_sleeper,
+      .body = { own_needed, sleeper },
+      .check = nothing_open,
+      .must_end = true,
+      .quick = RANDOM_(4, 10000),
+      .full = ALL },
+    { .name = "fork/blocks",
+      .setup = setup_short,
+      .body = { own_needed_and_says_so, sleeper },
+      .check = nothing_open,
+      .must_end = true,
+      .quick = RANDOM_(4, 10000),
+      .full = ALL },
     { .name = "fork/foreign",
       .setup = setup_taken,
       .body = { own_taken, thief_goes_on },
