@@ -304,6 +304,7 @@ static auri_task *end_wait(struct auri_worker *w)
     w->wait_deadline = AUR_NO_DEADLINE;
     if (w->edge) {
         auri_edge_clear(w->record);
+        auri_edge_maps(w->record, NULL, 0);
         w->edge = false;
     }
     return task;
@@ -383,6 +384,27 @@ static void tell_its_pool(const struct auri_proc *p, auri_task *task)
     pthread_mutex_unlock(&its->lock);
 }
 
+/* With the lock held: of which maps the worker runs items now, the innermost first. */
+static void publish_maps(struct auri_worker *w)
+{
+    auri_task *maps[AURI_WAIT_MAPS];
+    size_t n = 0;
+    uint64_t seq = w->head;
+
+    for (uint32_t i = w->inner_n; i-- > 0 && n < AURI_WAIT_MAPS;) {
+        if (w->inner[i].flight.count != 0) {
+            maps[n++] = w->inner[i].flight.task;
+        }
+    }
+    while (seq < w->tail && auri_answered(w, seq)) { /* not taken yet */
+        seq++;
+    }
+    if (seq < w->tail && auri_flight_at(w, seq)->count != 0 && n < AURI_WAIT_MAPS) {
+        maps[n++] = auri_flight_at(w, seq)->task;
+    }
+    auri_edge_maps(w->record, maps, n);
+}
+
 static void serve_wait(struct auri_proc *p, struct auri_worker *w, const struct auri_request *r)
 {
     auri_task *task = auri_task_from_id(r->id);
@@ -423,6 +445,7 @@ static void serve_wait(struct auri_proc *p, struct auri_worker *w, const struct 
     w->room = r->room == 1 && !timed;
     auri_revoke_from(p, w, w->head + 1);
     auri_hurry(p, task);
+    publish_maps(w);
     auri_edge_task(w->record, task, timed);
     w->edge = true;
     w->refs++;

@@ -2,7 +2,8 @@
  *
  * Question: can node `me` ever go on?  A node is *live* if it does not wait, or has a deadline, or
  *   waits for one task    which is not running (queued: its waiter, a worker or a spare will run it;
- *                         done; without an owner) or runs on a live node
+ *                         done) or runs on a live node; or it is a map in the hands of worker
+ *                         processes, and those that wait inside an item of it are live
  *   waits for any         one of the tasks is such
  *   waits for helpers     all of them are live
  * The live nodes are the least set closed under these rules; a node outside it waits, directly or not,
@@ -97,6 +98,13 @@ void auri_edge_job(struct auri_record *node, struct auri_helpers *helpers)
     unlock_graph();
 }
 
+void auri_edge_maps(struct auri_record *node, auri_task *const *maps, size_t n)
+{
+    for (size_t i = 0; i < AURI_WAIT_MAPS; i++) {
+        auri_store_sc(&node->wait_maps[i], i < n ? maps[i] : NULL);
+    }
+}
+
 void auri_edge_clear(struct auri_record *node)
 {
     /* relaxed: only the node's own side writes it. */
@@ -140,6 +148,9 @@ static void look_at(struct look *look, struct auri_record *record, bool dry)
     look->kind = auri_load_sc(&record->wait_kind);
     look->live = look->kind == AURI_WAIT_NONE || look->kind == AURI_WAIT_TIMED;
     look->dry = auri_load_sc(&record->dry);
+    for (unsigned i = 0; i < AURI_WAIT_MAPS; i++) {
+        look->maps[i] = auri_load_sc(&record->wait_maps[i]);
+    }
     if (look->kind == AURI_WAIT_TASK) {
         look->task = auri_load_sc(&record->wait_task);
         look->word = auri_load_sc(&look->task->word); /* type-stable: readable even if stale */
@@ -167,14 +178,16 @@ static bool pool_is_live(const struct survey *survey, const struct aur_pool *poo
 }
 
 /* queued: its pool, if it is queued and that counts. */
-static bool task_is_live(const struct survey *survey, uint64_t word, const struct aur_pool *queued)
+static bool task_is_live(const struct survey *survey, const auri_task *task, uint64_t word,
+                         const struct aur_pool *queued)
 {
-    unsigned owner = auri_owner_of(word);
-
-    if (queued != NULL) {
-        return pool_is_live(survey, queued);
+    for (unsigned id = 1; id < survey->end; id++) {
+        const struct look *look = &survey->node[id];
+        if (!look->live && auri_held_up_by(look, id, task, word)) {
+            return false;
+        }
     }
-    return owner == 0 || owner >= survey->end || survey->node[owner].live;
+    return queued == NULL || pool_is_live(survey, queued);
 }
 
 /* For a task of an ANY edge. */
@@ -190,7 +203,7 @@ static bool any_is_live(const struct survey *survey, const struct auri_record *r
     for (size_t i = 0; i < record->wait_any_n; i++) {
         auri_task *task = record->wait_any[i];
         uint64_t word = task != NULL ? auri_load_sc(&task->word) : 0;
-        if (task != NULL && task_is_live(survey, word, queue_of(survey, task, word))) {
+        if (task != NULL && task_is_live(survey, task, word, queue_of(survey, task, word))) {
             return true;
         }
     }
@@ -214,7 +227,7 @@ static bool becomes_live(const struct survey *survey, unsigned id)
     struct auri_record *record = auri_record_at(id);
 
     if (look->kind == AURI_WAIT_TASK) {
-        return task_is_live(survey, look->word, look->queued);
+        return task_is_live(survey, look->task, look->word, look->queued);
     }
     if (auri_load_sc(&record->wait_seq) != look->seq) {
         return true; /* moved on: its targets may be gone */
@@ -269,18 +282,19 @@ static bool still_holds(const struct survey *survey)
 static bool waits_for(const struct survey *survey, unsigned from, unsigned to)
 {
     const struct look *look = &survey->node[from];
+    const struct look *target = &survey->node[to];
     struct auri_record *record = auri_record_at(from);
 
-    if (look->live || survey->node[to].live) {
+    if (look->live || target->live) {
         return false;
     }
     if (look->kind == AURI_WAIT_TASK) {
-        return auri_owner_of(look->word) == to;
+        return auri_held_up_by(target, to, look->task, look->word);
     }
     if (look->kind == AURI_WAIT_ANY) {
         for (size_t i = 0; i < record->wait_any_n; i++) {
             auri_task *task = record->wait_any[i];
-            if (task != NULL && auri_owner_of(auri_load_sc(&task->word)) == to) {
+            if (task != NULL && auri_held_up_by(target, to, task, auri_load_sc(&task->word))) {
                 return true;
             }
         }
@@ -423,7 +437,6 @@ static bool mark_task(struct survey *survey, unsigned from, auri_task *task, uin
                       const struct auri_record *node, struct auri_stuck *ret)
 {
     const struct aur_pool *queued = queue_of(survey, task, word);
-    unsigned owner = auri_owner_of(word);
     bool news = false;
 
     if (queued != NULL && queued == survey->node[node->id].dry && ret->task == NULL &&
@@ -434,7 +447,7 @@ static bool mark_task(struct survey *survey, unsigned from, auri_task *task, uin
     }
     for (unsigned id = 1; id < survey->end; id++) {
         struct look *look = &survey->node[id];
-        if (id == owner || (queued != NULL && look->dry == queued)) {
+        if (auri_held_up_by(look, id, task, word) || (queued != NULL && look->dry == queued)) {
             news |= !look->reaches;
             look->reaches = true;
             /* Only now its pool is known to have something that it could run. */

@@ -16,6 +16,9 @@ void auri_edge_any(struct auri_record *node, auri_task *const *tasks, size_t n,
                    _Atomic(uint32_t) *futex, bool timed);
 void auri_edge_job(struct auri_record *node, struct auri_helpers *helpers);
 void auri_edge_clear(struct auri_record *node);
+/* Before the edge of a worker process: the maps in whose items it waits, which cannot end before the wait has
+ * (they name no runner of their own, since many run them).  n: of more than AURI_WAIT_MAPS the first count. */
+void auri_edge_maps(struct auri_record *node, auri_task *const *maps, size_t n);
 
 /* After publishing: AUR_OK, or AUR_EDEADLK if the wait is part of a cycle; then *ret_error (if not NULL)
  * is filled with one line per edge of the cycle, and the node counts as able to go on: the caller has

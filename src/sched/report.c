@@ -12,6 +12,18 @@
 
 #define LINES_MAX 16u
 
+/* Of the nodes that keep the task from ending, one on the cycle. */
+static unsigned next_of(const struct survey *survey, const auri_task *task, uint64_t word)
+{
+    for (unsigned id = 1; id < survey->end; id++) {
+        const struct look *look = &survey->node[id];
+        if (!look->live && look->reaches && auri_held_up_by(look, id, task, word)) {
+            return id;
+        }
+    }
+    return 0;
+}
+
 auri_task *auri_survey_edge(const struct survey *survey, unsigned id, unsigned *ret_next)
 {
     const struct look *look = &survey->node[id];
@@ -19,14 +31,13 @@ auri_task *auri_survey_edge(const struct survey *survey, unsigned id, unsigned *
 
     *ret_next = 0;
     if (look->kind == AURI_WAIT_TASK) {
-        *ret_next = auri_owner_of(look->word);
+        *ret_next = next_of(survey, look->task, look->word);
         return look->task;
     }
     for (size_t i = 0; look->kind == AURI_WAIT_ANY && i < record->wait_any_n; i++) {
         auri_task *task = record->wait_any[i];
-        unsigned owner = task != NULL ? auri_owner_of(auri_load_sc(&task->word)) : 0;
-        if (owner != 0 && owner < survey->end && survey->node[owner].reaches) {
-            *ret_next = owner;
+        *ret_next = task != NULL ? next_of(survey, task, auri_load_sc(&task->word)) : 0;
+        if (*ret_next != 0) {
             return task;
         }
     }

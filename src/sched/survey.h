@@ -9,9 +9,10 @@
 struct look {
     uint64_t seq; /* wait_seq; even: does not wait */
     uint32_t kind;
-    auri_task *task;      /* AURI_WAIT_TASK */
-    uint64_t word;        /* of that task */
-    struct aur_pool *dry; /* whose queue it serves, or NULL; see struct auri_record */
+    auri_task *task;                 /* AURI_WAIT_TASK */
+    uint64_t word;                   /* of that task */
+    auri_task *maps[AURI_WAIT_MAPS]; /* that cannot end before this wait has; NULL: no more */
+    struct aur_pool *dry;            /* whose queue it serves, or NULL; see struct auri_record */
     struct aur_pool
         *queued; /* the pool of that task, if it is queued and `dry` counts; only compared */
     bool live;
@@ -31,6 +32,21 @@ struct survey {
 static inline unsigned auri_owner_of(uint64_t word)
 {
     return auri_word_state(word) == AURI_RUNNING ? auri_word_owner(word) : 0;
+}
+
+/* Whether the task with this word cannot end before that wait has, or one in its runner. */
+static inline bool auri_held_up_by(const struct look *look, unsigned id, const auri_task *task,
+                                   uint64_t word)
+{
+    if (auri_word_state(word) != AURI_RUNNING || auri_word_owner(word) != 0) {
+        return auri_owner_of(word) == id;
+    }
+    for (unsigned i = 0; i < AURI_WAIT_MAPS && look->maps[i] != NULL; i++) {
+        if (look->maps[i] == task) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* The edge by which a dead node is on a cycle with the node that asked: the task that it waits for

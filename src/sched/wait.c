@@ -113,8 +113,8 @@ static walk_end follow(const struct auri_record *self, struct link *link, uint64
     auri_task *task = link->task;
     unsigned owner = auri_word_owner(word);
 
-    if (owner == 0) {
-        return WALK_PARK;
+    if (owner == 0) { /* a map in the hands of worker processes; who is in no task is on no cycle */
+        return self->frame != NULL ? WALK_CYCLE : WALK_PARK;
     }
     if (owner == self->id) {
         return WALK_CYCLE;
