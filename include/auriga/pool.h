@@ -20,8 +20,18 @@ enum {
     AUR_THREADS = 0,   /* threads of this process: share everything, cheapest */
     AUR_PROCESSES = 1, /* worker processes: a crash costs one task, memory is not shared */
     AUR_SERIAL = 2,    /* no workers: each call runs at once in the caller */
-    AUR_AUTO = 3,      /* measured choice; not in this release: AUR_ENOTSUP */
+    AUR_AUTO = 3,      /* measured: for each function, one of the three above; see below */
 };
+
+/* AUR_AUTO measures calls, and pieces of maps, of each function and chooses: cheap single calls run
+ * at once in the thread that submits them; what computes for 20 us and more alone, but in threads
+ * keeps its like waiting (a lock, an interpreter), goes to worker processes; all else, and where it
+ * is in doubt, to threads.  aur_for() always runs in threads.  aur_pool_explain() says what was found.
+ * The user promises that a call may run in any of these: it shares no variables with its caller, as
+ * with AUR_PROCESSES, and waits for nothing that its submitter does after the submit.  Processes are
+ * started when first needed; with a fork, when no call is under way.  If that is refused, calls stay
+ * in threads.  While buffers live that were made before, they do too.  worker_init runs in both;
+ * queue_max holds for threads and for processes, each. */
 
 /* aur_options.start: how worker processes come to life */
 enum {
@@ -132,17 +142,17 @@ static inline aur_options aur_options_init_(void)
  * Threads: any.  Blocks: until each worker has started, or one could not.
  * Owns:    *ret_pool holds one reference; drop it with aur_pool_unref().
  * Errors:  AUR_EINVAL   opts->size is too small or above 4096, or the bytes that this library does
- *                       not know are not zero; an unknown kind, start, policy or flag; too many workers, spares
- *                       or retries; start or tasks_per_worker_max or memory_max_bytes set for a
- *                       pool without processes; CALLER_RUNS for a process pool; worker_ctx with
- *                       AUR_START_SPAWN or AUR_START_EXEC; exec_argv without AUR_START_EXEC, or it
- *                       without exec_argv; KEEP_FDS without a fork start; BREAK_ON_DEATH without
- *                       processes; ret_pool NULL
+ *                       not know are not zero; an unknown kind, start, policy or flag; too many
+ *                       workers, spares or retries; start or tasks_per_worker_max or
+ *                       memory_max_bytes set for a pool without processes; CALLER_RUNS for a pool
+ *                       with; worker_ctx with AUR_START_SPAWN or AUR_START_EXEC; exec_argv without
+ *                       AUR_START_EXEC, or it without exec_argv; AUR_START_EXEC for AUR_AUTO;
+ *                       KEEP_FDS without a fork start; BREAK_ON_DEATH without processes; ret_pool
+ *                       NULL
  *          AUR_ENOMEM   no memory, or no address space for stacks or arenas
  *          AUR_EAGAIN   the system refused a thread or process; those already started are ended
  *          AUR_ETHREADS default start and threads that are not Auriga's run in this process
  *          AUR_EINIT    worker_init returned nonzero in a thread
- *          AUR_ENOTSUP  AUR_AUTO
  *          AUR_ESYS     another system call failed; see the diagnosis
  */
 AUR_API AUR_NODISCARD aur_err aur_pool_new(const aur_options *opts, aur_pool **ret_pool,

@@ -347,6 +347,14 @@ static bool body(void *ctx, uint64_t lo, uint64_t hi)
                                               : run_in_scratch(run, lo, hi);
 }
 
+static bool gauged_body(void *ctx, uint64_t lo, uint64_t hi)
+{
+    struct map_run *run = ctx;
+    const struct auri_stretch piece = { .body = body, .ctx = run, .lo = lo, .hi = hi };
+
+    return run->map->gauge(run->root, &piece);
+}
+
 /* The outcome of the whole, in the root; also when the calling thread is being ended by an item. */
 static void settle(struct map_run *run)
 {
@@ -393,8 +401,8 @@ void auri_map_run(auri_task *root)
                                                             .map = map,
                                                             .lock = PTHREAD_MUTEX_INITIALIZER };
 
-    if (pool->backend == &auri_backend_threads) {
-        auri_range_run(pool->impl, map->fn, body, &run, map->n);
+    if (pool->kind == AUR_THREADS) {
+        auri_range_run(pool->impl, map->fn, map->gauge != NULL ? gauged_body : body, &run, map->n);
     } else {
         run_alone(&run);
     }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -36,6 +37,34 @@ uint64_t aurp_thread_cpu_ns(int tid)
 uint64_t aurp_process_cpu_ns(void)
 {
     return clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+}
+
+struct aurp_usage aurp_thread_usage(void)
+{
+    struct aurp_usage usage = { .cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) };
+    struct rusage rusage;
+
+    if (getrusage(RUSAGE_THREAD, &rusage) == 0) {
+        usage.sleeps = (uint64_t)rusage.ru_nvcsw; /* voluntary switches; preemptions are others */
+    }
+    return usage;
+}
+
+uint64_t aurp_thread_ready_ns(void)
+{
+    char text[96];
+    unsigned long long ready = 0;
+    unsigned long long turns = 0;
+    int fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0) {
+        return AURP_NO_CLOCK;
+    }
+    ssize_t got = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    text[got > 0 ? got : 0] = '\0';
+    /* Time on a CPU, time ready, turns on a CPU: who runs this has had one, if they are counted. */
+    return sscanf(text, "%*s %llu %llu", &ready, &turns) == 2 && turns != 0 ? ready : AURP_NO_CLOCK;
 }
 
 /* What the kernel says of a thread, from the state letter on; NULL: there is no such thread. */

@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "pool/auto.h"
 #include "pool/face.h"
 #include "proc/remote.h"
 
@@ -103,6 +104,7 @@ aur_err aur_buf_new(aur_pool *pool, size_t size, unsigned flags, aur_buf **ret_b
     if (err != AUR_OK) {
         return err;
     }
+    pool = auri_auto_buf_pool(pool);
     struct auri_face *face = auri_face_of(pool);
     if (face == NULL) {
         return AUR_ENOTSUP;
@@ -123,6 +125,7 @@ aur_err aur_buf_new(aur_pool *pool, size_t size, unsigned flags, aur_buf **ret_b
         return err;
     }
     auri_pool_hold(pool);
+    auri_auto_pin(pool, 1);
     table_add(face, buf);
     *ret_buf = buf;
     return AUR_OK;
@@ -149,6 +152,7 @@ aur_buf *aur_buf_unref(aur_buf *buf)
         return NULL; /* the last one, in a forked child: the memory is the parent's */
     }
     table_remove(auri_face_of(pool), buf);
+    auri_auto_pin(pool, -1);
     if (pool->backend->buf_free != NULL) {
         pool->backend->buf_free(pool, buf->data, buf->size, buf->id);
     } else {
@@ -194,6 +198,10 @@ aur_err aur_buf_open(uint64_t id, void **ret_data, size_t *ret_size)
     for (const struct auri_frame *frame = self->frame; frame != NULL; frame = frame->up) {
         struct auri_face *face = frame->pool != NULL ? auri_face_of(frame->pool) : NULL;
         if (face != NULL && table_find(face, id, ret_data, ret_size)) {
+            return AUR_OK;
+        }
+        aur_pool *inner = face != NULL ? auri_auto_inner(frame->pool) : NULL;
+        if (inner != NULL && table_find(auri_face_of(inner), id, ret_data, ret_size)) {
             return AUR_OK;
         }
     }

@@ -1,6 +1,7 @@
 /* One call: submit, and submit with the wait in it. */
 #include <string.h>
 
+#include "pool/auto.h"
 #include "pool/face.h"
 #include "pool/submit.h"
 
@@ -18,6 +19,9 @@ static aur_err one_new(aur_pool **pool, const struct auri_one *one, auri_task **
     if (err == AUR_OK && !one->has_args) {
         *reterr_why = "no arguments are given";
         err = AUR_EINVAL;
+    }
+    if (err == AUR_OK) {
+        auri_auto_route(pool, one->fn);
     }
     if (err == AUR_OK && one->opts != NULL) {
         err = auri_call_resolve(*pool, one->opts, &call, reterr_why);

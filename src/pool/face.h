@@ -13,6 +13,7 @@
  * worker process's view of its parent's pool (proc/remote.h) is a bare aur_pool instead. */
 struct auri_face {
     struct aur_pool pool;
+    struct auri_auto *autos;   /* I: pool/auto.h; NULL: the pool is not AUR_AUTO */
     bool workers_default;      /* I: the number is aur_cpu_count()'s */
     _Atomic(uint64_t) refused; /* A: calls that were counted as submitted, then refused */
     pthread_mutex_t buf_lock;  /* guards the two below */

@@ -3,6 +3,7 @@
  * other forked child is told so. */
 #include "base/err.h"
 #include "plat/plat.h"
+#include "pool/auto.h"
 #include "pool/face.h"
 #include "proc/remote.h"
 
@@ -15,7 +16,7 @@ aur_err auri_pool_here(aur_pool **pool)
     if ((*pool)->generation == auri_process_generation_now()) {
         return AUR_OK;
     }
-    aur_pool *remote = auri_remote_pool_for(*pool);
+    aur_pool *remote = auri_auto_forks(*pool) ? auri_remote_pool() : auri_remote_pool_for(*pool);
     if (remote == NULL) {
         return AUR_EFORKED;
     }

@@ -14,6 +14,7 @@
 
 #include "base/err.h"
 #include "plat/plat.h"
+#include "pool/auto.h"
 #include "pool/face.h"
 #include "pool/submit.h"
 #include "sched/run.h"
@@ -296,6 +297,7 @@ static aur_err iter_new(aur_pool *pool, const aur_call_options *opts, const aur_
     }
     err = auri_fn_check(fn, 0, reterr_why);
     if (err == AUR_OK) {
+        auri_auto_route(&pool, fn);
         err = auri_call_resolve(pool, opts, &call, reterr_why);
     }
     if (err == AUR_OK) {

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "map/map.h"
+#include "pool/auto.h"
 #include "pool/face.h"
 #include "pool/maps.h"
 #include "pool/submit.h"
@@ -50,6 +51,7 @@ aur_err auri_map_check(aur_pool **pool, const struct auri_map_ask *ask, struct a
     if (*reterr_why != NULL) {
         return AUR_EINVAL;
     }
+    auri_auto_route(pool, ask->fn);
     return auri_call_resolve(*pool, ask->opts, ret_call, reterr_why);
 }
 
@@ -98,6 +100,7 @@ static auri_task *root_new(aur_pool *pool, struct auri_map *map, uint32_t refs)
         root->map = map;
         root->site = map->site;
         root->run = runner_of(pool, map);
+        map->gauge = auri_auto_gauge_of(pool, map->fn);
         root->args = root->store; /* no memory of its own */
         root->ret = root->store;
     }

@@ -48,8 +48,8 @@ static aur_err check_choices(const aur_options *opts, aur_diag *diag)
 {
     if (opts->kind < AUR_THREADS || opts->kind > AUR_AUTO) {
         return REFUSE(diag,
-                      "aur_options.kind is %d, which is no AUR_THREADS, AUR_PROCESSES or "
-                      "AUR_SERIAL",
+                      "aur_options.kind is %d, which is no AUR_THREADS, AUR_PROCESSES, "
+                      "AUR_SERIAL or AUR_AUTO",
                       (int)opts->kind);
     }
     if (opts->start < AUR_START_DEFAULT || opts->start > AUR_START_EXEC) {
@@ -91,11 +91,15 @@ static aur_err check_numbers(const aur_options *opts, aur_diag *diag)
 /* What only pools of processes have, and what only they have not. */
 static aur_err check_together(const aur_options *opts, aur_diag *diag)
 {
-    if (opts->kind == AUR_PROCESSES) {
+    if (opts->kind == AUR_PROCESSES || opts->kind == AUR_AUTO) {
         if (opts->queue_policy == AUR_QUEUE_CALLER_RUNS) {
             return REFUSE(diag,
                           "aur_options.queue_policy is AUR_QUEUE_CALLER_RUNS, but a call of a "
-                          "process pool never runs in the caller");
+                          "pool with processes never has to run in the caller");
+        }
+        if (opts->kind == AUR_AUTO && opts->start == AUR_START_EXEC) {
+            return REFUSE(diag, "aur_options.start is AUR_START_EXEC, whose program would have to "
+                                "live until an AUR_AUTO pool needs processes");
         }
         if (opts->start >= AUR_START_SPAWN && opts->worker_ctx != NULL) {
             return REFUSE(diag, "aur_options.worker_ctx is set, but a pointer means nothing in "
@@ -203,10 +207,6 @@ aur_err auri_options_resolve(const aur_options *opts, aur_options *ret_opts, aur
     }
     if (err != AUR_OK) {
         return err;
-    }
-    if (copy.kind == AUR_AUTO) {
-        return auri_diag(reterr_diag, AUR_ENOTSUP, 0, "options",
-                         "aur_options.kind is AUR_AUTO, which this release cannot do yet");
     }
     fill_defaults(&copy);
     *ret_opts = copy;

@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "plat/plat.h"
+#include "pool/auto.h"
 #include "pool/face.h"
 #include "pool/options.h"
 #include "pool/serial.h"
@@ -22,7 +23,7 @@
 static bool is_local_backend(const struct auri_backend *backend)
 {
     return backend == &auri_backend_threads || backend == &auri_backend_processes ||
-           backend == &auri_backend_serial;
+           backend == &auri_backend_serial || backend == &auri_backend_auto;
 }
 
 struct auri_face *auri_face_of(aur_pool *pool)
@@ -94,6 +95,8 @@ static const struct auri_backend *backend_of(int32_t kind)
         return &auri_backend_threads;
     case AUR_PROCESSES:
         return &auri_backend_processes;
+    case AUR_AUTO:
+        return &auri_backend_auto;
     default:
         return &auri_backend_serial;
     }
@@ -115,7 +118,7 @@ static struct auri_face *face_new(const aur_options *opts, bool workers_default)
     pool->magic = AURI_POOL_MAGIC;
     pool->generation = auri_process_generation();
     pool->backend = backend_of(opts->kind);
-    pool->kind = opts->kind;
+    pool->kind = opts->kind == AUR_AUTO ? AUR_THREADS : opts->kind; /* which it is, and more */
     pool->workers = opts->workers;
     pool->flags = opts->flags;
     pool->opts = *opts;
@@ -144,8 +147,17 @@ aur_err aur_pool_new(const aur_options *opts, aur_pool **ret_pool, aur_diag *ret
         return auri_diag(reterr_diag, AUR_ENOMEM, 0, "aligned_alloc",
                          "no memory for the pool itself (%zu bytes)", sizeof(*face));
     }
+    if (resolved.kind == AUR_AUTO) {
+        face->autos = auri_auto_new(&resolved, opts != NULL ? opts->spares_max : 0);
+        if (face->autos == NULL) {
+            free(face);
+            return auri_diag(reterr_diag, AUR_ENOMEM, 0, "aligned_alloc",
+                             "no memory for what the pool is to learn");
+        }
+    }
     err = face->pool.backend->start(&face->pool, &face->pool.opts, reterr_diag);
     if (err != AUR_OK) {
+        auri_auto_free(face->autos);
         free(face);
         return err;
     }
@@ -302,6 +314,9 @@ aur_err aur_pool_join(aur_pool *pool, aur_deadline deadline)
     err = pool->backend->join(pool, deadline);
     if (err == AUR_OK) {
         err = wait_idle(pool, deadline);
+    }
+    if (err == AUR_OK) {
+        err = auri_auto_join(pool, deadline);
     }
     if (err == AUR_OK) {
         report_unseen(pool);

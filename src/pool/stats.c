@@ -3,7 +3,28 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "pool/auto.h"
 #include "pool/face.h"
+#include "pool/text.h"
+
+static void add(aur_stats *stats, const aur_stats *more)
+{
+    stats->submitted += more->submitted;
+    stats->done += more->done;
+    stats->failed += more->failed;
+    stats->cancelled += more->cancelled;
+    stats->unseen += more->unseen;
+    stats->items += more->items;
+    stats->retried += more->retried;
+    stats->helped += more->helped;
+    stats->stolen += more->stolen;
+    stats->parks += more->parks;
+    stats->wakes += more->wakes;
+    stats->deadlocks += more->deadlocks;
+    stats->deaths += more->deaths;
+    stats->workers += more->workers;
+    stats->spares += more->spares;
+}
 
 aur_err aur_pool_stats(aur_pool *pool, aur_stats *ret_stats)
 {
@@ -34,58 +55,57 @@ aur_err aur_pool_stats(aur_pool *pool, aur_stats *ret_stats)
     if (pool->backend->stats != NULL) {
         pool->backend->stats(pool, &stats);
     }
+    aur_pool *inner = auri_auto_inner(pool);
+    if (inner != NULL) {
+        aur_stats more = { .size = sizeof(more) };
+        (void)aur_pool_stats(inner, &more);
+        add(&stats, &more);
+    }
     *ret_stats = stats;
     return AUR_OK;
 }
 
-/* A text that is longer than the room for it. */
-struct sink {
-    char *text;
-    size_t size;
-    size_t length;
-};
-
-static void AUR_PRINTF(2, 3) say(struct sink *sink, const char *format, ...)
+void auri_say(struct auri_text *sink, const char *format, ...)
 {
     size_t used = sink->length < sink->size ? sink->length : sink->size;
     va_list args;
 
     va_start(args, format);
     int more =
-        vsnprintf(used < sink->size ? sink->text + used : NULL, sink->size - used, format, args);
+        vsnprintf(used < sink->size ? sink->at + used : NULL, sink->size - used, format, args);
     va_end(args);
     sink->length += more > 0 ? (size_t)more : 0;
 }
 
-static void say_limits(struct sink *sink, const aur_pool *pool)
+static void say_limits(struct auri_text *sink, const aur_pool *pool)
 {
     static const char *const policies[] = { "a submit waits for room", "a submit gets AUR_EBUSY",
                                             "a submit runs the call itself" };
 
     if (pool->opts.queue_max != 0) {
-        say(sink, "At most %u calls wait; beyond that %s.\n", (unsigned)pool->opts.queue_max,
-            policies[pool->opts.queue_policy]);
+        auri_say(sink, "At most %u calls wait; beyond that %s.\n", (unsigned)pool->opts.queue_max,
+                 policies[pool->opts.queue_policy]);
     }
     if (pool->limits.item_timeout_ns != 0) {
-        say(sink, "An item may run for %.6g s.\n", (double)pool->limits.item_timeout_ns / 1e9);
+        auri_say(sink, "An item may run for %.6g s.\n", (double)pool->limits.item_timeout_ns / 1e9);
     }
     if (pool->limits.retries != 0) {
-        say(sink, "A failed item gets up to %u further attempts.\n",
-            (unsigned)pool->limits.retries);
+        auri_say(sink, "A failed item gets up to %u further attempts.\n",
+                 (unsigned)pool->limits.retries);
     }
     if (pool->opts.tasks_per_worker_max != 0) {
-        say(sink, "A worker is replaced after %u items.\n",
-            (unsigned)pool->opts.tasks_per_worker_max);
+        auri_say(sink, "A worker is replaced after %u items.\n",
+                 (unsigned)pool->opts.tasks_per_worker_max);
     }
     if (pool->opts.memory_max_bytes != 0) {
-        say(sink, "A worker may map %llu bytes.\n",
-            (unsigned long long)pool->opts.memory_max_bytes);
+        auri_say(sink, "A worker may map %llu bytes.\n",
+                 (unsigned long long)pool->opts.memory_max_bytes);
     }
 }
 
 size_t aur_pool_explain(aur_pool *pool, char *text, size_t size)
 {
-    struct sink sink = { text, text != NULL ? size : 0, 0 };
+    struct auri_text sink = { text, text != NULL ? size : 0, 0 };
 
     if (sink.size != 0) {
         text[0] = '\0';
@@ -95,18 +115,22 @@ size_t aur_pool_explain(aur_pool *pool, char *text, size_t size)
     }
     struct auri_face *face = auri_face_of(pool);
     if (pool->kind == AUR_SERIAL) {
-        say(&sink, "Pool \"%s\": serial, each call runs at once in its caller.\n", pool->name);
+        auri_say(&sink, "Pool \"%s\": serial, each call runs at once in its caller.\n", pool->name);
     } else {
-        say(&sink, "Pool \"%s\": %s, %u workers (%s), at most %u spares.\n", pool->name,
-            pool->backend->name, (unsigned)pool->workers,
-            face != NULL && face->workers_default ? "what aur_cpu_count() said" : "as asked for",
-            (unsigned)pool->opts.spares_max);
+        auri_say(&sink, "Pool \"%s\": %s, %u workers (%s), at most %u spares.\n", pool->name,
+                 pool->backend->name, (unsigned)pool->workers,
+                 face != NULL && face->workers_default ? "what aur_cpu_count() said"
+                                                       : "as asked for",
+                 (unsigned)pool->opts.spares_max);
     }
     say_limits(&sink, pool);
     if (pool->backend->explain != NULL) {
         size_t used = sink.length < sink.size ? sink.length : sink.size;
         sink.length +=
             pool->backend->explain(pool, used < sink.size ? text + used : NULL, sink.size - used);
+    }
+    if (face != NULL && face->autos != NULL) {
+        auri_auto_explain(pool, &sink);
     }
     return sink.length;
 }

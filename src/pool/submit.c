@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "pool/auto.h"
 #include "pool/face.h"
 #include "sched/run.h"
 #include "sched/wait.h"
@@ -28,7 +29,7 @@ aur_err auri_task_make(aur_pool *pool, const struct auri_call *call, const aur_f
     task->pool = pool;
     task->fn = fn;
     task->site = site;
-    task->run = auri_run_call;
+    task->run = auri_auto_runner(pool, fn);
     task->limits = &pool->limits;
     if (call->own_limits) {
         struct auri_limits *limits = malloc(sizeof(*limits));
@@ -162,7 +163,8 @@ aur_err auri_submit(aur_pool *pool, auri_task *task, enum auri_room room, aur_de
         return AUR_ENOMEM;
     }
     aur_err err = auri_pool_closed(pool);
-    if (err == AUR_OK) {
+    here = err == AUR_OK && auri_auto_runs_here(pool, task, self);
+    if (err == AUR_OK && !here) {
         err = take_room(pool, room, deadline, &here);
     }
     if (err != AUR_OK) {

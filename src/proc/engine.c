@@ -35,6 +35,11 @@ aur_err auri_fn_known(struct auri_proc *p, const aur_fn *fn)
     return err;
 }
 
+bool auri_engine_knows(aur_pool *pool, const aur_fn *fn)
+{
+    return auri_fn_known(auri_proc_of(pool), fn) == AUR_OK;
+}
+
 /* A place in the table of functions: its number + 1, or 0. */
 static uint32_t fn_place(struct auri_proc *p, const aur_fn *fn)
 {

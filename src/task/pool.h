@@ -12,6 +12,14 @@
 
 enum { AURI_OPEN = 0, AURI_DRAINING, AURI_STOPPING, AURI_STOPPED, AURI_BROKEN };
 
+/* Items [lo, hi) of a map, which body(ctx, lo, hi) runs; false: no more of the map shall be run. */
+struct auri_stretch {
+    bool (*body)(void *ctx, uint64_t lo, uint64_t hi);
+    void *ctx;
+    uint64_t lo;
+    uint64_t hi;
+};
+
 /* One map: n items of fn over args into out.  It lives until its root task is done, no longer. */
 struct auri_map {
     const aur_fn *fn;
@@ -23,6 +31,8 @@ struct auri_map {
     const struct auri_limits *limits;
     const char *site;
     bool all_errors; /* AUR_CALL_ALL_ERRORS */
+    /* NULL, or: in a thread, runs a piece and sees what that costs. */
+    bool (*gauge)(const auri_task *root, const struct auri_stretch *piece);
 };
 
 /* The backends.  All functions may be called from any thread. */

@@ -111,6 +111,8 @@ static void test_bad_fields(void **state)
     BAD(AUR_SERIAL, queue_policy, 3, "3");
     BAD(AUR_SERIAL, queue_policy, -1, "-1");
     BAD(AUR_PROCESSES, queue_policy, AUR_QUEUE_CALLER_RUNS, "CALLER_RUNS");
+    BAD(AUR_AUTO, start, AUR_START_EXEC, "AUR_START_EXEC");
+    BAD(AUR_AUTO, queue_policy, AUR_QUEUE_CALLER_RUNS, "CALLER_RUNS");
     BAD(AUR_SERIAL, retries, 65535, "65535");
     BAD(AUR_SERIAL, retry_on, 8, "0x8");
     BAD(AUR_SERIAL, flags, AUR_POOL_KEEP_FDS, "0x4");
@@ -139,7 +141,9 @@ static void test_bad_fields(void **state)
     opts.exec_fds_n = 0;
     refused(&opts, AUR_EINVAL, "aur_options.exec_argv", "AUR_START_EXEC");
     opts = with_kind(AUR_AUTO);
-    refused(&opts, AUR_ENOTSUP, "aur_options.kind", "AUR_AUTO");
+    opts.start = AUR_START_SPAWN;
+    opts.worker_ctx = &opts;
+    refused(&opts, AUR_EINVAL, "aur_options.worker_ctx", "SPAWN");
 }
 
 static void test_good_fields(void **state)

@@ -7,6 +7,7 @@
 
 #include "model.h"
 #include "plat/process.h"
+#include "pool/auto.h"
 #include "pool/face.h"
 #include "proc/remote.h"
 #include "task/internal.h"
@@ -92,7 +93,7 @@ static void told_both(void)
     MODEL_CHECK(fired[0] == 1 && fired[1] == 1);
 }
 
-/* ---- what pool/ needs of proc/, and the system ---------------------------------------------------- */
+/* ---- what these files need of other parts, and the system ---------------------------------------------------- */
 
 aur_pool *auri_remote_pool(void)
 {
@@ -103,6 +104,12 @@ aur_pool *auri_remote_pool_for(aur_pool *inherited)
 {
     (void)inherited;
     return NULL;
+}
+
+bool auri_auto_forks(const aur_pool *inherited)
+{
+    (void)inherited;
+    return false;
 }
 
 auri_task *auri_remote_future(uint64_t id)
