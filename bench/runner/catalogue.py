@@ -239,6 +239,13 @@ PROCESS_POOLS = (
          *pythons(PROCESSES[:4], "start", "workers=2 repeats=3")),
         rounds=3),
     Workload(
+        "auto", "The measured kind against threads",
+        "Batches of 64 calls of one function on 2 workers: the time in a pool of threads / the time "
+        "in one of AUR_AUTO, after as many batches for making up its mind.",
+        (ours("Auriga, single calls", "auto", "", "rounds=20"),
+         ours("Auriga, maps", "auto", "form=map", "rounds=20")),
+        rounds=3, smaller_is_better=False),
+    Workload(
         "killstorm", "Worker processes: a worker is killed every 20 ms",
         "1,000 tasks of 5 ms on 2 workers (2.5 s of work without kills): how many are answered "
         "with the right value, and after how long. Auriga has retries; the others have none. Who "
