@@ -5,7 +5,7 @@ import itertools
 import os
 import warnings
 
-from . import _core, _helpers
+from . import _core, _helpers, _progress
 from ._results import AsyncResult, Failed, IMapIterator, IMapUnorderedIterator, MapResult
 
 _THREADS, _PROCESSES = 0, 1
@@ -184,15 +184,21 @@ class Pool:
 
     # -- many calls
 
-    def map(self, func, iterable, chunksize=None, *, kwds=None, timeout=None, retries=None):
+    def map(
+        self, func, iterable, chunksize=None, *, kwds=None, timeout=None, retries=None,
+        progress=None,
+    ):
         """``[func(x, **kwds) for x in iterable]``, in parallel."""
         func = _with(func, kwds)
-        return self._map(func, iterable, False, chunksize, (timeout, retries)).get()
+        return self._map(func, iterable, False, chunksize, (timeout, retries), progress).get()
 
-    def starmap(self, func, iterable, chunksize=None, *, kwds=None, timeout=None, retries=None):
+    def starmap(
+        self, func, iterable, chunksize=None, *, kwds=None, timeout=None, retries=None,
+        progress=None,
+    ):
         """``[func(*args, **kwds) for args in iterable]``, in parallel."""
         func = _with(func, kwds)
-        return self._map(func, iterable, True, chunksize, (timeout, retries)).get()
+        return self._map(func, iterable, True, chunksize, (timeout, retries), progress).get()
 
     def map_async(
         self,
@@ -205,11 +211,12 @@ class Pool:
         kwds=None,
         timeout=None,
         retries=None,
+        progress=None,
     ):
         """``map()`` without the wait."""
         func = _with(func, kwds)
         told = callback, error_callback
-        return self._map(func, iterable, False, chunksize, (timeout, retries), *told)
+        return self._map(func, iterable, False, chunksize, (timeout, retries), progress, *told)
 
     def starmap_async(
         self,
@@ -222,14 +229,16 @@ class Pool:
         kwds=None,
         timeout=None,
         retries=None,
+        progress=None,
     ):
         """``starmap()`` without the wait."""
         func = _with(func, kwds)
         told = callback, error_callback
-        return self._map(func, iterable, True, chunksize, (timeout, retries), *told)
+        return self._map(func, iterable, True, chunksize, (timeout, retries), progress, *told)
 
     def _map(
-        self, func, iterable, star, chunksize, limits, callback=None, error_callback=None
+        self, func, iterable, star, chunksize, limits, progress=None, callback=None,
+        error_callback=None,
     ):
         self._check_running()
         if not hasattr(iterable, "__len__"):
@@ -242,6 +251,9 @@ class Pool:
         limits = self._limits_of(*limits)
         if self._core.inherited or (limits and limits[0]):
             chunksize = 1  # the library times calls, and takes no batches from worker processes
+        progress = _progress.start(progress, len(iterable))
+        if progress is not None:
+            chunksize = 1  # it counts items, not chunks
         tasks = []
         if chunksize == 1:
             submit = self._call_submitter(func, star, limits)
@@ -254,7 +266,7 @@ class Pool:
             tasks.append(Failed(error))
         if chunksize != 1:
             self._keep(tasks)
-        return MapResult(self, tasks, chunksize, callback, error_callback)
+        return MapResult(self, tasks, chunksize, callback, error_callback, progress)
 
     def _call_submitter(self, func, star, limits):
         """Submits chunks of one item each."""
@@ -283,24 +295,31 @@ class Pool:
 
     # -- iterators
 
-    def imap(self, func, iterable, chunksize=1, *, kwds=None, timeout=None, retries=None):
+    def imap(
+        self, func, iterable, chunksize=1, *, kwds=None, timeout=None, retries=None,
+        progress=None,
+    ):
         """An iterator over the results, in order."""
-        return self._imap(IMapIterator, func, iterable, False, chunksize, kwds, (timeout, retries))
+        limits = timeout, retries
+        return self._imap(IMapIterator, func, iterable, False, chunksize, kwds, limits, progress)
 
     def imap_unordered(
-        self, func, iterable, chunksize=1, *, kwds=None, timeout=None, retries=None
+        self, func, iterable, chunksize=1, *, kwds=None, timeout=None, retries=None,
+        progress=None,
     ):
         """The same, as they come."""
+        limits = timeout, retries
         kind = IMapUnorderedIterator
-        return self._imap(kind, func, iterable, False, chunksize, kwds, (timeout, retries))
+        return self._imap(kind, func, iterable, False, chunksize, kwds, limits, progress)
 
-    def _imap(self, kind, func, iterable, star, chunksize, kwds, limits):
+    def _imap(self, kind, func, iterable, star, chunksize, kwds, limits, progress=None):
         self._check_running()
         if chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
         func = _with(func, kwds)
         limits = self._limits_of(*limits)
-        timed = limits and limits[0]
+        progress = _progress.start(progress, _progress.length(iterable))
+        timed = (limits and limits[0]) or progress is not None
         chunked = chunksize > 1 and not timed and not self._core.inherited
         if chunked:
             chunk_submit = self._chunk_submitter(func, star, limits)
@@ -314,18 +333,24 @@ class Pool:
             chunksize = 1
             submit = self._call_submitter(func, star, limits)
         window = max(16, 4 * self._processes) if chunked else max(128, 16 * self._processes)
-        return kind(self, submit, _chunks(iterable, chunksize), chunked, window)
+        return kind(self, submit, _chunks(iterable, chunksize), chunked, window, progress)
 
-    def istarmap(self, func, iterable, chunksize=1, *, kwds=None, timeout=None, retries=None):
+    def istarmap(
+        self, func, iterable, chunksize=1, *, kwds=None, timeout=None, retries=None,
+        progress=None,
+    ):
         """``imap()`` whose items are tuples of arguments."""
-        return self._imap(IMapIterator, func, iterable, True, chunksize, kwds, (timeout, retries))
+        limits = timeout, retries
+        return self._imap(IMapIterator, func, iterable, True, chunksize, kwds, limits, progress)
 
     def istarmap_unordered(
-        self, func, iterable, chunksize=1, *, kwds=None, timeout=None, retries=None
+        self, func, iterable, chunksize=1, *, kwds=None, timeout=None, retries=None,
+        progress=None,
     ):
         """The same, as they come."""
+        limits = timeout, retries
         kind = IMapUnorderedIterator
-        return self._imap(kind, func, iterable, True, chunksize, kwds, (timeout, retries))
+        return self._imap(kind, func, iterable, True, chunksize, kwds, limits, progress)
 
     # -- the end
 

@@ -65,6 +65,7 @@ class Pool:
         kwds: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         retries: int | None = None,
+        progress: bool | Callable[[int, int | None], object] | None = None,
     ) -> list[_T]: ...
     def starmap(
         self,
@@ -75,6 +76,7 @@ class Pool:
         kwds: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         retries: int | None = None,
+        progress: bool | Callable[[int, int | None], object] | None = None,
     ) -> list[_T]: ...
     def map_async(
         self,
@@ -87,6 +89,7 @@ class Pool:
         kwds: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         retries: int | None = None,
+        progress: bool | Callable[[int, int | None], object] | None = None,
     ) -> MapResult[_T]: ...
     def starmap_async(
         self,
@@ -99,6 +102,7 @@ class Pool:
         kwds: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         retries: int | None = None,
+        progress: bool | Callable[[int, int | None], object] | None = None,
     ) -> MapResult[_T]: ...
     def imap(
         self,
@@ -109,6 +113,7 @@ class Pool:
         kwds: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         retries: int | None = None,
+        progress: bool | Callable[[int, int | None], object] | None = None,
     ) -> IMapIterator[_T]: ...
     def imap_unordered(
         self,
@@ -119,6 +124,7 @@ class Pool:
         kwds: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         retries: int | None = None,
+        progress: bool | Callable[[int, int | None], object] | None = None,
     ) -> IMapUnorderedIterator[_T]: ...
     def istarmap(
         self,
@@ -129,6 +135,7 @@ class Pool:
         kwds: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         retries: int | None = None,
+        progress: bool | Callable[[int, int | None], object] | None = None,
     ) -> IMapIterator[_T]: ...
     def istarmap_unordered(
         self,
@@ -139,6 +146,7 @@ class Pool:
         kwds: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         retries: int | None = None,
+        progress: bool | Callable[[int, int | None], object] | None = None,
     ) -> IMapUnorderedIterator[_T]: ...
     def close(self) -> None: ...
     def terminate(self) -> None: ...

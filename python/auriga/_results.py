@@ -115,15 +115,20 @@ class Failed:
 class MapResult(AsyncResult):
     """The outcome of ``map_async()`` and ``starmap_async()``."""
 
-    def __init__(self, pool, tasks, chunksize, callback=None, error_callback=None):
+    def __init__(
+        self, pool, tasks, chunksize, callback=None, error_callback=None, progress=None
+    ):
         self._pool = pool
         self._tasks = tasks
         self._chunksize = chunksize  # 1: a task is a call, not a list of them
         self._list = None
         self._told = None
-        if callback is not None or error_callback is not None:
+        self._progress = progress
+        if callback is not None or error_callback is not None or progress is not None:
             self._told = threading.Event()
             self._left = len(tasks)
+            if progress is not None:
+                progress.last(len(tasks))
             self._lock = threading.Lock()
             if not tasks:
                 self._tell(callback, error_callback)
@@ -131,11 +136,15 @@ class MapResult(AsyncResult):
                 task.on_done(lambda task: self._one_done(callback, error_callback))
 
     def _one_done(self, callback, error_callback):
-        with self._lock:
-            self._left -= 1
-            last = self._left == 0
-        if last:
-            self._tell(callback, error_callback)
+        try:
+            if self._progress is not None:
+                self._progress.one()
+        finally:
+            with self._lock:
+                self._left -= 1
+                last = self._left == 0
+            if last:
+                self._tell(callback, error_callback)
 
     def _value(self):
         if self._list is None:
@@ -185,7 +194,9 @@ class IMapIterator:
 
     _container = deque
 
-    def __init__(self, pool, submit, chunks, chunked, window):
+    def __init__(self, pool, submit, chunks, chunked, window, progress=None):
+        self._progress = progress
+        self._submitted = 0
         self._pool = pool
         self._submit = submit
         self._chunks = chunks  # iterator of lists; may raise
@@ -218,10 +229,15 @@ class IMapIterator:
                 if chunk is None:
                     self._end()
                     return
-                self._add(self._submit(chunk))
+                task = self._submit(chunk)
+                self._submitted += 1
+                self._add(task)
             except BaseException as error:
                 self._end()
                 self._add(Failed(error))
+                return
+            if self._progress is not None:
+                task.on_done(self._progress.one)
 
     def _add(self, task):
         self._tasks.append(task)
@@ -229,6 +245,8 @@ class IMapIterator:
     def _end(self):
         self._chunks = None
         self._pool._feeders.discard(self)
+        if self._progress is not None:
+            self._progress.last(self._submitted)
 
     def _take(self, timeout):
         """The next task that is done, or None if it is not there in time."""
@@ -248,6 +266,8 @@ class IMapIterator:
             if self._chunks is not None:
                 self._feed_ahead()
             if not self._tasks:
+                if self._progress is not None:
+                    self._progress.wait()
                 raise StopIteration
             task = self._take(timeout)
         if task is None:
@@ -268,13 +288,13 @@ class IMapUnorderedIterator(IMapIterator):
 
     _container = dict  # by number, or by themselves
 
-    def __init__(self, pool, submit, chunks, chunked, window):
+    def __init__(self, pool, submit, chunks, chunked, window, progress=None):
         # Single calls are waited for by the library; a chunk may be several calls, and tells.
-        self._set = None if chunked else _core.completed(())
+        self._set = None if chunked or progress is not None else _core.completed(())
         self._numbers = itertools.count()
         self._done = deque()
         self._there = threading.Semaphore(0)
-        super().__init__(pool, submit, chunks, chunked, window)
+        super().__init__(pool, submit, chunks, chunked, window, progress)
 
     def _add(self, task):
         if self._set is None or isinstance(task, Failed):

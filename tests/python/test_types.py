@@ -18,7 +18,8 @@ def f(x: int, y: int = 2) -> str:
     return str(x + y)
 
 with auriga.Pool(2, retries=1) as pool:
-    many: list[str] = pool.map(f, [1, 2], timeout=3)
+    many: list[str] = pool.map(f, [1, 2], timeout=3, progress=True)
+    many = pool.map(f, [1, 2], progress=print)
     one: str = pool.apply_async(f, (1,)).get()
     for text in pool.istarmap(f, [(1, 2)]):
         one += text

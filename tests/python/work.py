@@ -108,3 +108,8 @@ def wait_for_file(path):
     while not os.path.exists(path):
         time.sleep(0.001)  # of a worker: what it waits for is made by the test
     return path
+
+
+def open_or_wait(path):
+    """Waits for the file, if there is a name of one."""
+    return wait_for_file(path) if path else path
