@@ -188,7 +188,24 @@ class Pool:
         self, func, iterable, chunksize=None, *, kwds=None, timeout=None, retries=None,
         progress=None,
     ):
-        """``[func(x, **kwds) for x in iterable]``, in parallel."""
+        """``[func(x, **kwds) for x in iterable]``, in parallel.
+
+        func: callable; of a pool of processes, one that can be pickled, as items and results.
+        chunksize: int, items that are sent together; by default a quarter of each worker's share.
+        kwds: dict of further arguments, the same for each item.
+        timeout: float, seconds that an item may run; in processes only.
+        retries: int, how often an item is run again after the death of its worker or a timeout.
+        progress: True for a line on the terminal, or a function of ``(done, total)``.
+
+        Raises what func raises for the first item that fails, with a note of its number where
+        exceptions have notes; ``auriga.WorkerDied`` if its worker died, ``auriga.ItemTimeout`` if
+        it ran too long; ValueError if the pool is closed or a number is out of range; TypeError
+        if progress is no function.
+
+        >>> with auriga.Pool(2) as pool:
+        ...     pool.map(abs, [-1, 2, -3])
+        [1, 2, 3]
+        """
         func = _with(func, kwds)
         return self._map(func, iterable, False, chunksize, (timeout, retries), progress).get()
 
@@ -196,7 +213,14 @@ class Pool:
         self, func, iterable, chunksize=None, *, kwds=None, timeout=None, retries=None,
         progress=None,
     ):
-        """``[func(*args, **kwds) for args in iterable]``, in parallel."""
+        """``[func(*args, **kwds) for args in iterable]``, in parallel.
+
+        Arguments and errors are those of ``map()``; the items are tuples.
+
+        >>> with auriga.Pool(2) as pool:
+        ...     pool.starmap(pow, [(2, 5), (3, 2)])
+        [32, 9]
+        """
         func = _with(func, kwds)
         return self._map(func, iterable, True, chunksize, (timeout, retries), progress).get()
 
@@ -213,7 +237,16 @@ class Pool:
         retries=None,
         progress=None,
     ):
-        """``map()`` without the wait."""
+        """``map()`` without the wait.  The result: ``AsyncResult`` of a list.
+
+        callback: called with the list, in a thread of the library, before the result is ready.
+        error_callback: called with the exception instead, if there is one.
+
+        >>> with auriga.Pool(2) as pool:
+        ...     result = pool.map_async(abs, [-1, 2, -3])
+        ...     result.get()
+        [1, 2, 3]
+        """
         func = _with(func, kwds)
         told = callback, error_callback
         return self._map(func, iterable, False, chunksize, (timeout, retries), progress, *told)
@@ -231,7 +264,7 @@ class Pool:
         retries=None,
         progress=None,
     ):
-        """``starmap()`` without the wait."""
+        """``starmap()`` without the wait.  Callbacks and result are those of ``map_async()``."""
         func = _with(func, kwds)
         told = callback, error_callback
         return self._map(func, iterable, True, chunksize, (timeout, retries), progress, *told)
@@ -299,7 +332,16 @@ class Pool:
         self, func, iterable, chunksize=1, *, kwds=None, timeout=None, retries=None,
         progress=None,
     ):
-        """An iterator over the results, in order."""
+        """An iterator over the results, in order.
+
+        The input is read as far ahead as keeps the workers busy.  Other arguments are those of
+        ``map()``.  An item that failed raises its exception from ``next()``, and the iterator goes
+        on with the next one; a chunk of several items fails as a whole.
+
+        >>> with auriga.Pool(2) as pool:
+        ...     list(pool.imap(abs, [-1, 2, -3]))
+        [1, 2, 3]
+        """
         limits = timeout, retries
         return self._imap(IMapIterator, func, iterable, False, chunksize, kwds, limits, progress)
 

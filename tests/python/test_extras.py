@@ -1,6 +1,7 @@
 """What auriga's own pools have beyond the standard library's."""
 
 import contextvars
+import doctest
 import functools
 import os
 import pathlib
@@ -23,6 +24,22 @@ def change(_=None):
 
 def fail_on_seven(x):
     return work.fail(x) if x == 7 else x
+
+
+class Help(Case):
+    def test_the_examples(self):
+        found = doctest.DocTestFinder().find(auriga.Pool, globs={"auriga": auriga})
+        runner = doctest.DocTestRunner(verbose=False)
+        for examples in found:
+            out = []
+            runner.run(examples, out=out.append)
+            self.assertEqual(out, [], examples.name)
+        self.assertGreaterEqual(runner.tries, 5)
+
+    def test_every_verb(self):
+        for name in dir(auriga.Pool):
+            if not name.startswith("_"):
+                self.assertTrue(getattr(auriga.Pool, name).__doc__, name)
 
 
 class Extras(Case):
