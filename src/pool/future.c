@@ -297,6 +297,8 @@ static aur_err add_callback(aur_future *future, struct callback init)
     auri_task_ref(future); /* for attend(): the callback may be gone by then */
     if (!auri_cont_add(future, &callback->cont)) {
         callback_fire(&callback->cont, future);
+    } else if (future->pool != NULL && future->pool->backend->untold) {
+        (void)auri_wait_task(future, AUR_NO_DEADLINE); /* refused: left to a later wait */
     } else {
         auri_task_attend(future);
     }

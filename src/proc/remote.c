@@ -165,12 +165,6 @@ static void remote_progress(aur_pool *pool, auri_task *task, aur_deadline deadli
     }
 }
 
-/* See the head of remote.h. */
-static void remote_attend(aur_pool *pool, auri_task *task)
-{
-    remote_progress(pool, task, AUR_NO_DEADLINE);
-}
-
 static int remote_cancel(aur_pool *pool, auri_task *task, bool kill)
 {
     struct auri_worker_self *self = auri_worker_self();
@@ -232,7 +226,7 @@ const struct auri_backend auri_backend_remote = {
     .name = "remote",
     .submit = remote_submit,
     .progress = remote_progress,
-    .attend = remote_attend,
+    .untold = true,
     .cancel = remote_cancel,
     .close = remote_nothing,
     .terminate = remote_nothing,

@@ -5,10 +5,11 @@
  * segment, one at a time; a worker process with threads of its own queues behind it, also behind a
  * wait that takes long.
  *
- * What such a future cannot do: nobody tells this process when it is done.  So whatever needs to be
- * told (aur_future_on_done, aur_wait_any, aur_as_completed) waits for it, one future after the other,
- * before it goes on: a slow future holds back a fast one, and a deadline does not cut that short.  If
- * the parent finds that this wait would never end, the future is left to a later wait.
+ * What such a future cannot do: nobody tells this process when it is done.  So a wait for any of
+ * several (aur_wait_any, aur_as_completed) asks for one after the other, until one is done (sched/wait.c):
+ * a slow future holds back a fast one.  Its deadline holds, and it is refused if none of them can ever be
+ * done.  aur_future_on_done and aur_future_eventfd wait for the future before they return; if the parent
+ * finds that this wait would never end, the future is left to a later wait.
  *
  * Maps on such a pool are sent item by item, and done when the call returns, also for the _async
  * forms.  aur_for bodies run here, since they share their context. */

@@ -369,6 +369,32 @@ aur_err auri_wait_task(auri_task *task, aur_deadline deadline)
 
 /* ---- several ------------------------------------------------------------------------------- */
 
+/* Tasks that nobody tells about are asked for, one after the other.  AUR_OK: the word has changed.  AUR_EAGAIN:
+ * what is left to wait for is told. */
+static aur_err ask_for_any(_Atomic(uint32_t) *word, uint32_t value, auri_task *const *tasks,
+                           size_t n, aur_deadline deadline)
+{
+    bool told = false;
+    aur_err refused = AUR_EAGAIN;
+
+    for (size_t i = 0; i < n; i++) {
+        auri_task *task = tasks[i];
+        if (task == NULL || task->pool == NULL || !task->pool->backend->untold) {
+            told |= task != NULL;
+            continue;
+        }
+        aur_err err = auri_wait_task(task, deadline); /* its continuation counts the word up */
+        if (auri_load_acq(word) != value) {
+            return AUR_OK;
+        }
+        if (err != AUR_OK && err != AUR_EDEADLK) {
+            return err;
+        }
+        refused = err;
+    }
+    return told || refused != AUR_EDEADLK ? AUR_EAGAIN : AUR_EDEADLK;
+}
+
 aur_err auri_wait_word(_Atomic(uint32_t) *word, uint32_t value, auri_task *const *tasks, size_t n,
                        aur_deadline deadline)
 {
@@ -381,6 +407,11 @@ aur_err auri_wait_word(_Atomic(uint32_t) *word, uint32_t value, auri_task *const
     if (self == NULL) {
         return AUR_EAGAIN;
     }
+    err = ask_for_any(word, value, tasks, n, deadline);
+    if (err != AUR_EAGAIN) {
+        return err;
+    }
+    err = AUR_OK;
     bool timed = deadline != AUR_NO_DEADLINE;
     bool compensate = auri_needs_substitute(self);
     aur_error error;

@@ -59,6 +59,10 @@ struct auri_backend {
      * its completion must be noticed promptly without any waiter's help. */
     void (*attend)(aur_pool *pool, auri_task *task);
 
+    /* Nothing is noticed without a waiter's help: tasks are done when somebody has asked for them by
+     * progress().  Then there is no attend(). */
+    bool untold;
+
     /* Cancels a task that is not QUEUED any more, and ends the worker that runs it if `kill` and if it
      * takes that; returns AUR_CANCEL_*.  Called with a reference. */
     int (*cancel)(aur_pool *pool, auri_task *task, bool kill);

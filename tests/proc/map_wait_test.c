@@ -62,6 +62,21 @@ static int call_here(words_ptr words, int awaits)
 }
 AUR_FN(int, call_here, words_ptr, int);
 
+static int item_of_any(job_t job)
+{
+    size_t index = 0;
+    aur_future *futures[1] = { NULL };
+
+    words_ptr words = words_of(job.buf);
+
+    aurt_event_wait(&words->ready);
+    AURT_CHECK(aur_future_open(words->ids[0], &futures[0]) == AUR_OK);
+    aur_err err = aur_wait_any(futures, 1, &index, AUR_NO_DEADLINE);
+    aur_future_unref(futures[0]);
+    return err;
+}
+AUR_FN(int, item_of_any, job_t);
+
 static aur_pool *pool_of(int kind, uint32_t workers, int start, uint32_t spares)
 {
     aur_options opts = AUR_OPTIONS_INIT;
@@ -130,6 +145,26 @@ static void test_own_map(void **state)
     own_map(AUR_START_FORK, 2, AUR_NO_SPARES, ITEMS, 3);
     own_map(AUR_START_FORK, 3, 0, ITEMS, 1);
     own_map(AUR_START_SPAWN, 2, 0, ITEMS, 2);
+}
+
+static void test_any(void **state)
+{
+    aur_pool *pool = pool_of(AUR_PROCESSES, 2, AUR_START_FORK, 0);
+    struct words *words;
+    aur_buf *buf = words_new(pool, &words);
+    aur_future *future;
+    job_t in[1] = { { aur_buf_id(buf), 0 } };
+    int out[1] = { -1 };
+
+    (void)state;
+    AURT_OK(aur_map_async(pool, &future, item_of_any, in, 1, out));
+    words->ids[0] = aur_future_id(future);
+    aurt_event_set(&words->ready);
+    AURT_OK(aur_future_outcome(future, AUR_NO_DEADLINE));
+    assert_int_equal(out[0], AUR_EDEADLK);
+    aur_future_unref(future);
+    aur_buf_unref(buf);
+    end(pool);
 }
 
 /* ---- two ------------------------------------------------------------------------------------------ */
@@ -219,6 +254,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_own_map),
+        cmocka_unit_test(test_any),
         cmocka_unit_test(test_two_maps),
         cmocka_unit_test(test_map_and_call),
     };
