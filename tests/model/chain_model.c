@@ -220,6 +220,55 @@ static void move_the_edge_and_the_slot(void)
     auri_edge_task(record[2], task[0], false);
 }
 
+/* Node 2 waits for task 0 from the beginning, without a thread: the second wait closes a cycle. */
+static void setup_waited_for(void)
+{
+    setup_three();
+    auri_edge_task(record[2], task[0], false);
+}
+
+/* Task 1 is a map in the hands of worker processes, one of which, node 1, waits inside an item of it. */
+static void setup_map(void)
+{
+    setup_n(1);
+    n = 2;
+    record[1] = auri_record_take();
+    task[1] = auri_task_new(1);
+    task[1]->pool = &pool;
+    auri_task_queue(task[1]);
+    (void)auri_task_claim(task[1], 0);
+}
+
+static void ask(unsigned id)
+{
+    aur_error error;
+
+    verdicts[id] += auri_detect(record[id], &error) == AUR_EDEADLK;
+}
+
+static void wait_for_map(void)
+{
+    auri_self_ = record[0];
+    auri_edge_task(record[0], task[1], false);
+    ask(0);
+}
+
+static void wait_in_item(void)
+{
+    auri_self_ = record[1];
+    auri_edge_maps(record[1], &task[1], 1);
+    auri_edge_task(record[1], task[0], false);
+    ask(1);
+}
+
+static void wait_in_item_of_another(void)
+{
+    auri_self_ = record[1];
+    auri_edge_maps(record[1], &task[0], 1);
+    auri_edge_task(record[1], task[0], false);
+    ask(1);
+}
+
 /* ---- at the end ------------------------------------------------------------------------------------ */
 
 static unsigned total(void)
@@ -283,6 +332,9 @@ static const struct model_client clients[] = {
     BY_CHANCE("chain/three", setup_three, one_verdict, wait_next, wait_next, wait_next),
     BY_CHANCE("chain/two-and-one", setup_three, one_verdict_inside, wait_second, wait_first,
               wait_first),
+    CLIENT("chain/second-edge", setup_waited_for, one_verdict, wait_second_then_third, only_finish),
+    CLIENT("chain/map", setup_map, one_verdict, wait_for_map, wait_in_item),
+    CLIENT("chain/other-map", setup_map, no_verdict, wait_for_map, wait_in_item_of_another),
     CLIENT("chain/moving-edge", setup_moving, no_verdict, ask_for_a_verdict, move_the_edge),
     CLIENT("chain/moving-owner", setup_moving, no_verdict, ask_for_a_verdict, move_the_owner),
     CLIENT("chain/moving-slot", setup_moving_slot, no_verdict, ask_for_a_verdict,
