@@ -256,7 +256,8 @@ static const char *reason(uint32_t choice)
     case AURI_TO_LOOP:
         return "runs in the thread that submits it: to hand it over would cost more";
     case AURI_TO_THREADS:
-        return "runs in threads: it computes, and its calls do not keep each other waiting";
+        return "runs in threads: it computes, and its calls were not seen to keep each other "
+               "waiting";
     case AURI_WAITS:
         return "runs in threads: it waits most of the time, and while calls are queued more "
                "threads come";
