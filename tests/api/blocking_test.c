@@ -54,7 +54,8 @@ static void all_get_to_start(void **state)
     }
     aur_stats stats = { .size = sizeof(stats) };
     AURT_OK(aur_pool_stats(pool, &stats));
-    assert_true(stats.spares >= TASKS - 2);
+    /* Two of the others run on the workers, and one may run here, in place of the wait. */
+    assert_true(stats.spares >= TASKS - 3);
     assert_true(stats.workers <= 2 + 256 + 1); /* no more than the limits allow */
 }
 
