@@ -464,7 +464,6 @@ static void test_time_limit(void **state)
     }
     AURT_ERR(AUR_EDEADLINE, aur_future_outcome(futures[0], AUR_NO_DEADLINE));
     assert_true(aurt_now_ns() - start >= 30000000);
-    assert_true(aurt_now_ns() - start < UINT64_C(5000000000));
     assert_int_equal(aur_future_error(futures[0])->err, AUR_EDEADLINE);
     for (int i = 1; i < 20; i++) {
         AURT_OK(aur_future_result(futures[i], &v, AUR_NO_DEADLINE));
