@@ -19,7 +19,7 @@ typedef struct aur_pool aur_pool; /* opaque, counted: aur_pool_ref(), aur_pool_u
 enum {
     AUR_THREADS = 0,   /* threads of this process: share everything, cheapest */
     AUR_PROCESSES = 1, /* worker processes: a crash costs one task, memory is not shared */
-    AUR_SERIAL = 2,    /* no workers: each call runs at once in the caller */
+    AUR_SERIAL = 2,    /* no workers: each call runs at once in its caller, a process worker too */
     AUR_AUTO = 3,      /* measured: for each function, one of the three above; see below */
 };
 

@@ -5,6 +5,7 @@
 #include "plat/plat.h"
 #include "pool/auto.h"
 #include "pool/face.h"
+#include "pool/serial.h"
 #include "proc/remote.h"
 
 aur_err auri_pool_here(aur_pool **pool)
@@ -16,7 +17,9 @@ aur_err auri_pool_here(aur_pool **pool)
     if ((*pool)->generation == auri_process_generation_now()) {
         return AUR_OK;
     }
-    aur_pool *remote = auri_auto_forks(*pool) ? auri_remote_pool() : auri_remote_pool_for(*pool);
+    aur_pool *remote = auri_auto_forks(*pool)
+                           ? auri_remote_pool()
+                           : auri_remote_pool_for(*pool, &auri_backend_serial_view);
     if (remote == NULL) {
         return AUR_EFORKED;
     }

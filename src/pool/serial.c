@@ -73,3 +73,15 @@ const struct auri_backend auri_backend_serial = {
     .join = serial_join,
     .destroy = serial_nothing,
 };
+
+/* Another table, since what it serves is a bare pool without a face (auri_face_of). */
+const struct auri_backend auri_backend_serial_view = {
+    .name = "serial",
+    .submit = serial_submit,
+    .cancel = serial_cancel,
+    .may_help = serial_may_help,
+    .close = serial_nothing,
+    .terminate = serial_nothing,
+    .join = serial_join,
+    .destroy = serial_nothing,
+};

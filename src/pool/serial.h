@@ -6,4 +6,8 @@
 
 extern const struct auri_backend auri_backend_serial;
 
+/* The same for a worker process's view of a serial pool of its parent: the calls run in the worker, and
+ * the pool is not its to end (proc/remote.h). */
+extern const struct auri_backend auri_backend_serial_view;
+
 #endif /* AURI_POOL_SERIAL_H */

@@ -296,7 +296,25 @@ aur_pool *auri_remote_pool(void)
     return self != NULL && self->remote != NULL ? &self->remote->own->pool : NULL;
 }
 
-aur_pool *auri_remote_pool_for(aur_pool *inherited)
+/* The parent's struct as it was when this process was forked; constants only. */
+static void view_fill(struct auri_view *view, aur_pool *inherited,
+                      const struct auri_backend *serial)
+{
+    view->inherited = inherited;
+    view->pool.workers = inherited->workers;
+    view->pool.opts.workers = inherited->workers;
+    view->pool.limits = inherited->limits;
+    memcpy(view->pool.name, inherited->name, sizeof(view->pool.name));
+    if (inherited->kind == AUR_SERIAL) {
+        view->pool.backend = serial;
+        view->pool.kind = AUR_SERIAL;
+        view->pool.opts.kind = AUR_SERIAL;
+        /* relaxed, both: nobody else changes this process's copy, or knows the view. */
+        auri_store_rlx(&view->pool.state, auri_load_rlx(&inherited->state));
+    }
+}
+
+aur_pool *auri_remote_pool_for(aur_pool *inherited, const struct auri_backend *serial)
 {
     struct auri_worker_self *self = auri_worker_self();
 
@@ -313,12 +331,7 @@ aur_pool *auri_remote_pool_for(aur_pool *inherited)
         view = view->next;
     }
     if (view == NULL && (view = view_new(inherited->number)) != NULL) {
-        view->inherited = inherited;
-        /* The parent's struct as it was when this process was forked; constants only. */
-        view->pool.workers = inherited->workers;
-        view->pool.opts.workers = inherited->workers;
-        view->pool.limits = inherited->limits;
-        memcpy(view->pool.name, inherited->name, sizeof(view->pool.name));
+        view_fill(view, inherited, serial);
         view->next = self->remote->others;
         self->remote->others = view;
     }

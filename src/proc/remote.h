@@ -28,9 +28,11 @@ aur_err auri_remote_start(struct auri_worker_self *self);
 /* The view of the pool that this process is a worker of; NULL: it is no worker.  Not a reference. */
 aur_pool *auri_remote_pool(void);
 
-/* The view of a pool that was inherited over fork(), by its address; made on first use and kept.
+/* The view of a pool that was inherited over fork(), by its address; made on first use and kept.  A
+ * serial pool runs its calls in its caller, which is here: its view gets the backend `serial`, and is
+ * open if the pool was open at the fork.
  * NULL: this process is no worker, or no memory.  Threads: any. */
-aur_pool *auri_remote_pool_for(aur_pool *inherited);
+aur_pool *auri_remote_pool_for(aur_pool *inherited, const struct auri_backend *serial);
 
 /* A proxy for the parent's future with this number, with one reference.  The parent's future must be
  * kept by somebody else as long as the proxy is used.  NULL: there is no such future, no memory, or

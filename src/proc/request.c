@@ -249,9 +249,9 @@ static aur_err pool_of(struct auri_proc *p, const struct auri_request *r, aur_po
     if (pool == NULL) {
         return AUR_ESHUTDOWN; /* it was closed, and is gone */
     }
-    if (pool->kind == AUR_SERIAL) { /* this thread has better things to do than to run tasks */
+    if (pool->kind == AUR_SERIAL) { /* a worker runs such calls itself, and asks nobody */
         auri_pool_drop(pool);
-        return AUR_ENOTSUP;
+        return AUR_EINVAL;
     }
     *ret_pool = pool;
     return AUR_OK;

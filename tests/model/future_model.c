@@ -9,6 +9,7 @@
 #include "plat/process.h"
 #include "pool/auto.h"
 #include "pool/face.h"
+#include "pool/serial.h"
 #include "proc/remote.h"
 #include "task/internal.h"
 #include "task/pool.h"
@@ -100,9 +101,12 @@ aur_pool *auri_remote_pool(void)
     return NULL;
 }
 
-aur_pool *auri_remote_pool_for(aur_pool *inherited)
+const struct auri_backend auri_backend_serial_view = { .name = "never used" };
+
+aur_pool *auri_remote_pool_for(aur_pool *inherited, const struct auri_backend *serial)
 {
     (void)inherited;
+    (void)serial;
     return NULL;
 }
 

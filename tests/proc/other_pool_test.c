@@ -1,8 +1,9 @@
-/* Goal:    a task in a worker process uses the other pools of its parent, threads and processes, as the
- *          parent does: results, errors, maps, cancels; and a circle of waits across them is reported.
+/* Goal:    a task in a worker process uses the other pools of its parent as the parent does: results,
+ *          errors, maps, cancels; a circle of waits across them is reported; calls to a serial pool run
+ *          in the worker.
  * Method:  workers inherit the pools that were made before theirs.  Circles are closed on purpose, by
  *          the numbers of futures.
- * Guards:  src/proc/request.c, remote.c; src/task/pool.c.
+ * Guards:  src/proc/request.c, remote.c; src/task/pool.c; src/pool/serial.c.
  */
 /* aurt: no-tsan */
 /* aurt: no-valgrind */
@@ -12,7 +13,7 @@
 #include <sys/mman.h>
 
 /* What the workers inherit, and what the thread pool shares with this program. */
-static aur_pool *threads, *others, *serial, *gone;
+static aur_pool *threads, *others, *serial, *closed_serial, *gone;
 static aur_pool *mine;
 static uint64_t *ids; /* in shared memory */
 static aurt_event *ready;
@@ -83,11 +84,78 @@ static int uses(int which)
     MUST(aur_future_view(futures[0], &data, &size, AUR_NO_DEADLINE) == AUR_OK);
     MUST(size == 6 && memcmp(data, "fedcba", 6) == 0);
     aur_future_unref(futures[0]);
-    MUST(aur_apply(serial, &v, twice, 4) == AUR_ENOTSUP);
     MUST(aur_apply(gone, &v, twice, 4) == AUR_ESHUTDOWN);
     return 0;
 }
 AUR_FN(int, uses, int);
+
+/* A serial call that waits for the parent's threads: their sum of twice x and twice x. */
+static int asks_threads(int x)
+{
+    int a = 0, b = 0;
+
+    if (aur_apply(threads, &a, twice, x) != AUR_OK || aur_apply(threads, &b, twice, x) != AUR_OK) {
+        return -1;
+    }
+    return a + b;
+}
+AUR_FN(int, asks_threads, int);
+
+/* Serial calls inside serial calls, until the stack is used up: how many there were. */
+static int goes_deep(int depth);
+AUR_FN(int, goes_deep, int);
+
+static int goes_deep(int depth)
+{
+    int below = 0;
+    aur_err err = aur_apply(serial, &below, goes_deep, depth + 1);
+
+    if (err == AUR_E2DEEP) {
+        return depth;
+    }
+    return err == AUR_OK ? below : -1;
+}
+
+/* What a serial pool of the parent does in a worker: all of it here. */
+static int uses_serial(int x)
+{
+    int in[N], out[N], v = 0;
+    aur_future *futures[2];
+    const void *data;
+    size_t size, index = 9;
+    aur_stats stats = { .size = sizeof(stats) };
+
+    MUST(aur_apply(serial, &v, twice, x) == AUR_OK && v == 2 * x);
+    MUST(aur_apply(serial, &v, pid_of, 0) == AUR_OK && v == (int)getpid());
+    MUST(aur_apply(serial, &v, fails, 7) == AUR_ETASK && aur_last_error()->code == 7);
+    MUST(aur_apply(serial, &v, asks_threads, 4) == AUR_OK && v == 16);
+    MUST(aur_apply(serial, &v, goes_deep, 0) == AUR_OK && v > 1);
+    MUST(aur_apply_async(serial, &futures[1], twice, 8) == AUR_OK);
+    MUST(aur_future_done(futures[1]));
+    MUST(aur_apply_async(threads, &futures[0], twice, 8) == AUR_OK);
+    MUST(aur_wait_any(futures, 2, &index, AUR_NO_DEADLINE) == AUR_OK && index < 2);
+    for (int i = 0; i < 2; i++) {
+        MUST(aur_future_result(futures[i], &v, AUR_NO_DEADLINE) == AUR_OK && v == 16);
+        aur_future_unref(futures[i]);
+    }
+    for (int i = 0; i < N; i++) {
+        in[i] = i;
+    }
+    MUST(aur_map(serial, pid_of, in, N, out) == AUR_OK);
+    for (int i = 0; i < N; i++) {
+        MUST(out[i] == (int)getpid());
+    }
+    MUST(aur_apply_bytes(serial, &futures[0], reverse, "abcdef", 6) == AUR_OK);
+    MUST(aur_future_view(futures[0], &data, &size, AUR_NO_DEADLINE) == AUR_OK);
+    MUST(size == 6 && memcmp(data, "fedcba", 6) == 0);
+    aur_future_unref(futures[0]);
+    MUST(aur_pool_stats(serial, &stats) == AUR_OK && stats.submitted >= 7);
+    MUST(aur_apply(closed_serial, &v, twice, 4) == AUR_ESHUTDOWN);
+    MUST(aur_pool_close(serial) == AUR_ENOTSUP && aur_pool_terminate(serial) == AUR_ENOTSUP);
+    MUST(aur_pool_join(serial, AUR_NO_DEADLINE) == AUR_EDEADLK);
+    return 0;
+}
+AUR_FN(int, uses_serial, int);
 
 /* Waits for the task whose number stands at `at`. */
 static aur_err waits_for(int at)
@@ -165,6 +233,8 @@ static int setup(void **state)
 {
     gone = pool_of(AUR_THREADS, 1);
     serial = pool_of(AUR_SERIAL, 0);
+    closed_serial = pool_of(AUR_SERIAL, 0);
+    AURT_OK(aur_pool_close(closed_serial));
     threads = pool_of(AUR_THREADS, 2);
     void *shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     AURT_CHECK(shared != MAP_FAILED);
@@ -184,6 +254,7 @@ static int teardown(void **state)
     end(others);
     end(threads);
     end(serial);
+    end(closed_serial);
     return munmap(*state, 4096);
 }
 
@@ -195,6 +266,20 @@ static void test_uses(void **state)
         AURT_OK(aur_apply(mine, &line, uses, which));
         assert_int_equal(line, 0);
     }
+}
+
+static void test_serial(void **state)
+{
+    aur_stats stats = { .size = sizeof(stats) };
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        int line = -1;
+        AURT_OK(aur_apply(mine, &line, uses_serial, 3));
+        assert_int_equal(line, 0);
+    }
+    AURT_OK(aur_pool_stats(serial, &stats));
+    assert_int_equal(stats.submitted, 0); /* the parent had nothing to do with it */
 }
 
 static void test_circle(void **state)
@@ -249,10 +334,8 @@ static void test_closed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_uses),
-        cmocka_unit_test(test_circle),
-        cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_closed),
+        cmocka_unit_test(test_uses),   cmocka_unit_test(test_serial), cmocka_unit_test(test_circle),
+        cmocka_unit_test(test_cancel), cmocka_unit_test(test_closed),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -105,9 +105,9 @@ static int nested(int x)
     AURT_CHECK(strcmp(task->error->function, "failing") == 0);
     auri_task_unref(task);
     AURT_CHECK(submit(pool, &leave_aur_fn, &x, &task) == AUR_EBUSY);
-    AURT_CHECK(
-        submit(auri_remote_pool_for((aur_pool *)(uintptr_t)auri_worker_self()->ctl->setup.pool),
-               &square_aur_fn, &(int64_t){ 3 }, &task) == AUR_OK);
+    AURT_CHECK(submit(auri_remote_pool_for(
+                          (aur_pool *)(uintptr_t)auri_worker_self()->ctl->setup.pool, NULL),
+                      &square_aur_fn, &(int64_t){ 3 }, &task) == AUR_OK);
     AURT_CHECK(pool->backend->cancel(pool, task, true) == AUR_CANCEL_DROPPED);
     AURT_CHECK(auri_task_is_done(task) && task->err == AUR_ECANCELED);
     auri_task_unref(task);
