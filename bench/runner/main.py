@@ -5,7 +5,7 @@ import json
 import sys
 import time
 
-from . import machine, plots, tables
+from . import limits, machine, plots, tables
 from .catalogue import ROOT, WORKLOADS
 from .measure import measure, say
 from .model import Results, from_json, to_json
@@ -37,12 +37,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return options
 
 
-def write_documents(data: dict) -> None:
+def write_documents(data: dict, why: limits.Limits) -> None:
     results = from_json(data["results"])
     files = plots.draw(results, DOCS / "bench")
     if not files:
         say("no plots: python3-matplotlib is not installed")
-    lines = tables.document(data["machine"], results, data["notes"], files)
+    lines = tables.document(data["machine"], results, data["notes"], files, why)
     (DOCS / "BENCHMARKS.md").write_text("\n".join(lines) + "\n")
     say("written: docs/BENCHMARKS.md, docs/bench/*.svg")
 
@@ -70,9 +70,13 @@ def run(options: argparse.Namespace) -> dict:
 
 def main() -> None:
     options = parse(sys.argv[1:])
+    try:
+        why = limits.load()  # before the hour that a complete run takes
+    except limits.LimitsError as error:
+        sys.exit(str(error))
     path = BUILD / "results.json"
     if options.render:
-        write_documents(json.loads(path.read_text()))
+        write_documents(json.loads(path.read_text()), why)
         return
     data = run(options)
     complete = not (options.workload or options.quick or options.rounds)
@@ -84,4 +88,4 @@ def main() -> None:
         with open(BUILD / "history.jsonl", "a") as history:
             history.write(json.dumps(data) + "\n")
     if complete:
-        write_documents(data)
+        write_documents(data, why)

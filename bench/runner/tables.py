@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from . import machine
 from .catalogue import WORKLOADS
+from .limits import Limits, reasons
 from .model import Figure, Results, Workload, find
 from .stats import cell, count, duration, median, number, size
 from .targets import Verdict, judge
@@ -149,7 +150,7 @@ def introduction(m: dict) -> Iterator[str]:
 
 
 def section(workload: Workload, by_series: dict[str, list[Figure]], verdicts: list[Verdict],
-            notes: list[str], plots: list[str]) -> Iterator[str]:
+            notes: list[str], plots: list[str], limits: Limits) -> Iterator[str]:
     yield ""
     yield f"## {workload.title}"
     yield ""
@@ -163,13 +164,16 @@ def section(workload: Workload, by_series: dict[str, list[Figure]], verdicts: li
     if verdicts:
         yield ""
         yield from goal_table(verdicts)
+    for reason in reasons(verdicts, limits):
+        yield ""
+        yield reason
     for note in notes:
         yield ""
         yield from paragraph(note[0].upper() + note[1:] + ".")
 
 
 def document(m: dict, results: Results, notes: dict[str, list[str]],
-             plots: dict[str, list[str]]) -> Iterator[str]:
+             plots: dict[str, list[str]], limits: Limits) -> Iterator[str]:
     verdicts = judge(results)
     yield from introduction(m)
     yield ""
@@ -179,4 +183,4 @@ def document(m: dict, results: Results, notes: dict[str, list[str]],
     for key, by_series in results.items():
         yield from section(WORKLOADS[key], by_series,
                            [v for v in verdicts if v.target.workload == key], notes.get(key, []),
-                           plots.get(key, []))
+                           plots.get(key, []), limits)

@@ -18,7 +18,7 @@ import xml.etree.ElementTree
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "bench"))
 
-from runner import catalogue, measure, model, plots, stats, tables, targets  # noqa: E402
+from runner import catalogue, limits, measure, model, plots, stats, tables, targets  # noqa: E402
 
 SHELL = ("/bin/sh", "-c")
 
@@ -126,6 +126,54 @@ class Goals(unittest.TestCase):
         self.assertLessEqual({t.workload for t in targets.TARGETS}, set(catalogue.WORKLOADS))
 
 
+class Reasons(unittest.TestCase):
+    GOAL = "submit, empty task from outside"
+
+    def refused(self, text):
+        with self.assertRaises(limits.LimitsError) as caught:
+            limits.parse(text)
+        return str(caught.exception)
+
+    def test_the_file_in_the_tree_is_right(self):
+        limits.load()
+
+    def test_sections_are_found_by_workload_and_goal(self):
+        text = (f"# Title\n\nAbout.\n\n## {self.GOAL}\n\nOne.\n\nTwo.\n\n"
+                "## inside, empty task from inside\nX.\n")
+        self.assertEqual(limits.parse(text), {
+            ("submit", "empty task from outside"): "One.\n\nTwo.",
+            ("inside", "empty task from inside"): "X."})
+        self.assertEqual(limits.parse("# Title\n\nAbout.\n"), {})
+
+    def test_a_section_that_would_never_be_shown_is_an_error(self):
+        self.assertIn("submit, no such goal", self.refused("## submit, no such goal\nX.\n"))
+        self.assertIn("inside, empty task from outside",
+                      self.refused("## inside, empty task from outside\nX.\n"))
+        self.assertIn("two sections", self.refused(f"## {self.GOAL}\nX.\n" * 2))
+        self.assertIn("nothing is said", self.refused(f"## {self.GOAL}\n\n"))
+
+    def test_shown_below_the_table_and_only_while_missed(self):
+        why = limits.parse(f"## {self.GOAL}\nBecause.\n")
+        for value, shown in ((70, True), (50, False)):
+            results = {"submit": {"Auriga": [figure("empty task", "ns", value)]}}
+            lines = list(tables.document(Document.MACHINE, results, {}, {}, why))
+            found = [i for i, line in enumerate(lines) if "Because." in line]
+            self.assertEqual(len(found), 1 if shown else 0)
+            if shown:
+                goal = next(i for i, line in enumerate(lines)
+                            if line.startswith("| empty task from outside"))
+                self.assertGreater(found[0], goal)
+        self.assertEqual(list(limits.reasons(targets.judge({"submit": {}}), why)), [])
+
+    def test_goals_of_one_name_share_a_section(self):
+        results = {"skew": {"Auriga": [figure("last", "%", 10)],
+                            "oneTBB": [figure("last", "%", 90)]}}
+        verdicts = [v for v in targets.judge(results) if v.met is False]
+        self.assertEqual(len(verdicts), 2)
+        why = limits.parse("## skew, last\nX.\n")
+        self.assertEqual(len(list(limits.reasons(verdicts, why))), 1)
+
+
 class Document(unittest.TestCase):
     MACHINE = {"cpu": "A CPU", "cpus": 2, "virtual": "", "kernel": "1", "governor": "none",
                "load": 0.5, "libc": "glibc", "compilers": ["cc 1"], "python": "Python 3",
@@ -139,13 +187,13 @@ class Document(unittest.TestCase):
 
     def test_figures_goals_and_notes_are_there(self):
         text = "\n".join(tables.document(self.MACHINE, self.RESULTS,
-                                         {"submit": ["skipped: Rayon (needs rust)"]}, {}))
+                                         {"submit": ["skipped: Rayon (needs rust)"]}, {}, {}))
         self.assertIn("75.0 (70.0 – 80.0)", text)
         self.assertIn("75.0 ns, the goal is at most 60.0: missed by 1.25 times.", text)
         self.assertIn("Skipped: Rayon (needs rust).", text)
         self.assertRegex(text, r"items of 10 ns, cold +\| 1 us")
         self.assertNotIn("figures are rough", text)
-        busy = "\n".join(tables.document({**self.MACHINE, "busy": 0.5}, self.RESULTS, {}, {}))
+        busy = "\n".join(tables.document({**self.MACHINE, "busy": 0.5}, self.RESULTS, {}, {}, {}))
         self.assertIn("figures are rough", busy)
 
     def test_results_survive_json(self):
