@@ -5,7 +5,7 @@ set(tools ${PROJECT_SOURCE_DIR}/tools)
 
 function(auriga_check name label)
   add_test(NAME ${name} COMMAND ${ARGN} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
-  set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT 120)
+  set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT ${AURIGA_HANG_SECONDS})
 endfunction()
 
 if(AURIGA_LINT)
@@ -27,7 +27,7 @@ find_program(AURIGA_PYTHON python3)
 if(AURIGA_PYTHON AND AURIGA_LINT) # in one build of ./dev test
   auriga_check(python/default python ${AURIGA_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/python/run
                --archive $<TARGET_FILE:auriga_static>)
-  set_tests_properties(python/default PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)
+  set_tests_properties(python/default PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${AURIGA_HANG_SECONDS})
 endif()
 
 set(prefix ${CMAKE_CURRENT_BINARY_DIR}/prefix)
