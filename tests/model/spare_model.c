@@ -1,9 +1,10 @@
 /* Goal:    a worker that blocks is replaced if there is work, whoever of the two comes first; whoever is
  *          too many leaves for the lot, and is found there.
  * Method:  the real calls on a team without threads: what would wake or start one leaves a token in
- *          the lot, or fails.  Small enough to be searched completely; the same parts at work in a whole
+ *          the lot, or fails; and the inbox by itself.  Small enough to be searched completely; the same parts at work in a whole
  *          pool are pool/spares and pool/block.
- * Guards:  threads_block(), auri_team_add_worker() and auri_team_lot_wait() in src/sched/threads.c. */
+ * Guards:  threads_block(), auri_team_add_worker() and auri_team_lot_wait() in src/sched/threads.c; [I1] [I2]
+ *          in src/sched/worker.c. */
 #include <stdint.h>
 
 #include "model.h"
@@ -101,6 +102,55 @@ static void leaves(void)
     goes_on = auri_team_lot_wait(&team);
 }
 
+/* The inbox by itself: each pusher two tasks, which must come out once and in its order. */
+static auri_task *pushed[2][2];
+static unsigned taken[2];
+
+static void setup_inbox(void)
+{
+    setup_team();
+    for (unsigned i = 0; i < 4; i++) {
+        auri_task *new = auri_task_new(2);
+        new->pool = &pool;
+        new->store[0] = (unsigned char)i;
+        auri_task_queue(new);
+        pushed[i / 2][i % 2] = new;
+    }
+}
+
+static void push_two(void)
+{
+    unsigned me = model_self();
+
+    auri_self_ = record[me];
+    auri_team_push(&team, pushed[me][0]);
+    auri_team_push(&team, pushed[me][1]);
+}
+
+static void push_one(void)
+{
+    auri_self_ = record[model_self()];
+    auri_team_push(&team, pushed[model_self()][0]);
+}
+
+static void take_one(void)
+{
+    auri_task *got = auri_team_drain(&team);
+
+    if (got != NULL) {
+        unsigned from = got->store[0] / 2;
+        MODEL_CHECK(got == pushed[from][taken[from]]);
+        taken[from]++;
+    }
+}
+
+static void take_two(void)
+{
+    auri_self_ = record[2];
+    take_one();
+    take_one();
+}
+
 /* ---- at the end ------------------------------------------------------------------------------------ */
 
 /* One goes on in place of the blocked one: no more, and not fewer. */
@@ -131,6 +181,24 @@ static void count_is_right(void)
     MODEL_CHECK(deficit() == (goes_on ? -1 : 0));
 }
 
+static void all_came_out(unsigned first, unsigned second)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        take_one();
+    }
+    MODEL_CHECK(taken[0] == first && taken[1] == second);
+}
+
+static void three_came_out(void)
+{
+    all_came_out(2, 1);
+}
+
+static void two_came_out(void)
+{
+    all_came_out(1, 1);
+}
+
 #define CLIENT(name_, begin, end, ...)                                                             \
     {                                                                                              \
         .name = name_, .setup = begin, .body = { __VA_ARGS__ }, .check = end,                      \
@@ -148,6 +216,8 @@ static const struct model_client clients[] = {
       .check = let_one_go_on_of_two,
       .quick = { .search = MODEL_PCT, .depth = 4, .runs = 10000 },
       .full = { .search = MODEL_DPOR } },
+    CLIENT("inbox/two", setup_inbox, two_came_out, push_one, push_one, take_two),
+    CLIENT("inbox/three", setup_inbox, three_came_out, push_two, push_one, take_two),
     CLIENT("spare/leave", setup_one_too_many, somebody_is_left, leaves, submits_then_blocks),
     CLIENT("spare/back", setup_one_too_many, count_is_right, leaves, blocks_and_goes_on),
 };
