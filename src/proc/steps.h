@@ -147,13 +147,33 @@ void auri_request_serve(struct auri_proc *p, struct auri_worker *w); /* without 
 void auri_request_finish(struct auri_proc *p, struct auri_worker *w, aur_err err, uint64_t value);
 /* With the lock held: the worker is dead. */
 void auri_request_abandon(struct auri_proc *p, struct auri_worker *w);
+/* With the lock held: the answer to the worker's request, and size bytes of data with it. */
+void auri_reply(struct auri_worker *w, struct auri_reply *r, const void *data, uint64_t size);
+void auri_reply_code(struct auri_worker *w, aur_err err, uint64_t value);
+void auri_reply_outcome(struct auri_worker *w, auri_task *task); /* of a task that is done */
+/* With the lock held: keeps the caller's reference for the worker.  False: no memory. */
+bool auri_request_hold(struct auri_worker *w, auri_task *task);
+
+/* ---- nested.c ------------------------------------------------------------------------------------- */
+
+/* Without the lock. */
+void auri_serve_submit(struct auri_proc *p, struct auri_worker *w, const struct auri_request *r);
+
+/* ---- waits.c -------------------------------------------------------------------------------------- */
+
+/* Without the lock: WAIT and POLL. */
+void auri_serve_wait(struct auri_proc *p, struct auri_worker *w, const struct auri_request *r);
+/* Only then may the task's pool be looked at without a look at whether it is done. */
+bool auri_holds_pool(auri_task *task);
 /* With the lock held: answers waits whose deadline has passed; returns the next one. */
 uint64_t auri_request_deadlines(struct auri_proc *p, uint64_t now);
 /* With the lock held: moves an awaited task of this pool to the front of the queue. */
 void auri_hurry(struct auri_proc *p, auri_task *task);
-/* With the lock held: ends the wait of a worker with an error; or with a task that it runs first. */
+/* With the lock held: ends the wait of a worker with an error; or with a task that it runs first; or
+ * without an answer, if it waits at all. */
 void auri_wait_refuse(struct auri_worker *w, aur_err err);
 bool auri_wait_entry(struct auri_worker *w, const struct auri_sub_desc *entry);
+void auri_wait_abandon(struct auri_worker *w);
 
 /* ---- place.c -------------------------------------------------------------------------------------- */
 

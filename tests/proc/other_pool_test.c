@@ -3,7 +3,7 @@
  *          in the worker.
  * Method:  workers inherit the pools that were made before theirs.  Circles are closed on purpose, by
  *          the numbers of futures.
- * Guards:  src/proc/request.c, remote.c; src/task/pool.c; src/pool/serial.c.
+ * Guards:  src/proc/request.c, nested.c, waits.c, remote.c; src/task/pool.c; src/pool/serial.c.
  */
 /* aurt: no-tsan */
 /* aurt: no-valgrind */

@@ -1,6 +1,6 @@
 /* Goal:    a limit of the queue holds back submitters outside, and never the tasks that must end first.
  * Method:  more callers than places, each of which submits more calls than there are places.
- * Guards:  src/proc/request.c (count_in).
+ * Guards:  src/proc/nested.c (count_in).
  */
 /* aurt: no-tsan */
 /* aurt: no-valgrind */

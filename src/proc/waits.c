@@ -1,0 +1,263 @@
+/* Waits of tasks in workers.
+ *
+ * While a worker waits for another task it takes no entries, so what it has not begun goes back to the
+ * queue, the awaited task goes to its front, and, if no other worker is free for it, a spare worker is
+ * started. */
+#include "proc/internal.h"
+#include "sched/detect.h"
+
+/* With the lock held: the wait is over, one way or another; the caller replies. */
+static auri_task *end_wait(struct auri_worker *w)
+{
+    auri_task *task = w->awaited;
+
+    w->blocked = false;
+    w->proc->blocked--;
+    w->awaited = NULL;
+    w->wait_deadline = AUR_NO_DEADLINE;
+    if (w->edge) {
+        auri_edge_clear(w->record);
+        auri_edge_maps(w->record, NULL, 0);
+        w->edge = false;
+    }
+    return task;
+}
+
+/* The awaited task is done.  Called without the pool's lock. */
+static void awaited_done(struct auri_cont *cont, auri_task *task)
+{
+    struct auri_worker *w =
+        (struct auri_worker *)(void *)((char *)cont - offsetof(struct auri_worker, cont));
+    struct auri_proc *p = w->proc;
+    auri_task *waited = NULL;
+
+    pthread_mutex_lock(&p->lock);
+    w->cont_armed = false;
+    if (w->blocked && w->awaited == task) {
+        waited = end_wait(w);
+        auri_reply_outcome(w, task);
+    }
+    auri_worker_unref(p, w);
+    p->firing--;
+    if (p->firing == 0 && p->quitting) {
+        auri_kick(p);
+    }
+    pthread_mutex_unlock(&p->lock);
+    if (waited != NULL) {
+        auri_task_unref(waited);
+    }
+}
+
+/* With the lock held: gives the continuation up, unless it is on its way. */
+static void disconnect(struct auri_worker *w, auri_task *task)
+{
+    if (w->cont_armed && auri_cont_remove(task, &w->cont)) {
+        w->cont_armed = false;
+        w->refs--; /* the caller has another */
+        w->proc->firing--;
+    }
+}
+
+/* With the lock held: moves an awaited task of this pool to the front of the queue. */
+void auri_hurry(struct auri_proc *p, auri_task *task)
+{
+    /* relaxed: moves only under the lock, but for a cancellation, which leaves it in the queue. */
+    if (task->pool != p->pool || p->queue_first == task ||
+        auri_word_state(auri_load_rlx(&task->word)) != AURI_QUEUED) {
+        return;
+    }
+    const struct auri_mapjob *job = auri_mapjob_of(task);
+    bool queued = task->map != NULL ? job != NULL && job->queued : task->priv != NULL;
+    if (queued) { /* else its submit is still on the way */
+        auri_queue_remove(p, task);
+        auri_queue_prepend(p, task);
+    }
+}
+
+/* Only then may its pool be looked at without a look at whether it is done. */
+bool auri_holds_pool(auri_task *task)
+{
+    return (auri_load_rlx(&task->word) & AURI_F_HOLDS) != 0; /* relaxed: the flag is constant */
+}
+
+/* Without the lock.  A worker of ours waits for a task of another pool of processes: that pool may have to
+ * run it in place of a wait, and could not see this one's edge before. */
+static void tell_its_pool(const struct auri_proc *p, auri_task *task)
+{
+    if (!auri_holds_pool(task) || task->pool == p->pool ||
+        task->pool->backend != &auri_backend_processes) {
+        return;
+    }
+    struct auri_proc *its = auri_proc_of(task->pool);
+    pthread_mutex_lock(&its->lock);
+    if (its->blocked != 0 && its->queue_first != NULL) {
+        auri_hurry(its, task);
+        auri_kick(its);
+    }
+    pthread_mutex_unlock(&its->lock);
+}
+
+/* With the lock held: of which maps the worker runs items now, the innermost first. */
+static void publish_maps(struct auri_worker *w)
+{
+    auri_task *maps[AURI_WAIT_MAPS];
+    size_t n = 0;
+    uint64_t seq = w->head;
+
+    for (uint32_t i = w->inner_n; i-- > 0 && n < AURI_WAIT_MAPS;) {
+        if (w->inner[i].flight.count != 0) {
+            maps[n++] = w->inner[i].flight.task;
+        }
+    }
+    while (seq < w->tail && auri_answered(w, seq)) { /* not taken yet */
+        seq++;
+    }
+    if (seq < w->tail && auri_flight_at(w, seq)->count != 0 && n < AURI_WAIT_MAPS) {
+        maps[n++] = auri_flight_at(w, seq)->task;
+    }
+    auri_edge_maps(w->record, maps, n);
+}
+
+void auri_serve_wait(struct auri_proc *p, struct auri_worker *w, const struct auri_request *r)
+{
+    auri_task *task = auri_task_from_id(r->id);
+    aur_error error;
+    aur_err err = AUR_OK;
+    bool polls = r->op == AURI_REQ_POLL;
+
+    if (task != NULL && polls && auri_holds_pool(task)) {
+        task->pool->backend->progress(task->pool, task, 0); /* what has arrived counts */
+    }
+    pthread_mutex_lock(&p->lock);
+    if (w->ctl == NULL || w->state == AURI_W_DEAD) {
+        err = AUR_ECANCELED; /* nobody to answer */
+    } else if (task == NULL) {
+        auri_reply_code(w, AUR_EINVAL, 0);
+        err = AUR_EINVAL;
+    } else if (auri_task_is_done(task)) {
+        auri_reply_outcome(w, task);
+        err = AUR_END;
+    } else if (polls || (r->deadline != AUR_NO_DEADLINE && aurp_now_ns() >= r->deadline)) {
+        auri_reply_code(w, AUR_ETIMEDOUT, 0);
+        err = AUR_ETIMEDOUT;
+    }
+    if (err != AUR_OK) {
+        w->serving = false;
+        pthread_mutex_unlock(&p->lock);
+        if (task != NULL) {
+            auri_task_unref(task);
+        }
+        return;
+    }
+    bool timed = r->deadline != AUR_NO_DEADLINE;
+    w->blocked = true;
+    p->blocked++;
+    p->nests = true;
+    w->awaited = task;
+    w->wait_deadline = r->deadline;
+    w->room = r->room == 1 && !timed;
+    auri_revoke_from(p, w, w->head + 1);
+    auri_hurry(p, task);
+    publish_maps(w);
+    auri_edge_task(w->record, task, timed);
+    w->edge = true;
+    w->refs++;
+    p->firing++;
+    w->cont_armed = true;
+    w->cont.fire = awaited_done;
+    auri_task_ref(task); /* ours: from here on the wait can end at any time, and drop its own */
+    pthread_mutex_unlock(&p->lock);
+
+    bool added = auri_cont_add(task, &w->cont);
+    if (!added) {
+        awaited_done(&w->cont, task);
+    } else if (!timed) {
+        err = auri_detect(w->record, &error);
+    }
+    if (!timed) {
+        tell_its_pool(p, task);
+    }
+    pthread_mutex_lock(&p->lock);
+    auri_task *waited = NULL;
+    w->serving = false; /* from here on the node of the continuation is settled */
+    if (!w->blocked) {
+        disconnect(w, task); /* the wait ended before the continuation was there */
+    }
+    if (err == AUR_EDEADLK && w->blocked && w->awaited == task) {
+        struct auri_reply answer = { .err = AUR_EDEADLK };
+        auri_add_rlx(&p->pool->deadlocks, UINT64_C(1)); /* relaxed: statistics */
+        disconnect(w, task);
+        waited = end_wait(w);
+        auri_reply(w, &answer, &error, sizeof(error));
+    }
+    auri_dispatch(p);
+    auri_relieve(p);
+    auri_listen(p);
+    if (timed && r->deadline < p->guardian_wakes_ns) {
+        auri_kick(p);
+    }
+    pthread_mutex_unlock(&p->lock);
+    if (waited != NULL) {
+        auri_pool_log(p->pool, AUR_LOG_WARN, "deadlock: %s", error.message);
+        auri_task_unref(waited);
+    }
+    auri_task_unref(task);
+}
+
+uint64_t auri_request_deadlines(struct auri_proc *p, uint64_t now)
+{
+    uint64_t next = UINT64_MAX;
+
+    for (unsigned i = 0; i < p->slots_end; i++) {
+        struct auri_worker *w = p->slots[i].worker;
+        if (w == NULL || !w->blocked || w->serving) {
+            continue; /* serving: whoever asked for a verdict has it, and answers */
+        }
+        bool victim = auri_load_acq(&w->record->victim) != 0;
+        if (!victim && w->wait_deadline > now) {
+            next = w->wait_deadline < next ? w->wait_deadline : next;
+            continue;
+        }
+        struct auri_reply answer = { .err = victim ? AUR_EDEADLK : AUR_ETIMEDOUT };
+        aur_error why;
+        if (victim) {
+            auri_victim_error(w->record, &why);
+        }
+        disconnect(w, w->awaited);
+        auri_task *task = end_wait(w);
+        auri_reply(w, &answer, victim ? &why : NULL, victim ? sizeof(why) : 0);
+        auri_task_unref(task);
+    }
+    return next;
+}
+
+void auri_wait_abandon(struct auri_worker *w)
+{
+    if (w->blocked) {
+        disconnect(w, w->awaited);
+        auri_task_unref(end_wait(w));
+    }
+}
+
+/* Ends the wait of a worker with an error. */
+void auri_wait_refuse(struct auri_worker *w, aur_err err)
+{
+    auri_task *task = w->awaited;
+
+    disconnect(w, task);
+    end_wait(w);
+    auri_reply_code(w, err, 0);
+    auri_task_unref(task);
+}
+
+bool auri_wait_entry(struct auri_worker *w, const struct auri_sub_desc *entry)
+{
+    struct auri_reply r = { .err = AUR_EPENDING };
+    auri_task *task = w->awaited;
+
+    disconnect(w, task);
+    end_wait(w);
+    auri_reply(w, &r, entry, sizeof(*entry));
+    auri_task_unref(task);
+    return r.err == AUR_EPENDING;
+}
