@@ -10,7 +10,7 @@ static int sweep_fault;
 
 #define AURI_RING_FAULT(n) (sweep_fault == (n))
 #define SWEEP_FAULTS 1
-#include "proc/entry.c"
+#include "proc/entry_chunk.c"
 #include "proc/worker.c"
 
 #include "sweep_test.c"
