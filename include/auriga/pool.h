@@ -44,7 +44,9 @@ enum {
                               interpreters and other hosts that load this library late */
 };
 
-/* aur_options.queue_policy: what a submit does once queue_max calls wait */
+/* aur_options.queue_policy: what a submit does once queue_max calls wait.  Submits of tasks in worker
+ * processes, to whichever pool, go beyond queue_max instead: the parent, which submits for them, must
+ * not wait for room. */
 enum {
     AUR_QUEUE_BLOCK = 0,       /* waits for room; inside a task of the same pool: runs the call */
     AUR_QUEUE_FAIL = 1,        /* AUR_EBUSY */
