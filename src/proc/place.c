@@ -97,7 +97,14 @@ static bool run(struct auri_proc *p, struct auri_worker *w, auri_task *task)
     struct auri_flight flight;
     struct auri_sub_desc entry;
 
-    if (task == NULL || !make_room(w) || !auri_queue_take(p, w, task, &flight, &entry)) {
+    if (task == NULL || !make_room(w)) {
+        return false;
+    }
+    /* First its edge, then the task: a worker that owned what it seems to wait for, at the end of its chain,
+     * would look like a cycle to others. */
+    auri_wait_hide(w);
+    if (!auri_queue_take(p, w, task, &flight, &entry)) { /* it was cancelled */
+        auri_wait_show(w);
         return false;
     }
     flight.awaited = true;

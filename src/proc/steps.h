@@ -174,6 +174,10 @@ void auri_hurry(struct auri_proc *p, auri_task *task);
 void auri_wait_refuse(struct auri_worker *w, aur_err err);
 bool auri_wait_entry(struct auri_worker *w, const struct auri_sub_desc *entry);
 void auri_wait_abandon(struct auri_worker *w);
+/* With the lock held: the worker, which waits without a deadline, has no edge for a moment; and has one
+ * again, if its wait is not refused because of that. */
+void auri_wait_hide(struct auri_worker *w);
+void auri_wait_show(struct auri_worker *w);
 
 /* ---- place.c -------------------------------------------------------------------------------------- */
 

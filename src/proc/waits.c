@@ -6,6 +6,15 @@
 #include "proc/internal.h"
 #include "sched/detect.h"
 
+void auri_wait_hide(struct auri_worker *w)
+{
+    if (w->edge) {
+        auri_edge_clear(w->record);
+        auri_edge_maps(w->record, NULL, 0);
+        w->edge = false;
+    }
+}
+
 /* With the lock held: the wait is over, one way or another; the caller replies. */
 static auri_task *end_wait(struct auri_worker *w)
 {
@@ -15,11 +24,7 @@ static auri_task *end_wait(struct auri_worker *w)
     w->proc->blocked--;
     w->awaited = NULL;
     w->wait_deadline = AUR_NO_DEADLINE;
-    if (w->edge) {
-        auri_edge_clear(w->record);
-        auri_edge_maps(w->record, NULL, 0);
-        w->edge = false;
-    }
+    auri_wait_hide(w);
     return task;
 }
 
@@ -248,6 +253,18 @@ void auri_wait_refuse(struct auri_worker *w, aur_err err)
     end_wait(w);
     auri_reply_code(w, err, 0);
     auri_task_unref(task);
+}
+
+void auri_wait_show(struct auri_worker *w)
+{
+    publish_maps(w);
+    auri_edge_task(w->record, w->awaited, false);
+    w->edge = true;
+    /* Whoever asked for a verdict meanwhile took the worker for one that goes on. */
+    if (auri_detect(w->record, NULL) == AUR_EDEADLK) {
+        auri_add_rlx(&w->proc->pool->deadlocks, UINT64_C(1)); /* relaxed: statistics */
+        auri_wait_refuse(w, AUR_EDEADLK);
+    }
 }
 
 bool auri_wait_entry(struct auri_worker *w, const struct auri_sub_desc *entry)
