@@ -297,7 +297,7 @@ static aur_err add_callback(aur_future *future, struct callback init)
     auri_task_ref(future); /* for attend(): the callback may be gone by then */
     if (!auri_cont_add(future, &callback->cont)) {
         callback_fire(&callback->cont, future);
-    } else if (future->pool != NULL && future->pool->backend->untold) {
+    } else if (auri_task_is_untold(future)) {
         (void)auri_wait_task(future, AUR_NO_DEADLINE); /* refused: left to a later wait */
     } else {
         auri_task_attend(future);

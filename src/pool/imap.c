@@ -42,6 +42,7 @@ struct aur_imap_iter {
     bool has_pending;
     bool ended; /* there is no further input */
     bool ordered;
+    bool untold; /* the futures are */
     uint64_t window;
     uint64_t open;             /* items */
     uint64_t started;          /* the next item's index */
@@ -185,6 +186,7 @@ static void watch(aur_imap_iter *iter, struct item *item)
     item->cont.fire = item_fire;
     auri_add_rlx(&iter->shares, 1u); /* relaxed: the owner has a share already */
     tasks_put(iter, iter->tasks_n++, item);
+    iter->untold |= auri_task_is_untold(item->future);
     if (auri_cont_add(item->future, &item->cont)) {
         auri_task_attend(item->future);
     } else {
@@ -395,8 +397,8 @@ static aur_err take_unordered(aur_imap_iter *iter, aur_deadline deadline, struct
         uint32_t seen = auri_load_sc(&iter->completions);
         collect(iter);
         if (iter->ready == NULL) {
-            aur_err err =
-                auri_wait_word(&iter->completions, seen, iter->tasks, iter->tasks_n, deadline);
+            aur_err err = (iter->untold ? auri_wait_word_asking : auri_wait_word)(
+                &iter->completions, seen, iter->tasks, iter->tasks_n, deadline);
             if (err != AUR_OK) {
                 return err;
             }

@@ -33,6 +33,7 @@ struct aur_completed {
     size_t n;             /* pending */
     size_t room;
     size_t added; /* so many indices were given out */
+    bool untold;  /* some task is, or was */
 };
 
 static void set_drop(struct aur_completed *set)
@@ -104,6 +105,7 @@ static aur_err add_task(struct aur_completed *set, auri_task *task)
         .place = set->n,
         .fires = true,
     };
+    set->untold |= auri_task_is_untold(task);
     set->entry[set->n] = entry;
     set->pending[set->n++] = task;
     auri_add_rlx(&set->refs, 1u); /* relaxed: the owner holds one */
@@ -199,7 +201,8 @@ aur_err aur_completed_next(aur_completed *c, size_t *ret_index, aur_deadline dea
         if (c->n == 0) {
             return AUR_END;
         }
-        aur_err err = auri_wait_word(&c->word, seen, c->pending, c->n, deadline);
+        aur_err err = (c->untold ? auri_wait_word_asking
+                                 : auri_wait_word)(&c->word, seen, c->pending, c->n, deadline);
         if (err != AUR_OK) {
             return err;
         }

@@ -181,13 +181,8 @@ static bool pool_is_live(const struct survey *survey, const struct aur_pool *poo
 static bool task_is_live(const struct survey *survey, const auri_task *task, uint64_t word,
                          const struct aur_pool *queued)
 {
-    for (unsigned id = 1; id < survey->end; id++) {
-        const struct look *look = &survey->node[id];
-        if (!look->live && auri_held_up_by(look, id, task, word)) {
-            return false;
-        }
-    }
-    return queued == NULL || pool_is_live(survey, queued);
+    return auri_survey_holder(survey, task, word) == 0 &&
+           (queued == NULL || pool_is_live(survey, queued));
 }
 
 /* For a task of an ANY edge. */

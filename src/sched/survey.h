@@ -49,6 +49,23 @@ static inline bool auri_held_up_by(const struct look *look, unsigned id, const a
     return false;
 }
 
+/* A dead node that keeps the task with this word from ending; 0: there is none. */
+static inline unsigned auri_survey_holder(const struct survey *survey, const auri_task *task,
+                                          uint64_t word)
+{
+    unsigned owner = auri_owner_of(word);
+
+    if (owner != 0 || auri_word_state(word) != AURI_RUNNING) {
+        return owner != 0 && owner < survey->end && !survey->node[owner].live ? owner : 0;
+    }
+    for (unsigned id = 1; id < survey->end; id++) { /* a map, which names no runner */
+        if (!survey->node[id].live && auri_held_up_by(&survey->node[id], id, task, word)) {
+            return id;
+        }
+    }
+    return 0;
+}
+
 /* The edge by which a dead node is on a cycle with the node that asked: the task that it waits for
  * (NULL: a helper of its map), and the node at the other end. */
 auri_task *auri_survey_edge(const struct survey *survey, unsigned id, unsigned *ret_next);

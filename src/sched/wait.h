@@ -3,6 +3,7 @@
 #define AURI_SCHED_WAIT_H
 
 #include "sched/run.h"
+#include "task/pool.h"
 
 /* Waits until the task is done.  The errors of aur_future_wait() but AUR_EINVAL; AUR_EDEADLK fills
  * aur_last_error().  A wait without a deadline may run the task, or what it waits for, itself. */
@@ -12,6 +13,15 @@ aur_err auri_wait_task(auri_task *task, aur_deadline deadline);
  * nothing is known about).  For composite waits that count completions in a word of their own. */
 aur_err auri_wait_word(_Atomic(uint32_t) *word, uint32_t value, auri_task *const *tasks, size_t n,
                        aur_deadline deadline);
+/* The same where some of the tasks are untold (task/pool.h): those are asked for first, one after the
+ * other.  It looks at all of them, so only for sets that have such. */
+aur_err auri_wait_word_asking(_Atomic(uint32_t) *word, uint32_t value, auri_task *const *tasks,
+                              size_t n, aur_deadline deadline);
+
+static inline bool auri_task_is_untold(const auri_task *task)
+{
+    return task->pool != NULL && task->pool->backend->untold;
+}
 
 /* Room for one more task, or branch of a fork, on this stack. */
 bool auri_stack_has_room(const struct auri_record *self);
