@@ -19,11 +19,11 @@
 #define ENOUGH_TOGETHER 8u /* ... and beside others, or ... */
 #define ENOUGH_ANYWAY 64u  /* ... so many of any sort */
 #define DOUBTS_MAX 4u
-#define REVIEW                                                                                     \
-    128u /* samples after which a choice is looked at anew; a cheap one would pay for it */
+/* Samples after which a choice is looked at anew; a cheap one would pay for it. */
+#define REVIEW 128u
 #define CHEAP_NS UINT64_C(1000)
-#define DEAR_NS                                                                                    \
-    UINT64_C(20000) /* of CPU time: cheaper calls gain nothing from going to a process */
+/* Of CPU time: cheaper calls gain nothing from going to a process. */
+#define DEAR_NS UINT64_C(20000)
 #define BEGUN (UINT64_C(1) << 32)
 
 /* Everything here is relaxed: sums of numbers, read by whoever happens to decide. */
