@@ -1,23 +1,15 @@
-/* The process engine from the outside: calls, results, deaths, limits, cancels, ends.
+/* The process engine from the outside: calls, results, cancels, ends.  Deaths: deaths_test.c.
  *
  * Method: public API only; what tasks do to their process is done for real (SIGKILL, abort, exit).  A
  * writable shared buffer carries words that tasks and test meet on.  Guards: each outcome is the one
  * that its own task deserves, and nothing of a pool is left after join. */
 /* aurt: no-tsan */
-#include "aurt.h"
+#include "engine_rig.h"
 
-#include <auriga.h>
 #include <pthread.h>
-#include <signal.h>
 #include <sys/wait.h>
 
 /* ---- tasks --------------------------------------------------------------------------------- */
-
-static int add(int a, int b)
-{
-    return a + b;
-}
-AUR_FN(int, add, int, int);
 
 static int empty(int a)
 {
@@ -51,86 +43,17 @@ static struct middle turn(struct middle m)
 }
 AUR_FN(struct middle, turn, struct middle);
 
-enum { DIE_KILL, DIE_SEGV, DIE_EXIT, DIE_ABORT, DIE_NOT };
-static int die(int how)
-{
-    switch (how) {
-    case DIE_KILL:
-        kill(getpid(), SIGKILL);
-        break;
-    case DIE_SEGV:
-        signal(SIGSEGV, SIG_DFL);
-        raise(SIGSEGV);
-        break;
-    case DIE_EXIT:
-        _exit(3);
-    case DIE_ABORT:
-        signal(SIGABRT, SIG_DFL);
-        abort();
-    default:
-        break;
-    }
-    return how;
-}
-AUR_FN(int, die, int);
-
 static int fails(int code)
 {
     return aur_fail(code, "code is %d", code);
 }
 AUR_FN(int, fails, int);
 
-/* What tests and tasks share. */
-struct words {
-    aurt_event go;
-    aurt_event begun;
-    _Atomic(int) runs;
-    _Atomic(int) pid;
-};
-
-static struct words *words_of(uint64_t id)
-{
-    void *data = NULL;
-    size_t size = 0;
-
-    AURT_CHECK(aur_buf_open(id, &data, &size) == AUR_OK && size >= sizeof(struct words));
-    return data;
-}
-
-static int wait_go(uint64_t id)
-{
-    struct words *words = words_of(id);
-
-    atomic_store(&words->pid, getpid());
-    atomic_fetch_add(&words->runs, 1);
-    aurt_event_set(&words->begun);
-    aurt_event_wait(&words->go);
-    return 7;
-}
-AUR_FN(int, wait_go, uint64_t);
-
-/* Dies in its first `deaths` runs. */
-static int dies_first(uint64_t id, int deaths)
-{
-    if (atomic_fetch_add(&words_of(id)->runs, 1) < deaths) {
-        kill(getpid(), SIGKILL);
-    }
-    return 11;
-}
-AUR_FN(int, dies_first, uint64_t, int);
-
 static int counts(uint64_t id)
 {
     return atomic_fetch_add(&words_of(id)->runs, 1);
 }
 AUR_FN(int, counts, uint64_t);
-
-static int pid_of(int x)
-{
-    (void)x;
-    return getpid();
-}
-AUR_FN(int, pid_of, int);
 
 static aur_err invert(const void *in, size_t size, aur_out *out)
 {
@@ -145,45 +68,6 @@ static aur_err invert(const void *in, size_t size, aur_out *out)
     return AUR_OK;
 }
 AUR_BYTES_FN(invert);
-
-/* ---- helpers ------------------------------------------------------------------------------- */
-
-static aur_pool *pool_with(uint32_t workers, aur_options opts)
-{
-    aur_pool *pool = NULL;
-    aur_diag diag = { 0 };
-
-    opts.kind = AUR_PROCESSES;
-    opts.workers = workers;
-    aur_err err = aur_pool_new(&opts, &pool, &diag);
-    if (err != AUR_OK) {
-        fail_msg("aur_pool_new: %s, %s: %s", aur_err_name(err), diag.step, diag.text);
-    }
-    return pool;
-}
-
-static aur_pool *pool_of(uint32_t workers)
-{
-    aur_options opts = AUR_OPTIONS_INIT;
-
-    return pool_with(workers, opts);
-}
-
-static void end(aur_pool *pool)
-{
-    AURT_OK(aur_pool_join(pool, AUR_NO_DEADLINE));
-    aur_pool_unref(pool);
-}
-
-static aur_buf *words_new(aur_pool *pool, struct words **ret_words)
-{
-    aur_buf *buf = NULL;
-
-    AURT_OK(aur_buf_new(pool, sizeof(struct words), AUR_BUF_INOUT, &buf));
-    *ret_words = aur_buf_data(buf);
-    memset(*ret_words, 0, sizeof(**ret_words));
-    return buf;
-}
 
 /* ---- calls --------------------------------------------------------------------------------- */
 
@@ -201,7 +85,7 @@ static void calls_on(uint32_t workers)
         assert_int_equal(v, i + 1000);
         aur_future_unref(futures[i]);
     }
-    end(pool);
+    aurt_pool_end(pool);
 }
 
 static void test_calls(void **state)
@@ -260,7 +144,7 @@ static void test_sizes(void **state)
         assert_int_equal(c.bytes[0], (unsigned char)~round);
         assert_int_equal(c.bytes[sizeof(c.bytes) - 1], (unsigned char)~round);
     }
-    end(pool);
+    aurt_pool_end(pool);
 }
 
 static void test_bytes(void **state)
@@ -285,7 +169,7 @@ static void test_bytes(void **state)
         aur_future_unref(future);
         free(in);
     }
-    end(pool);
+    aurt_pool_end(pool);
 }
 
 static aur_err refuse(const void *in, size_t size, aur_out *out)
@@ -309,7 +193,7 @@ static void test_large_failures(void **state)
         AURT_ERR(AUR_EINVAL, aur_future_outcome(future, AUR_NO_DEADLINE));
         aur_future_unref(future);
     }
-    end(pool);
+    aurt_pool_end(pool);
 }
 
 /* More than the memory of any machine: refused before a byte is read. */
@@ -323,7 +207,7 @@ static void test_beyond_memory(void **state)
     AURT_ERR(AUR_ENOMEM, aur_apply_bytes(pool, &future, invert, "x", (size_t)1 << 46));
     assert_null(future);
     AURT_OK(aur_apply(pool, &v, die, DIE_NOT)); /* and the pool goes on */
-    end(pool);
+    aurt_pool_end(pool);
 }
 
 /* A view stays readable after its worker and its pool are gone. */
@@ -347,7 +231,7 @@ static void test_view_outlives(void **state)
         AURT_OK(aur_future_wait(other, AUR_NO_DEADLINE));
         aur_future_unref(other);
     }
-    end(pool);
+    aurt_pool_end(pool);
     assert_int_equal(size, sizeof(in));
     for (size_t i = 0; i < size; i++) {
         assert_int_equal(((const unsigned char *)view)[i], 0xfe);
@@ -371,175 +255,7 @@ static void test_failures(void **state)
     assert_non_null(strstr(error->site, "engine_test.c"));
     assert_true(error->pid > 0 && error->pid != getpid());
     assert_int_equal(error->attempts, 1);
-    end(pool);
-}
-
-/* ---- deaths -------------------------------------------------------------------------------- */
-
-static void one_death(aur_pool *pool, int how, int want_signal, int want_status)
-{
-    enum { N = 60 };
-    aur_future *futures[N];
-    int v = 0;
-
-    for (int i = 0; i < N; i++) {
-        AURT_OK(aur_apply_async(pool, &futures[i], die, i == 20 ? how : DIE_NOT));
-    }
-    for (int i = 0; i < N; i++) {
-        if (i != 20) {
-            AURT_OK(aur_future_result(futures[i], &v, AUR_NO_DEADLINE));
-            assert_int_equal(v, DIE_NOT);
-            continue;
-        }
-        AURT_ERR(AUR_EWORKER, aur_future_outcome(futures[i], AUR_NO_DEADLINE));
-        const aur_error *error = aur_future_error(futures[i]);
-        assert_non_null(error);
-        assert_int_equal(error->signal, want_signal);
-        assert_int_equal(error->exit_status, want_status);
-        assert_string_equal(error->function, "die");
-        assert_true(error->pid > 0);
-        assert_true(error->worker >= 0);
-        assert_int_equal(error->attempts, 1);
-        assert_true(error->peak_rss > 0);
-        assert_int_equal(error->item, AUR_NO_ITEM);
-    }
-    for (int i = 0; i < N; i++) {
-        aur_future_unref(futures[i]);
-    }
-}
-
-static void test_deaths(void **state)
-{
-    aur_pool *pool = pool_of(2);
-
-    (void)state;
-    one_death(pool, DIE_KILL, SIGKILL, -1);
-    one_death(pool, DIE_SEGV, SIGSEGV, -1);
-    one_death(pool, DIE_EXIT, 0, 3);
-    one_death(pool, DIE_ABORT, SIGABRT, -1);
-    aur_stats stats = { .size = sizeof(stats) };
-    AURT_OK(aur_pool_stats(pool, &stats));
-    assert_int_equal(stats.deaths, 4);
-    end(pool);
-}
-
-static void test_retries(void **state)
-{
-    aur_options opts = AUR_OPTIONS_INIT;
-    struct words *words;
-    int v = 0;
-
-    (void)state;
-    opts.retries = 2;
-    aur_pool *pool = pool_with(1, opts);
-    aur_buf *buf = words_new(pool, &words);
-    AURT_OK(aur_apply(pool, &v, dies_first, aur_buf_id(buf), 2));
-    assert_int_equal(v, 11);
-    assert_int_equal(atomic_load(&words->runs), 3);
-    /* A task that always kills its worker fails for good. */
-    atomic_store(&words->runs, 0);
-    AURT_ERR(AUR_EWORKER, aur_apply(pool, &v, dies_first, aur_buf_id(buf), 1000));
-    assert_int_equal(atomic_load(&words->runs), 3);
-    assert_int_equal(aur_last_error()->attempts, 3);
-    aur_buf_unref(buf);
-    end(pool);
-}
-
-static void test_time_limit(void **state)
-{
-    aur_options opts = AUR_OPTIONS_INIT;
-    aur_call_options limit = AUR_CALL_OPTIONS_INIT;
-    struct words *words;
-    aur_future *futures[20];
-    int v = 0;
-
-    (void)state;
-    aur_pool *pool = pool_with(1, opts);
-    aur_buf *buf = words_new(pool, &words);
-    limit.item_timeout_ns = 30000000;
-    uint64_t start = aurt_now_ns();
-    AURT_OK(aur_apply_async_with(pool, &limit, &futures[0], wait_go, aur_buf_id(buf)));
-    for (int i = 1; i < 20; i++) {
-        AURT_OK(aur_apply_async(pool, &futures[i], add, i, i));
-    }
-    AURT_ERR(AUR_EDEADLINE, aur_future_outcome(futures[0], AUR_NO_DEADLINE));
-    assert_true(aurt_now_ns() - start >= 30000000);
-    assert_int_equal(aur_future_error(futures[0])->err, AUR_EDEADLINE);
-    for (int i = 1; i < 20; i++) {
-        AURT_OK(aur_future_result(futures[i], &v, AUR_NO_DEADLINE));
-        assert_int_equal(v, 2 * i);
-    }
-    for (int i = 0; i < 20; i++) {
-        aur_future_unref(futures[i]);
-    }
-    aur_buf_unref(buf);
-    end(pool);
-}
-
-static void test_renewal(void **state)
-{
-    aur_options opts = AUR_OPTIONS_INIT;
-    int pids[100];
-    int different = 1;
-
-    (void)state;
-    opts.tasks_per_worker_max = 10;
-    aur_pool *pool = pool_with(1, opts);
-    for (int i = 0; i < 100; i++) {
-        AURT_OK(aur_apply(pool, &pids[i], pid_of, i));
-        different += i > 0 && pids[i] != pids[i - 1];
-    }
-    assert_int_equal(different, 10);
-    end(pool);
-}
-
-static int bad_init(void *ctx, int worker)
-{
-    (void)ctx;
-    (void)worker;
-    return 1;
-}
-
-/* A log hook may ask the pool that it hears of. */
-struct heard {
-    _Atomic(aur_pool *) pool;
-    aurt_event broken;
-};
-
-static void hears(void *ctx, int level, const char *text)
-{
-    struct heard *heard = ctx;
-    aur_stats stats = { .size = sizeof(stats) };
-    aur_pool *pool = atomic_load(&heard->pool);
-
-    if (level == AUR_LOG_WARN && strstr(text, "is broken") != NULL) {
-        AURT_CHECK(pool == NULL || aur_pool_stats(pool, &stats) == AUR_OK);
-        aurt_event_set(&heard->broken);
-    }
-}
-
-static void test_broken(void **state)
-{
-    aur_options opts = AUR_OPTIONS_INIT;
-    aur_future *future = NULL;
-    static struct heard heard;
-
-    (void)state;
-    opts.worker_init = bad_init;
-    opts.log = hears;
-    opts.log_ctx = &heard;
-    aur_pool *pool = pool_with(1, opts);
-    atomic_store(&heard.pool, pool);
-    aur_err err = aur_apply_async(pool, &future, add, 1, 2);
-    if (err == AUR_OK) {
-        AURT_ERR(AUR_EBROKEN, aur_future_outcome(future, AUR_NO_DEADLINE));
-        aur_future_unref(future);
-    } else {
-        AURT_ERR(AUR_EBROKEN, err);
-    }
-    AURT_ERR(AUR_EBROKEN, aur_apply_async(pool, &future, add, 1, 2));
-    aurt_event_wait(&heard.broken);
-    end(pool);
+    aurt_pool_end(pool);
 }
 
 /* ---- cancel -------------------------------------------------------------------------------- */
@@ -584,7 +300,7 @@ static void test_cancel(void **state)
         aur_future_unref(futures[i]);
     }
     aur_buf_unref(buf);
-    end(pool);
+    aurt_pool_end(pool);
 }
 
 static void test_terminate(void **state)
@@ -605,56 +321,7 @@ static void test_terminate(void **state)
         aur_future_unref(futures[i]);
     }
     aur_buf_unref(buf);
-    end(pool);
-}
-
-/* ---- moving what is stuck -------------------------------------------------------------------- */
-
-/* A long task, or a stopped worker, does not hold up what was sent after it. */
-static void test_stuck(void **state)
-{
-    enum { N = 100 };
-    struct words *words;
-    aur_future *futures[N + 1];
-    int pids[2] = { 0, 0 };
-    int v = 0;
-
-    (void)state;
-    aur_pool *pool = pool_of(2);
-    aur_buf *buf = words_new(pool, &words);
-    for (int i = 0; i < 300; i++) { /* calls are known to be short: many are sent ahead */
-        AURT_OK(aur_apply(pool, &v, add, i, i));
-    }
-    AURT_OK(aur_apply_async(pool, &futures[N], wait_go, aur_buf_id(buf)));
-    for (int i = 0; i < N; i++) {
-        AURT_OK(aur_apply_async(pool, &futures[i], add, i, i));
-    }
-    aurt_event_wait(&words->begun);
-    for (int i = 0; i < N; i++) {
-        AURT_OK(aur_future_result(futures[i], &v, AUR_NO_DEADLINE));
-        assert_int_equal(v, 2 * i);
-        aur_future_unref(futures[i]);
-    }
-    assert_false(aur_future_done(futures[N]));
-    /* While the first is busy, the other one says who it is, then is stopped between two calls. */
-    AURT_OK(aur_apply(pool, &pids[0], pid_of, 0));
-    pids[1] = atomic_load(&words->pid);
-    assert_int_not_equal(pids[0], pids[1]);
-    assert_int_equal(kill(pids[0], SIGSTOP), 0);
-    for (int i = 0; i < N; i++) {
-        AURT_OK(aur_apply_async(pool, &futures[i], pid_of, i));
-    }
-    aurt_event_set(&words->go);
-    for (int i = 0; i < N; i++) {
-        AURT_OK(aur_future_result(futures[i], &v, AUR_NO_DEADLINE));
-        assert_int_equal(v, pids[1]);
-        aur_future_unref(futures[i]);
-    }
-    AURT_OK(aur_future_outcome(futures[N], AUR_NO_DEADLINE));
-    aur_future_unref(futures[N]);
-    assert_int_equal(kill(pids[0], SIGCONT), 0);
-    aur_buf_unref(buf);
-    end(pool);
+    aurt_pool_end(pool);
 }
 
 /* ---- queue limit --------------------------------------------------------------------------- */
@@ -683,7 +350,7 @@ static void test_queue_limit(void **state)
     }
     assert_int_equal(v, 4);
     aur_buf_unref(buf);
-    end(pool);
+    aurt_pool_end(pool);
 
     opts.queue_policy = AUR_QUEUE_BLOCK;
     pool = pool_with(2, opts);
@@ -719,7 +386,7 @@ static void test_on_done(void **state)
         assert_true(aur_future_done(future));
         aur_future_unref(future);
     }
-    end(pool);
+    aurt_pool_end(pool);
 }
 
 struct waiter {
@@ -757,7 +424,7 @@ static void test_many_waiters(void **state)
         pthread_join(threads[i], NULL);
         assert_int_equal(waiters[i].bad, 0);
     }
-    end(pool);
+    aurt_pool_end(pool);
 }
 
 /* ---- nothing is left ----------------------------------------------------------------------- */
@@ -809,23 +476,6 @@ static void test_unref_only(void **state)
     }
 }
 
-static void test_spawn(void **state)
-{
-    aur_options opts = AUR_OPTIONS_INIT;
-    int v = 0;
-
-    (void)state;
-    opts.start = AUR_START_SPAWN;
-    aur_pool *pool = pool_with(2, opts);
-    for (int i = 0; i < 300; i++) {
-        AURT_OK(aur_apply(pool, &v, add, i, 5));
-        assert_int_equal(v, i + 5);
-    }
-    one_death(pool, DIE_KILL, SIGKILL, -1);
-    one_death(pool, DIE_EXIT, 0, 3);
-    end(pool);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -833,13 +483,10 @@ int main(void)
         cmocka_unit_test(test_sizes),          cmocka_unit_test(test_bytes),
         cmocka_unit_test(test_large_failures), cmocka_unit_test(test_beyond_memory),
         cmocka_unit_test(test_view_outlives),  cmocka_unit_test(test_failures),
-        cmocka_unit_test(test_deaths),         cmocka_unit_test(test_retries),
-        cmocka_unit_test(test_time_limit),     cmocka_unit_test(test_renewal),
-        cmocka_unit_test(test_broken),         cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_terminate),      cmocka_unit_test(test_queue_limit),
-        cmocka_unit_test(test_stuck),          cmocka_unit_test(test_on_done),
+        cmocka_unit_test(test_cancel),         cmocka_unit_test(test_terminate),
+        cmocka_unit_test(test_queue_limit),    cmocka_unit_test(test_on_done),
         cmocka_unit_test(test_many_waiters),   cmocka_unit_test(test_nothing_left),
-        cmocka_unit_test(test_unref_only),     cmocka_unit_test(test_spawn),
+        cmocka_unit_test(test_unref_only),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,9 +3,8 @@
  * Guards: each item is run once and its result lands in its place, whatever the size of the map; what
  * an item does wrong stays with it. */
 /* aurt: no-tsan */
-#include "aurt.h"
+#include "pools.h"
 
-#include <auriga.h>
 #include <signal.h>
 
 static int square(int x)
@@ -115,19 +114,7 @@ AUR_FN(int, flaky, uint64_t, int);
 
 static aur_pool *pool_of(uint32_t workers)
 {
-    aur_options opts = AUR_OPTIONS_INIT;
-    aur_pool *pool = NULL;
-
-    opts.kind = AUR_PROCESSES;
-    opts.workers = workers;
-    AURT_OK(aur_pool_new(&opts, &pool, NULL));
-    return pool;
-}
-
-static void end(aur_pool *pool)
-{
-    AURT_OK(aur_pool_join(pool, AUR_NO_DEADLINE));
-    aur_pool_unref(pool);
+    return aurt_pool_new(AUR_PROCESSES, workers, AUR_START_DEFAULT, 0);
 }
 
 static void sizes_on(uint32_t workers)
@@ -155,7 +142,7 @@ static void sizes_on(uint32_t workers)
         }
         assert_true(sizes[s] == MAX || out[sizes[s]] == (int)0xeeeeeeee);
     }
-    end(pool);
+    aurt_pool_end(pool);
     free(in);
     free(out);
 }
@@ -186,7 +173,7 @@ static void test_starmap_async(void **state)
         assert_true(out[i] == power(i % 50, i % 4));
     }
     aur_future_unref(future);
-    end(pool);
+    aurt_pool_end(pool);
 }
 
 static void test_errors(void **state)
@@ -223,7 +210,7 @@ static void test_errors(void **state)
         not_run += errs[i] == AUR_ECANCELED;
     }
     assert_true(not_run > 0);
-    end(pool);
+    aurt_pool_end(pool);
 }
 
 static void test_deaths(void **state)
@@ -251,7 +238,7 @@ static void test_deaths(void **state)
             assert_int_equal(out[i], i % 1000 == 500 ? 0 : i + 1);
         }
     }
-    end(pool);
+    aurt_pool_end(pool);
 }
 
 static void test_retries(void **state)
@@ -278,7 +265,7 @@ static void test_retries(void **state)
         assert_int_equal(runs, want);
     }
     aur_buf_unref(buf);
-    end(pool);
+    aurt_pool_end(pool);
 }
 
 static void test_large(void **state)
@@ -301,7 +288,7 @@ static void test_large(void **state)
         assert_int_equal(blocks[i].bytes[65535], (unsigned char)~i);
     }
     free(blocks);
-    end(pool);
+    aurt_pool_end(pool);
 }
 
 static void test_bytes(void **state)
@@ -332,7 +319,7 @@ static void test_bytes(void **state)
         assert_int_equal(memcmp((const char *)out[i].data + i, data, (size_t)i), 0);
     }
     aur_bytes_free(out, N);
-    end(pool);
+    aurt_pool_end(pool);
 }
 
 static void test_loop(void **state)
@@ -350,7 +337,7 @@ static void test_loop(void **state)
         assert_int_equal(((unsigned char *)aur_buf_data(buf))[i], i < LO ? 0 : 5);
     }
     aur_buf_unref(buf);
-    end(pool);
+    aurt_pool_end(pool);
 }
 
 static void test_time_limit(void **state)
@@ -374,7 +361,7 @@ static void test_time_limit(void **state)
     for (int i = 0; i < N; i++) {
         assert_int_equal(errs[i], i == 77 ? AUR_EDEADLINE : AUR_OK);
     }
-    end(pool);
+    aurt_pool_end(pool);
 }
 
 static void test_cancel(void **state)
@@ -399,7 +386,7 @@ static void test_cancel(void **state)
         AURT_OK(aur_apply(pool, &v, square, 9));
         assert_int_equal(v, 81);
     }
-    end(pool);
+    aurt_pool_end(pool);
 }
 
 static void test_iterators(void **state)
@@ -429,7 +416,7 @@ static void test_iterators(void **state)
     }
     assert_int_equal(sum, 332833500);
     aur_imap_free(it);
-    end(pool);
+    aurt_pool_end(pool);
 }
 
 int main(void)

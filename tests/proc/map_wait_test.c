@@ -4,9 +4,7 @@
  * over others, can never go on: it is refused, and the map ends.  The numbers of the futures travel in a
  * shared buffer. */
 /* aurt: no-tsan */
-#include "aurt.h"
-
-#include <auriga.h>
+#include "pools.h"
 
 struct words {
     aurt_event ready;
@@ -77,25 +75,6 @@ static int item_of_any(job_t job)
 }
 AUR_FN(int, item_of_any, job_t);
 
-static aur_pool *pool_of(int kind, uint32_t workers, int start, uint32_t spares)
-{
-    aur_options opts = AUR_OPTIONS_INIT;
-    aur_pool *pool = NULL;
-
-    opts.kind = kind;
-    opts.start = kind == AUR_PROCESSES ? start : AUR_START_DEFAULT;
-    opts.workers = workers;
-    opts.spares_max = spares;
-    AURT_OK(aur_pool_new(&opts, &pool, NULL));
-    return pool;
-}
-
-static void end(aur_pool *pool)
-{
-    AURT_OK(aur_pool_join(pool, AUR_NO_DEADLINE));
-    aur_pool_unref(pool);
-}
-
 static aur_buf *words_new(aur_pool *pool, struct words **ret_words)
 {
     aur_buf *buf = NULL;
@@ -112,7 +91,7 @@ static aur_buf *words_new(aur_pool *pool, struct words **ret_words)
 /* Every `step`-th item waits for its own map. */
 static void own_map(int start, uint32_t workers, uint32_t spares, int n, int step)
 {
-    aur_pool *pool = pool_of(AUR_PROCESSES, workers, start, spares);
+    aur_pool *pool = aurt_pool_new(AUR_PROCESSES, workers, start, spares);
     struct words *words;
     aur_buf *buf = words_new(pool, &words);
     aur_future *future;
@@ -132,7 +111,7 @@ static void own_map(int start, uint32_t workers, uint32_t spares, int n, int ste
     }
     aur_future_unref(future);
     aur_buf_unref(buf);
-    end(pool);
+    aurt_pool_end(pool);
 }
 
 static void test_own_map(void **state)
@@ -149,7 +128,7 @@ static void test_own_map(void **state)
 
 static void test_any(void **state)
 {
-    aur_pool *pool = pool_of(AUR_PROCESSES, 2, AUR_START_FORK, 0);
+    aur_pool *pool = aurt_pool_new(AUR_PROCESSES, 2, AUR_START_FORK, 0);
     struct words *words;
     aur_buf *buf = words_new(pool, &words);
     aur_future *future;
@@ -164,7 +143,7 @@ static void test_any(void **state)
     assert_int_equal(out[0], AUR_EDEADLK);
     aur_future_unref(future);
     aur_buf_unref(buf);
-    end(pool);
+    aurt_pool_end(pool);
 }
 
 /* ---- two ------------------------------------------------------------------------------------------ */
@@ -180,7 +159,7 @@ static void check_two(const int *out)
 
 static void two_maps(uint32_t workers, uint32_t spares)
 {
-    aur_pool *pool = pool_of(AUR_PROCESSES, workers, AUR_START_FORK, spares);
+    aur_pool *pool = aurt_pool_new(AUR_PROCESSES, workers, AUR_START_FORK, spares);
     struct words *words;
     aur_buf *buf = words_new(pool, &words);
     aur_future *futures[2];
@@ -198,7 +177,7 @@ static void two_maps(uint32_t workers, uint32_t spares)
     }
     check_two(out);
     aur_buf_unref(buf);
-    end(pool);
+    aurt_pool_end(pool);
 }
 
 static void test_two_maps(void **state)
@@ -238,16 +217,16 @@ static void map_and_call(aur_pool *maps, aur_pool *calls)
 
 static void test_map_and_call(void **state)
 {
-    aur_pool *maps = pool_of(AUR_PROCESSES, 2, AUR_START_FORK, 0);
-    aur_pool *threads = pool_of(AUR_THREADS, 1, 0, 0);
+    aur_pool *maps = aurt_pool_new(AUR_PROCESSES, 2, AUR_START_FORK, 0);
+    aur_pool *threads = aurt_pool_new(AUR_THREADS, 1, 0, 0);
 
     (void)state;
     for (int i = 0; i < 20; i++) {
         map_and_call(maps, maps);
         map_and_call(maps, threads);
     }
-    end(maps);
-    end(threads);
+    aurt_pool_end(maps);
+    aurt_pool_end(threads);
 }
 
 int main(void)

@@ -4,9 +4,8 @@
  * task of the cycle that asks; a worker that waits holds nobody's work back; waits, cancels and
  * deadlines pass the border between processes; spares come and go. */
 /* aurt: no-tsan */
-#include "aurt.h"
+#include "pools.h"
 
-#include <auriga.h>
 #include <signal.h>
 
 static int power(int x, int y)
@@ -236,21 +235,7 @@ AUR_FN(int, tells_and_waits, uint64_t, int);
 
 static aur_pool *pool_of(uint32_t workers, int start, uint32_t spares)
 {
-    aur_options opts = AUR_OPTIONS_INIT;
-    aur_pool *pool = NULL;
-
-    opts.kind = AUR_PROCESSES;
-    opts.start = start;
-    opts.workers = workers;
-    opts.spares_max = spares;
-    AURT_OK(aur_pool_new(&opts, &pool, NULL));
-    return pool;
-}
-
-static void end(aur_pool *pool)
-{
-    AURT_OK(aur_pool_join(pool, AUR_NO_DEADLINE));
-    aur_pool_unref(pool);
+    return aurt_pool_new(AUR_PROCESSES, workers, start, spares);
 }
 
 static aur_buf *words_new(aur_pool *pool, struct words **ret_words)
@@ -277,7 +262,7 @@ static void nested(int start)
     }
     AURT_OK(aur_apply(pool, &v, sum_of_squares, 100));
     assert_int_equal(v, 328350);
-    end(pool);
+    aurt_pool_end(pool);
 }
 
 static void test_byte_strings(void **state)
@@ -292,7 +277,7 @@ static void test_byte_strings(void **state)
         assert_int_equal(line, 0);
         AURT_OK(aur_apply(pool, &line, maps_bytes, 500, 42));
         assert_int_equal(line, 0);
-        end(pool);
+        aurt_pool_end(pool);
     }
 }
 
@@ -328,7 +313,7 @@ static void test_many_parents(void **state)
     aur_stats stats = { .size = sizeof(stats) };
     AURT_OK(aur_pool_stats(pool, &stats));
     assert_true(stats.workers <= 4);
-    end(pool);
+    aurt_pool_end(pool);
 }
 
 static void test_depth(void **state)
@@ -341,7 +326,7 @@ static void test_depth(void **state)
     assert_int_equal(v, 15);
     AURT_OK(aur_apply(pool, &v, chain, 40)); /* deeper than there are spares */
     assert_int_equal(v, 40);
-    end(pool);
+    aurt_pool_end(pool);
 }
 
 static int fib(int n);
@@ -392,7 +377,7 @@ static void test_no_spares(void **state)
             AURT_OK(aur_pool_stats(pool, &stats));
             assert_true(stats.spares == 0 && stats.workers <= workers);
             assert_true(workers == 2 || stats.helped > 0);
-            end(pool);
+            aurt_pool_end(pool);
         }
     }
 }
@@ -498,7 +483,7 @@ static void mutual_wait(int start, uint32_t workers)
         aur_future_unref(futures[i]);
     }
     aur_buf_unref(buf);
-    end(pool);
+    aurt_pool_end(pool);
 }
 
 static void test_mutual(void **state)
@@ -530,7 +515,7 @@ static void test_deadline_and_cancel(void **state)
     assert_int_equal(v, 1);
     assert_int_equal(atomic_load(&words->runs), 1);
     aur_buf_unref(buf);
-    end(pool);
+    aurt_pool_end(pool);
 }
 
 static void test_death_seen(void **state)
@@ -543,7 +528,7 @@ static void test_death_seen(void **state)
         AURT_OK(aur_apply(pool, &v, sees_death, 1));
         assert_int_equal(v, 1);
     }
-    end(pool);
+    aurt_pool_end(pool);
 }
 
 /* Workers are killed around the moment at which their tasks begin to wait. */

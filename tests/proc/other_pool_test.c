@@ -7,9 +7,8 @@
  */
 /* aurt: no-tsan */
 /* aurt: no-valgrind */
-#include "aurt.h"
+#include "pools.h"
 
-#include <auriga.h>
 #include <sys/mman.h>
 
 /* What the workers inherit, and what the thread pool shares with this program. */
@@ -214,19 +213,7 @@ AUR_FN(int, cancels, int);
 
 static aur_pool *pool_of(int kind, uint32_t workers)
 {
-    aur_options opts = AUR_OPTIONS_INIT;
-    aur_pool *pool = NULL;
-
-    opts.kind = kind;
-    opts.workers = workers;
-    AURT_OK(aur_pool_new(&opts, &pool, NULL));
-    return pool;
-}
-
-static void end(aur_pool *pool)
-{
-    AURT_OK(aur_pool_join(pool, AUR_NO_DEADLINE));
-    aur_pool_unref(pool);
+    return aurt_pool_new(kind, workers, AUR_START_DEFAULT, 0);
 }
 
 static int setup(void **state)
@@ -243,18 +230,18 @@ static int setup(void **state)
     ids[2] = (uint64_t)getpid();
     others = pool_of(AUR_PROCESSES, 1);
     mine = pool_of(AUR_PROCESSES, 1);
-    end(gone);
+    aurt_pool_end(gone);
     *state = shared;
     return 0;
 }
 
 static int teardown(void **state)
 {
-    end(mine);
-    end(others);
-    end(threads);
-    end(serial);
-    end(closed_serial);
+    aurt_pool_end(mine);
+    aurt_pool_end(others);
+    aurt_pool_end(threads);
+    aurt_pool_end(serial);
+    aurt_pool_end(closed_serial);
     return munmap(*state, 4096);
 }
 

@@ -5,9 +5,8 @@
  */
 /* aurt: no-tsan */
 /* aurt: no-valgrind */
-#include "aurt.h"
+#include "pools.h"
 
-#include <auriga.h>
 #include <pthread.h>
 #include <sys/mman.h>
 
@@ -93,20 +92,7 @@ AUR_FN(int, first_by_thread, int, int);
 
 static aur_pool *pool_of(int kind, uint32_t workers)
 {
-    aur_options opts = AUR_OPTIONS_INIT;
-    aur_pool *pool = NULL;
-
-    opts.kind = kind;
-    opts.workers = workers;
-    opts.spares_max = AUR_NO_SPARES;
-    AURT_OK(aur_pool_new(&opts, &pool, NULL));
-    return pool;
-}
-
-static void end(aur_pool *pool)
-{
-    AURT_OK(aur_pool_join(pool, AUR_NO_DEADLINE));
-    aur_pool_unref(pool);
+    return aurt_pool_new(kind, workers, AUR_START_DEFAULT, AUR_NO_SPARES);
 }
 
 static int setup(void **state)
@@ -152,7 +138,7 @@ static void ring(int kind, int n)
     for (int i = 0; i < n; i++) { /* not before: the others open them by their numbers */
         aur_future_unref(firsts[i]);
         aur_future_unref(seconds[i]);
-        end(pools[i]);
+        aurt_pool_end(pools[i]);
     }
 }
 
@@ -209,7 +195,7 @@ static void test_circle_in_place(void **state)
         for (int k = 0; k < 2; k++) {
             aur_future_unref(firsts[k]);
             aur_future_unref(seconds[k]);
-            end(pools[k]);
+            aurt_pool_end(pools[k]);
         }
     }
 }
@@ -245,7 +231,7 @@ static void test_no_room(void **state)
     for (int k = 0; k < 2; k++) {
         aur_future_unref(firsts[k]);
         aur_future_unref(seconds[k]);
-        end(pools[k]);
+        aurt_pool_end(pools[k]);
     }
 }
 
