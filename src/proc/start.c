@@ -16,8 +16,7 @@
 
 static aur_err check_threads(const aur_options *opts, aur_diag *diag)
 {
-    unsigned foreign =
-        opts->start == AUR_START_DEFAULT ? auri_foreign_threads() : 0;
+    unsigned foreign = opts->start == AUR_START_DEFAULT ? auri_foreign_threads() : 0;
 
     if (foreign == 0) {
         return AUR_OK;
