@@ -70,9 +70,12 @@ class Progress:
 
     def _end(self):
         if not self._all.is_set():
-            self._all.set()
-            if isinstance(self._tell, Line):
-                self._tell.end(self._done, self._total)
+            try:
+                if isinstance(self._tell, Line):
+                    self._tell.end(self._done, self._total)
+            finally:
+                # Last: who waits may end the interpreter, where nobody may hold its streams.
+                self._all.set()
 
     def wait(self):
         """Until the last was told of."""

@@ -169,6 +169,23 @@ class Terminal(Case):
                 for line in lines[:2]:
                     self.assertIn("\r9/9 items, ", line)
 
+    def test_the_line_is_drawn_before_the_wait_ends(self):
+        class Stream:
+            def write(self, text):
+                drawn.append((text[-1], progress._all.is_set()))
+
+            def flush(self):
+                pass
+
+        for total in (0, 1):
+            drawn = []
+            progress = _progress.Progress(_progress.Line(Stream()), None)
+            for _ in range(total):
+                progress.one()
+            progress.last(total)
+            progress.wait()
+            self.assertEqual(drawn, [("K", False), ("\n", False)] if total else [])
+
     def test_silent_elsewhere(self):
         for kind in KINDS:
             self.assertEqual(run_program(PROGRAM.format(kind=kind)), (0, "", ""))
