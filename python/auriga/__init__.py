@@ -19,6 +19,7 @@ __version__ = "0.1.0"
 # Where each name lives; loaded when it is first used, so that the import itself takes no time.
 _HOMES = {
     "_pool": ("Pool", "ThreadPool", "AsyncResult", "MapResult", "IMapIterator"),
+    "_auto": ("AutoPool",),
     "_executor": ("ThreadPoolExecutor", "ProcessPoolExecutor"),
     "_futures": ("Future", "wait", "as_completed"),
     "_errors": (

@@ -24,6 +24,7 @@ from multiprocessing import (
     set_start_method as set_start_method,
 )
 
+from ._auto import AutoPool as AutoPool
 from ._errors import AurigaError as AurigaError
 from ._errors import BrokenExecutor as BrokenExecutor
 from ._errors import BrokenProcessPool as BrokenProcessPool

@@ -28,7 +28,12 @@ def fail_on_seven(x):
 
 class Help(Case):
     def test_the_examples(self):
-        found = doctest.DocTestFinder().find(auriga.Pool, globs={"auriga": auriga})
+        finder = doctest.DocTestFinder()
+        found = [
+            examples
+            for one in (auriga.Pool, auriga.AutoPool)
+            for examples in finder.find(one, globs={"auriga": auriga})
+        ]
         runner = doctest.DocTestRunner(verbose=False)
         for examples in found:
             out = []
@@ -37,9 +42,9 @@ class Help(Case):
         self.assertGreaterEqual(runner.tries, 5)
 
     def test_every_verb(self):
-        for name in dir(auriga.Pool):
+        for name in dir(auriga.AutoPool):
             if not name.startswith("_"):
-                self.assertTrue(getattr(auriga.Pool, name).__doc__, name)
+                self.assertTrue(getattr(auriga.AutoPool, name).__doc__, name)
 
 
 class Extras(Case):

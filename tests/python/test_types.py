@@ -23,6 +23,9 @@ with auriga.Pool(2, retries=1) as pool:
     one: str = pool.apply_async(f, (1,)).get()
     for text in pool.istarmap(f, [(1, 2)]):
         one += text
+with auriga.AutoPool() as auto:
+    many = auto.map(f, [1, 2])
+    one += auto.explain()
 with ProcessPoolExecutor() as executor:
     future = executor.submit(f, 1)
     for done in as_completed([future]):

@@ -1,0 +1,581 @@
+"""AutoPool: each function in the caller, in threads or in processes, as its calls turn out.
+
+The first calls of a function are measured while they run, once each and for their results.  A map
+begins with one item in a thread, watched from outside, so that a long call is judged before it ends;
+what computes is then tried twice at a time.  ``_verdict`` chooses, and the rest of the map goes where it
+belongs.
+"""
+
+import contextvars
+import functools
+import itertools
+import os
+import resource
+import sys
+import threading
+import time
+
+from . import _core, _helpers, _progress
+from ._pool import _CONTEXT, CLOSE, RUN, TERMINATE, Pool, ThreadPool, _chunks, _with
+from ._results import Failed, MapResult, _name_item
+from ._verdict import BESIDE, COMPUTES, HAND_OVER, HERE, PROCESSES, THREADS, UNDECIDED, Verdict, Where
+
+_WATCH = 0.005  # seconds after which a call that still runs is judged by what it did so far
+_BESIDE = 0.02  # the same for two beside each other: some turns of the GIL
+_SLICE, _SLICE_ITEMS = 0.0005, 64  # a look at the clocks after so many seconds, at one of so many items
+_LONG = 0.01  # seconds of work that go to a process at a time
+_AGAIN_MAP, _AGAIN_CALL = 16, 64  # of so many, one is measured anew
+_FUNCTIONS = 256  # that are remembered
+
+
+# ---- running -----------------------------------------------------------------------------------
+
+
+def _run(fn, star, items):
+    """The results of all items; if some fail, the exception of the first, after the last."""
+    results = []
+    items = iter(items)
+    calls = itertools.starmap(fn, items) if star else map(fn, items)
+    first = None
+    while True:
+        try:
+            results.extend(calls)
+            break
+        except Exception as error:
+            if first is None:
+                first = error
+                _helpers.note_item(error, len(results))
+            results.append(None)
+    if first is not None:
+        raise first
+    return results
+
+
+class _As:
+    """A call that messages know by the name of func."""
+
+    def __init__(self, func, call):
+        self.func = func
+        self._call = call
+
+    def __call__(self, *args, **kwargs):
+        return self._call(*args, **kwargs)
+
+
+def _many(fn, star):
+    return _As(fn, functools.partial(_run, fn, star))
+
+
+class _Measured(_As):
+    """A call that a thread runs; others may read its clocks meanwhile.  The verdict, if there is
+    one, hears of it as of n calls."""
+
+    def __init__(self, func, call, verdict=None, n=1):
+        super().__init__(func, call)
+        self._verdict = verdict
+        self._n = n
+        self._clock = None
+        self._took = None
+
+    def __call__(self, *args, **kwargs):
+        verdict = self._verdict
+        if verdict is not None:
+            verdict.running += 1
+            beside = verdict.running
+        self._native = threading.get_native_id()
+        self._clock = time.pthread_getcpuclockid(threading.get_ident())
+        self.start = None
+        self.restart()
+        try:
+            return self._call(*args, **kwargs)
+        finally:
+            wall = time.perf_counter() - self.start
+            busy = time.clock_gettime(self._clock) - self._cpu
+            if busy < COMPUTES * wall:
+                busy += _ready_time(self._native) - self._ready
+            self._took = wall, min(busy, wall)
+            if verdict is not None:
+                verdict.count(self._n, *self._took, max(beside, verdict.running))
+                verdict.running -= 1
+
+    def restart(self):
+        """From now on."""
+        self._ready = _ready_time(self._native)
+        self._cpu = time.clock_gettime(self._clock)
+        self.start = time.perf_counter()
+
+    def begun(self):
+        return self._clock is not None and self.start is not None
+
+    def so_far(self):
+        """(wall, busy) seconds."""
+        if self._took is not None:
+            return self._took
+        # The file first: to read it lets others have the GIL, and the clocks belong together.
+        ready = _ready_time(self._native) - self._ready
+        wall = time.perf_counter() - self.start
+        return wall, min(time.clock_gettime(self._clock) - self._cpu + ready, wall)
+
+
+def _ready_time(native):
+    """Seconds for which a thread was ready and had no CPU; 0 if the kernel does not count."""
+    try:
+        fd = os.open(f"/proc/self/task/{native}/schedstat", os.O_RDONLY)
+    except OSError:
+        return 0.0
+    try:
+        return int(os.read(fd, 100).split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    finally:
+        os.close(fd)
+
+
+def _measured_here(verdict, n, call):
+    """call() in this thread; counts as n calls."""
+    sleeps = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+    cpu = time.thread_time()
+    start = time.perf_counter()
+    try:
+        return contextvars.copy_context().run(call)
+    finally:
+        wall = time.perf_counter() - start
+        cpu = time.thread_time() - cpu
+        if resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw == sleeps:
+            wall = min(cpu, wall)  # the rest of the time it had no CPU, which says nothing of it
+        verdict.count(n, wall, min(cpu, wall), 1 + verdict.running)
+
+
+class _Done(Failed):
+    """A task that ran at its submit."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def get(self):
+        return self.value
+
+
+def _settled(call):
+    try:
+        return _Done(call())
+    except Exception as error:
+        return Failed(error)
+
+
+class _Parts:
+    """What is known and under way of a map, in the order of its items."""
+
+    def __init__(self, progress):
+        self.progress = progress
+        self._parts = []
+        self._n = 0
+
+    def add(self, task, n):
+        if self.progress is not None:
+            for _ in range(n):
+                task.on_done(self.progress.one)
+        self._parts.append((task, self._n, n))
+        self._n += n
+
+    def results(self):
+        """Of all, or the exception of the first item that failed."""
+        results = []
+        for task, first, n in self._parts:
+            task.wait()
+            try:
+                results += task.get()
+            except BaseException as error:
+                _name_item(error, first, n == 1)
+                raise
+        if self.progress is not None:
+            self.progress.wait()
+        return results
+
+
+# ---- the pool ----------------------------------------------------------------------------------
+
+
+class AutoPool(Pool):
+    """A pool that finds out for each function where its calls had better run.
+
+    The first calls are measured while they run.  What waits (network, files) goes to threads; Python
+    code that computes goes to processes, since threads would take turns at it; what computes without
+    the GIL goes to threads; and what takes less time than to hand it over runs in the thread that
+    calls.  ``explain()`` tells what was chosen, and why.
+
+    processes: int, worker processes, and threads; by default one process per CPU and four threads
+        more, at most 32.
+    initializer, initargs: run in each worker of both kinds; the caller then runs nothing itself.
+    maxtasksperchild, context, memory_max: of the worker processes.
+    timeout, retries: limits of an item, here or at each verb; such calls go to processes.
+
+    A call may run in any of the three places, and must not depend on what another one left behind in
+    its process.  A function or an argument that cannot be pickled stays in threads.  With the start
+    method *fork*, the worker processes start at the first call; else when they are needed.
+
+    >>> with auriga.AutoPool(2) as pool:
+    ...     pool.starmap(pow, [(2, 5), (3, 2), (10, 3)])
+    [32, 9, 1000]
+    """
+
+    def __init__(
+        self,
+        processes=None,
+        initializer=None,
+        initargs=(),
+        maxtasksperchild=None,
+        context=None,
+        *,
+        timeout=None,
+        retries=0,
+        memory_max=0,
+    ):
+        self._threads = self._inner = None
+        self._asked = processes
+        self._inner_limits = {"timeout": timeout, "retries": retries, "memory_max": memory_max}
+        super().__init__(
+            processes, initializer, initargs, maxtasksperchild, context, **self._inner_limits
+        )
+
+    def _start(self, initializer, initargs, maxtasksperchild, context):
+        import multiprocessing
+
+        context = context or multiprocessing.get_context()
+        self._fork = context.get_start_method() == "fork"
+        self._inner_args = self._processes, initializer, initargs, maxtasksperchild, context
+        self._owner = os.getpid()
+        self._lock = threading.Lock()
+        self._verdicts = {}
+        gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+        self._where = Where(self._processes, gil, here=initializer is None, started=False)
+        if initializer is not None:
+            self._before_threads()
+        n = self._processes if self._asked is not None else min(32, self._processes + 4)
+        self._threads = ThreadPool(n, initializer, initargs)
+        self._core = self._threads._core
+
+    # -- places
+
+    def _at_home(self):
+        """False in a worker process that inherited this pool: there, calls run where they are."""
+        return os.getpid() == self._owner
+
+    def _pool_of_processes(self):
+        if self._inner is None:
+            with self._lock:
+                if self._inner is None:
+                    self._inner = Pool(*self._inner_args, **self._inner_limits)
+                    self._where.started = True
+        return self._inner
+
+    def _before_threads(self):
+        """A fork copies what locks other threads hold, so it comes before the first call in ours."""
+        if self._inner is None and self._fork and self._where.gil and self._processes > 1:
+            self._pool_of_processes()
+
+    def _verdict_of(self, fn):
+        while isinstance(fn, functools.partial):
+            fn = fn.func
+        fn = getattr(fn, "__func__", fn)
+        key = getattr(fn, "__code__", None)
+        if key is None:
+            key = fn if isinstance(fn, (type, type(len))) else type(fn)
+        verdict = self._verdicts.get(key)
+        if verdict is None:
+            if len(self._verdicts) >= _FUNCTIONS:
+                self._verdicts.clear()
+            name = getattr(fn, "__qualname__", None) or type(fn).__qualname__
+            verdict = self._verdicts.setdefault(key, Verdict(name))
+        return verdict
+
+    def _choose(self, verdict, fn, left=None):
+        choice = verdict.choose(self._where, left)
+        if choice in (BESIDE, PROCESSES) and verdict.bound is None:
+            try:
+                _helpers.dumps(_helpers.portable(fn), [])
+                verdict.bound = ""
+            except Exception as error:
+                verdict.bound = f"{type(error).__name__}: {error}"
+            choice = verdict.choose(self._where, left)
+        return choice
+
+    def _choose_for_one(self, verdict, fn):
+        return UNDECIDED if verdict.turn(_AGAIN_CALL) else self._choose(verdict, fn)
+
+    def explain(self):
+        """What was chosen and why: one sentence for each function.
+
+        >>> with auriga.AutoPool(2) as pool:
+        ...     lengths = pool.map(len, ["a", "bc"])
+        ...     pool.explain().startswith("len: ")
+        True
+        """
+        lines = [verdict.explain() for verdict in list(self._verdicts.values())]
+        return "\n".join(lines) or "No function was called yet."
+
+    # -- threads
+
+    def _in_thread(self, call, args, kwargs=None):
+        return self._core.submit(_core.Task, call, args, kwargs, _CONTEXT)
+
+    # -- one call
+
+    def apply(self, func, args=(), kwds={}, *, timeout=None, retries=None):
+        """Calls ``func(*args, **kwds)`` and waits for the result: in the calling thread, unless
+        func goes to processes, there are limits, or the pool has an initializer.
+
+        >>> with auriga.AutoPool(2) as pool:
+        ...     pool.apply(pow, (2, 5))
+        32
+        """
+        self._check_running()
+        if self._where.here and self._at_home() and not any(self._limits_of(timeout, retries)):
+            verdict = self._verdict_of(func)
+            if self._choose_for_one(verdict, func) != PROCESSES:
+                return _measured_here(verdict, 1, functools.partial(func, *args, **kwds))
+        return self.apply_async(func, args, kwds, timeout=timeout, retries=retries).get()
+
+    def _submit(self, fn, args, kwargs, limits):
+        home = self._at_home()
+        if home and any(limits):
+            return self._pool_of_processes()._submit(fn, args, kwargs, limits)
+        verdict = self._verdict_of(fn)
+        if not home:
+            return self._one_here(verdict, fn, args, kwargs)
+        choice = self._choose_for_one(verdict, fn)
+        if choice == HERE:
+            return self._one_here(verdict, fn, args, kwargs)
+        if choice == PROCESSES:
+            task = self._pool_of_processes()._submit(fn, args, kwargs, limits)
+            if not isinstance(task, Failed):
+                return task
+        try:
+            self._before_threads()
+            if choice == UNDECIDED:
+                return self._in_thread(_Measured(fn, fn, verdict), args, kwargs)
+            return self._in_thread(fn, args, kwargs)
+        except Exception as error:
+            return Failed(error)
+
+    def _one_here(self, verdict, fn, args, kwargs):
+        call = functools.partial(fn, *args, **(kwargs or {}))
+        return _settled(lambda: _measured_here(verdict, 1, call))
+
+    # -- maps
+
+    def map(
+        self, func, iterable, chunksize=None, *, kwds=None, timeout=None, retries=None,
+        progress=None,
+    ):
+        func = _with(func, kwds)
+        return self._map_now(func, iterable, False, chunksize, (timeout, retries), progress)
+
+    def starmap(
+        self, func, iterable, chunksize=None, *, kwds=None, timeout=None, retries=None,
+        progress=None,
+    ):
+        func = _with(func, kwds)
+        return self._map_now(func, iterable, True, chunksize, (timeout, retries), progress)
+
+    map.__doc__ = Pool.map.__doc__
+    starmap.__doc__ = Pool.starmap.__doc__
+
+    def _map_now(self, func, iterable, star, chunksize, limits, progress):
+        if any(self._limits_of(*limits)):
+            return self._map(func, iterable, star, chunksize, limits, progress).get()
+        return self._drive(*self._job(func, iterable, star, chunksize, progress))
+
+    def _job(self, func, iterable, star, chunksize, progress):
+        self._check_running()
+        items = iterable if isinstance(iterable, (list, tuple, range)) else list(iterable)
+        if items and chunksize is not None and chunksize < 1:
+            raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
+        return func, items, star, chunksize, _progress.start(progress, len(items))
+
+    def _map(
+        self, func, iterable, star, chunksize, limits, progress=None, callback=None,
+        error_callback=None,
+    ):
+        told = callback, error_callback
+        if any(self._limits_of(*limits)):
+            self._check_running()
+            inner = self._pool_of_processes()
+            return inner._map(func, iterable, star, chunksize, limits, progress, *told)
+        job = self._job(func, iterable, star, chunksize, progress)
+        if self._at_home():
+            self._before_threads()
+            task = self._in_thread(_As(func, self._drive), job)
+        else:
+            task = _settled(lambda: self._drive(*job))
+        return MapResult(self, [task], 2, *told)
+
+    def _drive(self, fn, items, star, chunksize, progress):
+        """The results of a map."""
+        run = _MapRun(self, fn, items, star, chunksize, progress)
+        run.all()
+        return run.parts.results()
+
+    # -- iterators
+
+    def _imap(self, kind, func, iterable, star, chunksize, kwds, limits, progress=None):
+        if any(self._limits_of(*limits)):
+            self._check_running()
+            inner = self._pool_of_processes()
+            return inner._imap(kind, func, iterable, star, chunksize, kwds, limits, progress)
+        self._check_running()
+        if chunksize < 1:
+            raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
+        func = _with(func, kwds)
+        progress = _progress.start(progress, _progress.length(iterable))
+        if progress is not None:
+            chunksize = 1  # it counts items, not chunks
+        submit = functools.partial(self._submit_chunk, self._verdict_of(func), func, star)
+        # All of the first window runs in threads, so it is short; it widens where items are.
+        window = 2 * self._processes
+        return kind(self, submit, _chunks(iterable, chunksize), True, window, progress)
+
+    def _submit_chunk(self, verdict, fn, star, chunk):
+        choice = self._choose_for_one(verdict, fn) if self._at_home() else HERE
+        if choice == HERE:
+            call = functools.partial(_run, fn, star, chunk)
+            return _settled(lambda: _measured_here(verdict, len(chunk), call))
+        if choice == UNDECIDED:
+            self._before_threads()
+            measured = _Measured(fn, _many(fn, star), verdict, len(chunk))
+            return self._in_thread(measured, (chunk,))
+        return self._send(choice, fn, star, chunk)
+
+    def _send(self, choice, fn, star, chunk):
+        """A chunk to where it was found to belong; it stays here if it cannot be pickled."""
+        if choice == PROCESSES:
+            inner = self._pool_of_processes()
+            try:
+                task = inner._chunk_submitter(fn, star, (0, 0))(chunk)
+                inner._keep((task,))
+                return task
+            except Exception:
+                pass  # if it was not a pickle that failed, the thread fails as well
+        self._before_threads()
+        return self._in_thread(_many(fn, star), (chunk,))
+
+    # -- the end
+
+    def terminate(self):
+        self._state = TERMINATE
+        self._threads.terminate()
+        if self._inner is not None:
+            self._inner.terminate()
+
+    def join(self):
+        super().join()  # the threads first: what runs there may still send to processes
+        if self._inner is not None:
+            if self._inner._state == RUN:
+                self._inner.close()
+            self._inner.join()
+
+    terminate.__doc__ = Pool.terminate.__doc__
+    join.__doc__ = Pool.join.__doc__
+
+    def __del__(self, RUN=RUN, CLOSE=CLOSE):
+        inner = [pool for pool in (self._threads, self._inner) if pool is not None]
+        for pool in inner:
+            if pool._state == RUN:
+                pool._state = CLOSE  # its finalizer ends it, and it has nothing to warn of
+        super().__del__()
+
+
+class _MapRun:
+    """One map on its way: first measured, then sent."""
+
+    def __init__(self, pool, fn, items, star, chunksize, progress):
+        self._pool = pool
+        self._fn = fn
+        self._items = items
+        self._star = star
+        self._chunksize = 1 if progress is not None else chunksize
+        self._verdict = pool._verdict_of(fn)
+        self._at = 0
+        self._first = None  # (call, task) of the first item, if it was long
+        self.parts = _Parts(progress)
+
+    def all(self):
+        verdict, pool = self._verdict, self._pool
+        again = verdict.turn(_AGAIN_MAP)
+        while self._at < len(self._items):
+            left = len(self._items) - self._at
+            choice = UNDECIDED if again else pool._choose(verdict, self._fn, left)
+            again = False
+            if choice == HERE or not pool._at_home():
+                self._run_here()
+            elif choice == UNDECIDED:
+                self._watch_one()
+            elif choice == BESIDE:
+                self._watch_two(left)
+            else:
+                self._send_rest(choice, left)
+
+    def _take(self, n):
+        items = self._items[self._at : self._at + n]
+        self._at += len(items)
+        return items
+
+    def _run_here(self):
+        """For a while: what follows may be longer than what was seen."""
+        end = time.perf_counter() + _SLICE
+        while self._at < len(self._items):
+            items = self._take(_SLICE_ITEMS if self.parts.progress is None else 1)
+            call = functools.partial(_run, self._fn, self._star, items)
+            task = _settled(functools.partial(_measured_here, self._verdict, len(items), call))
+            self.parts.add(task, len(items))
+            if time.perf_counter() > end:
+                return
+
+    def _watch(self, n):
+        """The next n items in a thread."""
+        self._pool._before_threads()
+        items = self._take(n)
+        call = _Measured(self._fn, _many(self._fn, self._star))
+        task = self._pool._in_thread(call, (items,))
+        self.parts.add(task, len(items))
+        return call, task
+
+    def _watch_one(self):
+        call, task = self._watch(1)
+        if not task.wait(_WATCH):
+            self._first = call, task
+            if not call.begun():
+                task.wait()  # the thread had no time for it yet
+        self._verdict.count(1, *call.so_far(), 1 + self._verdict.running)
+
+    def _watch_two(self, left):
+        """Two that run at the same time; how many CPUs they keep busy together."""
+        if self._first is not None and not self._first[1].done():
+            n = 1
+            self._first[0].restart()
+            pair = [self._first, self._watch(1)]
+        else:
+            n = max(1, min(left // 2, int(_WATCH / max(self._verdict.seconds, 1e-9))))
+            pair = [self._watch(n), self._watch(n)]
+        self._first = None
+        end = time.perf_counter() + _BESIDE
+        for call, task in pair:
+            if not task.wait(max(0, end - time.perf_counter())) and not call.begun():
+                task.wait()
+        took = [(call.start, *call.so_far()) for call, _ in pair]
+        wall = max(start + wall for start, wall, _ in took) - min(start for start, *_ in took)
+        self._verdict.count(2 * n, 2 * wall, sum(busy for *_, busy in took), 2)
+
+    def _send_rest(self, choice, left):
+        size = self._chunksize
+        workers = self._pool._processes if choice == PROCESSES else self._pool._threads._processes
+        seconds = self._verdict.seconds
+        if size is None:
+            size = -(-left // (4 * workers))
+            if choice == THREADS and seconds >= HAND_OVER:
+                size = 1
+            elif choice == PROCESSES:
+                size = max(1, min(size, int(_LONG / seconds)))
+        send = self._pool._send
+        for chunk in _chunks(self._take(left), size):
+            self.parts.add(send(choice, self._fn, self._star, chunk), len(chunk))

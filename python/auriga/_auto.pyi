@@ -1,0 +1,4 @@
+from ._pool import Pool
+
+class AutoPool(Pool):
+    def explain(self) -> str: ...
