@@ -162,6 +162,31 @@ static inline size_t aurt_map_count(void)
     return count;
 }
 
+/* Descriptors and mappings of this process that are files below a folder, as "/dev/shm/"; what other
+ * programs keep there does not count. */
+static inline size_t aurt_files_below(const char *folder)
+{
+    size_t count = 0;
+    struct dirent *entry;
+    char text[4096];
+    DIR *fds = opendir("/proc/self/fd");
+    FILE *maps = fopen("/proc/self/maps", "re");
+
+    AURT_CHECK(fds != NULL && maps != NULL);
+    while ((entry = readdir(fds)) != NULL) {
+        ssize_t n = readlinkat(dirfd(fds), entry->d_name, text, sizeof(text) - 1);
+
+        text[n > 0 ? n : 0] = '\0';
+        count += strncmp(text, folder, strlen(folder)) == 0;
+    }
+    while (fgets(text, sizeof(text), maps) != NULL) {
+        count += strstr(text, folder) != NULL;
+    }
+    closedir(fds);
+    fclose(maps);
+    return count;
+}
+
 /* The thread sanitizer starts a thread of its own with the first one that a program starts. */
 #if defined(__SANITIZE_THREAD__)
 #define AURT_EXTRA_THREADS 1
