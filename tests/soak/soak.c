@@ -3,7 +3,8 @@
  * Goal:    no call is lost, answered wrongly or left hanging, and nothing grows.
  * Method:  rounds.  Each makes a pool of random kind, start and options, lets one to three threads
  *          do random steps (steps.c), perhaps closes or terminates it meanwhile, joins it, and checks
- *          submitted == done + failed + cancelled.  At checkpoints descriptors, threads and children
+ *          submitted == done + failed + cancelled.  Two pools live all the while and are used by tasks of the
+ *          others; their counters are checked at the end.  At checkpoints descriptors, threads and children
  *          are as in the beginning, and memory and mappings have not grown since the warm-up.
  *
  *   soak rounds N [SEED]     soak minutes N [SEED]
@@ -90,12 +91,12 @@ static void *submit(void *arg)
 /* Options that go together. */
 static aur_options choose(uint64_t *random, struct soak_round *round)
 {
-    static const int32_t kinds[] = { AUR_THREADS,   AUR_THREADS,   AUR_PROCESSES,
-                                     AUR_PROCESSES, AUR_PROCESSES, AUR_SERIAL };
+    static const int32_t kinds[] = { AUR_THREADS,   AUR_THREADS, AUR_PROCESSES, AUR_PROCESSES,
+                                     AUR_PROCESSES, AUR_AUTO,    AUR_AUTO,      AUR_SERIAL };
     aur_options opts = AUR_OPTIONS_INIT;
 
     opts.name = "soak";
-    opts.kind = round->kind = kinds[soak_below(random, 6)];
+    opts.kind = round->kind = kinds[soak_below(random, 8)];
     if (opts.kind == AUR_SERIAL) {
         return opts;
     }
@@ -107,7 +108,7 @@ static aur_options choose(uint64_t *random, struct soak_round *round)
         round->bounded = opts.queue_policy == AUR_QUEUE_FAIL;
     }
     opts.retries = soak_below(random, 2) == 0 ? 0 : 3;
-    if (opts.kind == AUR_PROCESSES) {
+    if (opts.kind != AUR_THREADS) {
         opts.start = soak_below(random, 4) == 0 ? AUR_START_SPAWN : AUR_START_DEFAULT;
         round->kills = soak_below(random, 2) == 0;
         opts.tasks_per_worker_max = soak_below(random, 5) == 0 ? 20 : 0;
@@ -118,18 +119,15 @@ static aur_options choose(uint64_t *random, struct soak_round *round)
     return opts;
 }
 
-static void end_round(struct soak_round *round, bool terminates)
+static void end_pool(aur_pool *pool)
 {
     aur_stats stats = { .size = sizeof(stats) };
 
-    if (terminates) {
-        AURT_CHECK(aur_pool_terminate(round->pool) == AUR_OK);
-    }
-    AURT_CHECK(aur_pool_join(round->pool, AUR_NO_DEADLINE) == AUR_OK);
-    AURT_CHECK(aur_pool_stats(round->pool, &stats) == AUR_OK);
+    AURT_CHECK(aur_pool_join(pool, AUR_NO_DEADLINE) == AUR_OK);
+    AURT_CHECK(aur_pool_stats(pool, &stats) == AUR_OK);
     AURT_CHECK(stats.submitted == stats.done + stats.failed + stats.cancelled);
     AURT_CHECK(stats.workers == 0);
-    aur_pool_unref(round->pool);
+    aur_pool_unref(pool);
 }
 
 /* How many steps it took. */
@@ -155,6 +153,7 @@ static unsigned run_round(uint64_t seed)
         fprintf(stderr, "no pool: %s: %s\n", diag.step, diag.text);
         abort();
     }
+    soak_decide(&round, &random, true);
     for (unsigned i = 0; i < n; i++) {
         submitters[i] = (struct submitter){ &round, soak_random(&random) | 1,
                                             5 + (unsigned)soak_below(&random, 25) };
@@ -169,11 +168,30 @@ static unsigned run_round(uint64_t seed)
     for (unsigned i = 0; i < n; i++) {
         AURT_CHECK(pthread_join(threads[i], NULL) == 0);
     }
-    end_round(&round, end == 2);
+    if (end == 2) {
+        AURT_CHECK(aur_pool_terminate(round.pool) == AUR_OK);
+    }
+    end_pool(round.pool);
     return total;
 }
 
 /* ---- all of them ---------------------------------------------------------------------------------------- */
+
+/* The pools that are there in all rounds. */
+static aur_pool *lasting_pool(int32_t kind)
+{
+    aur_options opts = AUR_OPTIONS_INIT;
+    aur_pool *pool = NULL;
+
+    opts.kind = kind;
+    opts.name = "lasting";
+    if (kind == AUR_THREADS) {
+        opts.workers = 2;
+        opts.flags = AUR_POOL_FIXED; /* so that the number of threads stays the same */
+    }
+    AURT_CHECK(aur_pool_new(&opts, &pool, NULL) == AUR_OK);
+    return pool;
+}
 
 static void name_the_round(int signal)
 {
@@ -206,6 +224,8 @@ int main(int argc, char **argv)
     (void)mallopt(M_MMAP_THRESHOLD, 128 * 1024);
     printf("seed %llu\n", (unsigned long long)seed);
     fflush(stdout);
+    soak_serial = lasting_pool(AUR_SERIAL);
+    soak_beside = lasting_pool(AUR_THREADS);
     struct held first = held_now();
     for (; minutes ? aurt_now_ns() - begin < amount * 60000000000u : n < amount; n++) {
         steps += run_round(seed + n);
@@ -228,5 +248,7 @@ int main(int argc, char **argv)
     printf("%llu rounds, %llu steps: %zu -> %zu KiB, %zu -> %zu mappings, %zu descriptors\n",
            (unsigned long long)n, (unsigned long long)steps, warm.pss_kib, now.pss_kib, warm.maps,
            now.maps, now.fds);
+    end_pool(soak_serial);
+    end_pool(soak_beside);
     return 0;
 }

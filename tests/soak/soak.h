@@ -30,7 +30,25 @@ struct soak_round {
     bool bounded;     /* the queue is: AUR_EBUSY may be an answer */
 };
 
+/* Two pools that outlive all rounds, for the tasks of the rounds; forked workers inherit them, spawned ones
+ * find NULL. */
+extern aur_pool *soak_serial;
+extern aur_pool *soak_beside; /* two threads, which run nothing that waits */
+
+/* True: success.  Else the round has to explain the error, or the program ends. */
+bool soak_fine(const struct soak_round *r, aur_err err, const char *file, int line);
+#define FINE(...) soak_fine(r, (__VA_ARGS__), __FILE__, __LINE__)
+
 /* One operation, with all its checks. */
 void soak_step(const struct soak_round *round, uint64_t *random);
+
+/* Operations of inside.c: tasks that wait, in the pool of the round and in the two above. */
+void soak_tree(const struct soak_round *r, uint64_t *random);
+void soak_cycle(const struct soak_round *r, uint64_t *random);
+void soak_inside(const struct soak_round *r, uint64_t *random);
+
+/* AUR_AUTO: its verdict on some function becomes another one.  first: no thread submits yet, so that worker
+ * processes may be forked. */
+void soak_decide(const struct soak_round *r, uint64_t *random, bool first);
 
 #endif /* AURT_SOAK_H */

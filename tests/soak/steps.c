@@ -6,8 +6,11 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 
+#include "pool/auto.h"
+
 #define FEW 8
 #define MANY 400
+#define WORDS_MAX 3000
 
 /* ---- tasks --------------------------------------------------------------------------------------- */
 
@@ -59,42 +62,6 @@ static int who(int x)
 }
 AUR_FN(int, who, int);
 
-/* As a tree: each level submits two of the next to its own pool and waits for them. */
-static int tree(int depth);
-AUR_FN(int, tree, int);
-static int tree(int depth)
-{
-    AUR_SCOPED(aur_future) *left = NULL;
-    AUR_SCOPED(aur_future) *right = NULL;
-    int a = 0;
-    int b = 0;
-
-    if (depth == 0) {
-        return 1;
-    }
-    aur_err err = aur_apply_async(aur_pool_current(), &left, tree, depth - 1);
-    err = err != AUR_OK ? err : aur_apply_async(aur_pool_current(), &right, tree, depth - 1);
-    err = err != AUR_OK ? err : aur_future_result(left, &a, AUR_NO_DEADLINE);
-    err = err != AUR_OK ? err : aur_future_result(right, &b, AUR_NO_DEADLINE);
-    return err == AUR_OK ? a + b : aur_fail(err, "%s", aur_err_name(err));
-}
-
-/* Waits for the future that a number names: perhaps for itself. */
-static int wait_for(uint64_t board)
-{
-    AUR_SCOPED(aur_future) *future = NULL;
-    uint64_t *id = NULL;
-    size_t size;
-    int value = 0;
-
-    if (aur_buf_open(board, (void **)&id, &size) != AUR_OK ||
-        aur_future_open(*id, &future) != AUR_OK) {
-        return -1;
-    }
-    return (int)aur_future_result(future, &value, AUR_NO_DEADLINE);
-}
-AUR_FN(int, wait_for, uint64_t);
-
 static aur_err twice(const void *in, size_t size, aur_out *out)
 {
     unsigned char *to = aur_out_alloc(out, 2 * size);
@@ -133,8 +100,7 @@ AUR_RANGE_FN(nothing, uint64_t);
 
 /* ---- what may come out ----------------------------------------------------------------------------- */
 
-/* True: success.  Else the round has to explain the error. */
-static bool fine(const struct soak_round *r, aur_err err, int line)
+bool soak_fine(const struct soak_round *r, aur_err err, const char *file, int line)
 {
     bool known = err == AUR_OK || (r->bounded && err == AUR_EBUSY) ||
                  (r->kills && err == AUR_EWORKER) || (r->timeout != 0 && err == AUR_EDEADLINE) ||
@@ -142,13 +108,12 @@ static bool fine(const struct soak_round *r, aur_err err, int line)
 
     if (!known) {
         const aur_error *last = aur_last_error();
-        fprintf(stderr, "line %d: %s is not an answer here: %s\n", line, aur_err_name(err),
+        fprintf(stderr, "%s:%d: %s is not an answer here: %s\n", file, line, aur_err_name(err),
                 last != NULL ? last->message : "");
         abort();
     }
     return err == AUR_OK;
 }
-#define FINE(...) fine(r, (__VA_ARGS__), __LINE__)
 
 /* ---- one by one --------------------------------------------------------------------------------------- */
 
@@ -237,6 +202,28 @@ static void step_cancel(const struct soak_round *r, uint64_t *random)
         }
     }
     collect(r, futures, n, true);
+}
+
+/* As a cancel, but only of what has not begun. */
+static void step_withdraw(const struct soak_round *r, uint64_t *random)
+{
+    aur_future *futures[FEW];
+    size_t n = submit(r, random, futures);
+
+    for (size_t i = 0; i < n; i++) {
+        (void)aur_future_running(futures[i]);
+        if (soak_below(random, 2) == 0 && aur_future_withdraw(futures[i])) {
+            AURT_CHECK(aur_future_outcome(futures[i], AUR_NO_DEADLINE) == AUR_ECANCELED);
+            futures[i] = aur_future_unref(futures[i]);
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (futures[i] != NULL) {
+            (void)FINE(aur_future_wait(futures[i], AUR_NO_DEADLINE));
+            AURT_CHECK(!aur_future_running(futures[i]) && !aur_future_withdraw(futures[i]));
+        }
+    }
+    collect(r, futures, n, false);
 }
 
 static void step_completed(const struct soak_round *r, uint64_t *random)
@@ -449,50 +436,79 @@ static void step_buf(const struct soak_round *r, uint64_t *random)
     }
 }
 
-/* ---- waits inside tasks ------------------------------------------------------------------------------------- */
+/* ---- what the pool says -------------------------------------------------------------------------------------- */
 
-static void step_tree(const struct soak_round *r, uint64_t *random)
+static void step_explain(const struct soak_round *r, uint64_t *random)
 {
-    int depth = (int)soak_below(random, 5);
-    AUR_SCOPED(aur_future) *future = NULL;
-    int value = 0;
+    static const char guard = 'x';
+    char text[WORDS_MAX + 1];
+    size_t size = soak_below(random, 3) == 0 ? soak_below(random, 200) : WORDS_MAX;
 
-    if (FINE(aur_apply_async(r->pool, &future, tree, depth))) {
-        aur_err err = aur_future_result(future, &value, AUR_NO_DEADLINE);
-        /* A call further down was refused, lost, or beyond the depth that workers and spares allow. */
-        if (err == AUR_ETASK) {
-            int code = aur_future_error(future)->code;
-            AURT_CHECK(code == AUR_ETASK || code == AUR_E2DEEP || code == AUR_EAGAIN ||
-                       !FINE(code));
-        } else if (FINE(err)) {
-            AURT_CHECK(value == 1 << depth);
+    memset(text, guard, sizeof(text));
+    size_t length = aur_pool_explain(r->pool, text, size);
+    AURT_CHECK(length != 0 && text[size] == guard);
+    AURT_CHECK(size == 0 || strlen(text) == (length < size ? length : size - 1));
+}
+
+/* While the pool works the counters may lag, but what was counted stays counted. */
+static void step_progress(const struct soak_round *r, uint64_t *random)
+{
+    aur_future *futures[FEW];
+    aur_stats before = { .size = sizeof(before) };
+    aur_stats after = before;
+
+    AURT_CHECK(aur_pool_stats(r->pool, &before) == AUR_OK);
+    size_t n = submit(r, random, futures);
+    AURT_CHECK(aur_pool_stats(r->pool, &after) == AUR_OK);
+    AURT_CHECK(after.failed >= before.failed && after.cancelled >= before.cancelled);
+    AURT_CHECK(after.retried >= before.retried && after.deaths >= before.deaths);
+    AURT_CHECK(after.deadlocks >= before.deadlocks && after.spares >= before.spares);
+    collect(r, futures, n, false);
+}
+
+/* ---- AUR_AUTO ------------------------------------------------------------------------------------------------- */
+
+/* Costs are made up, since real ones would choose the same on this machine each time. */
+void soak_decide(const struct soak_round *r, uint64_t *random, bool first)
+{
+    static const struct auri_measure measure = { .cheap_ns = 1000,
+                                                 .may_loop = true,
+                                                 .side_by_side = true };
+    static const aur_fn *const fns[] = { &square_aur_fn, &weigh_aur_fn, &fill_aur_fn,
+                                         &odd_fails_aur_fn, &twice_aur_fn };
+    static const uint32_t choices[] = { AURI_TO_PROCESSES, AURI_TO_PROCESSES, AURI_TO_THREADS,
+                                        AURI_TO_LOOP };
+
+    if (r->kind != AUR_AUTO) {
+        return;
+    }
+    uint32_t choice = choices[soak_below(random, 4)];
+    const aur_fn *fn = first ? &square_aur_fn : fns[soak_below(random, 5)];
+    struct auri_verdict *verdict = auri_auto_verdict(r->pool, fn);
+    uint64_t ns = choice == AURI_TO_LOOP ? 200 : 100000;
+    struct auri_outcome alone = { .wall_ns = ns, .cpu_ns = ns };
+    struct auri_outcome beside = { .wall_ns = ns, .cpu_ns = ns, .beside = 3 };
+
+    AURT_CHECK(verdict != NULL);
+    if (choice == AURI_TO_PROCESSES) {
+        beside.wall_ns *= 3;
+        beside.slept = true;
+    }
+    /* The real calls of other threads are counted meanwhile: it need not become just that. */
+    for (int i = 0; i < 200 && atomic_load(&verdict->choice) != choice; i++) {
+        auri_verdict_count(verdict, &measure, i % 16 < 4 ? &alone : &beside);
+    }
+    if (first) {
+        int value = -1;
+        if (FINE(aur_apply(r->pool, &value, square, 7))) {
+            AURT_CHECK(value == 49);
         }
     }
 }
 
-/* A call that waits for itself gets the verdict. */
-static void step_cycle(const struct soak_round *r, uint64_t *random)
+static void step_decide(const struct soak_round *r, uint64_t *random)
 {
-    AUR_SCOPED(aur_buf) *buf = NULL;
-    AUR_SCOPED(aur_future) *future = NULL;
-    int value = 0;
-
-    (void)random;
-    if (r->kind == AUR_SERIAL) {
-        return; /* it runs in the submit: there is no number to wait for yet */
-    }
-    if (!FINE(aur_buf_new(r->pool, 8, AUR_BUF_INOUT, &buf))) {
-        return;
-    }
-    *(uint64_t *)aur_buf_data(buf) = UINT64_MAX; /* no future: unless the number comes in time */
-    if (!FINE(aur_apply_async(r->pool, &future, wait_for, aur_buf_id(buf)))) {
-        return;
-    }
-    __atomic_store_n((uint64_t *)aur_buf_data(buf), aur_future_id(future), __ATOMIC_RELAXED);
-    aur_err err = aur_future_result(future, &value, AUR_NO_DEADLINE);
-    if (FINE(err)) {
-        AURT_CHECK(value == -1 || value == AUR_EDEADLK || value == AUR_E2DEEP || !FINE(value));
-    }
+    soak_decide(r, random, false);
 }
 
 /* ---- deaths ------------------------------------------------------------------------------------------------------ */
@@ -507,7 +523,7 @@ static void step_kill(const struct soak_round *r, uint64_t *random)
     if (!r->kills) {
         return;
     }
-    if (soak_below(random, 2) == 0) {
+    if (soak_below(random, 2) == 0 && r->kind == AUR_PROCESSES) {
         aur_err err = aur_apply(r->pool, &pid, die, 0);
         AURT_CHECK(err != AUR_OK && !FINE(err));
         return;
@@ -530,9 +546,10 @@ static void step_kill(const struct soak_round *r, uint64_t *random)
 void soak_step(const struct soak_round *round, uint64_t *random)
 {
     static void (*const steps[])(const struct soak_round *, uint64_t *) = {
-        step_apply,   step_apply, step_async,      step_async,     step_cancel, step_completed,
-        step_notices, step_map,   step_map_errors, step_map_async, step_for,    step_imap,
-        step_bytes,   step_buf,   step_tree,       step_cycle,     step_kill,
+        step_apply,   step_apply,   step_async,      step_async,     step_cancel,    step_withdraw,
+        step_notices, step_map,     step_map_errors, step_map_async, step_completed, step_for,
+        step_imap,    step_bytes,   step_buf,        soak_tree,      soak_cycle,     soak_inside,
+        soak_inside,  step_explain, step_progress,   step_decide,    step_kill,
     };
 
     steps[soak_below(random, sizeof(steps) / sizeof(steps[0]))](round, random);
