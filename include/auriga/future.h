@@ -135,7 +135,8 @@ AUR_API AUR_NODISCARD aur_err aur_wait_any(aur_future *const *futures, size_t n,
 AUR_API AUR_NODISCARD aur_err aur_wait_first_error(aur_future *const *futures, size_t n,
                                                    size_t *ret_index, aur_deadline deadline);
 
-/* Hands out futures as they complete, at O(1) each.
+/* Hands out futures as they complete, at O(1) each.  (In a process worker the parent is asked for all that
+ * are left each time.)
  *
  *     AUR_SCOPED(aur_completed) *c = NULL;
  *     aur_as_completed(futures, n, &c);

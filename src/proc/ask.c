@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "proc/entry.h"
+#include "sched/run.h"
 #include "task/record.h"
 
 /* ---- questions ------------------------------------------------------------------------------ */
@@ -54,7 +55,7 @@ static void *copy_of(const void *from, size_t size, size_t align)
     return copy;
 }
 
-/* Takes a reply to WAIT or POLL apart, with the lock held. */
+/* Takes a reply to WAIT, WAIT_ANY or POLL apart, with the lock held. */
 struct auri_news auri_news_of(const struct auri_reply *reply, size_t align)
 {
     struct auri_news news = { .done = true, .err = reply->err };
@@ -82,24 +83,30 @@ struct auri_news auri_news_of(const struct auri_reply *reply, size_t align)
     return news;
 }
 
+/* Why the parent refuses a wait that would never end. */
+static void deadlock_of(const struct auri_reply *reply, aur_error *ret_error)
+{
+    const void *at = auri_worker_at(reply->out);
+
+    *ret_error = (aur_error){ .err = AUR_EDEADLK, .item = AUR_NO_ITEM, .worker = -1 };
+    if (at != NULL && reply->out.size >= sizeof(aur_error)) {
+        memcpy(ret_error, at, sizeof(aur_error));
+        ret_error->function = NULL; /* addresses of the parent */
+        ret_error->site = NULL;
+    } else {
+        snprintf(ret_error->message, sizeof(ret_error->message), "%s", aur_err_text(AUR_EDEADLK));
+    }
+}
+
 /* The wait of the calling thread would never end, says the parent: wakes it up with that. */
 static void note_deadlock(const struct auri_reply *reply)
 {
     struct auri_record *record = auri_self();
-    const void *at = auri_worker_at(reply->out);
 
     if (record == NULL || (auri_load_rlx(&record->wait_seq) & 1) == 0) {
         return; /* it does not wait, but attends: see the head of remote.h */
     }
-    record->victim_error = (aur_error){ .err = AUR_EDEADLK, .item = AUR_NO_ITEM, .worker = -1 };
-    if (at != NULL && reply->out.size >= sizeof(aur_error)) {
-        memcpy(&record->victim_error, at, sizeof(aur_error));
-        record->victim_error.function = NULL; /* addresses of the parent */
-        record->victim_error.site = NULL;
-    } else {
-        snprintf(record->victim_error.message, sizeof(record->victim_error.message), "%s",
-                 aur_err_text(AUR_EDEADLK));
-    }
+    deadlock_of(reply, &record->victim_error);
     /* release; pairs with the acquire load in sched/wait.c.  No other thread chooses a node that waits
      * for a task of the parent. */
     auri_store_rel(&record->victim, 1u);
@@ -164,6 +171,28 @@ struct auri_news auri_parent_ask_news(struct auri_worker_self *self, uint64_t id
         note_deadlock(&reply);
     }
     return auri_news_of(&reply, align);
+}
+
+aur_err auri_parent_ask_any(struct auri_worker_self *self, struct auri_extent ids,
+                            aur_deadline deadline, struct auri_reply *ret_reply)
+{
+    struct auri_request request = { .op = AURI_REQ_WAIT_ANY,
+                                    .in = ids,
+                                    .room = deadline == AUR_NO_DEADLINE && has_room(self),
+                                    .deadline = deadline };
+
+    auri_parent_ask_locked(self, &request, ret_reply);
+    if (ret_reply->task_failed != 0) {
+        return AUR_OK;
+    }
+    if (ret_reply->err == AUR_EPENDING) {
+        run_first(self, ret_reply);
+    } else if (ret_reply->err == AUR_EDEADLK) {
+        aur_error error;
+        deadlock_of(ret_reply, &error);
+        auri_last_error_set(&error);
+    }
+    return ret_reply->err;
 }
 
 void auri_news_drop(struct auri_news *news)

@@ -51,6 +51,12 @@ struct auri_news auri_parent_ask_news(struct auri_worker_self *self, uint64_t id
                                       aur_deadline deadline, size_t align);
 void auri_news_drop(struct auri_news *news);
 
+/* WAIT_ANY for the futures whose numbers are in `ids`, with the lock held.  AUR_OK: one is done, the reply says
+ * which and how; AUR_EPENDING: the lock was released meanwhile, since a task ran in place of the wait: ask again;
+ * else the wait is over without one, and aur_last_error() is filled for AUR_EDEADLK. */
+aur_err auri_parent_ask_any(struct auri_worker_self *self, struct auri_extent ids,
+                            aur_deadline deadline, struct auri_reply *ret_reply);
+
 /* One call for the parent: the bytes in `args` are copied before the return.  limits NULL: those of
  * the pool.  Locks: the lock. */
 aur_err auri_parent_submit(struct auri_worker_self *self, const aur_pool *pool, const aur_fn *fn,

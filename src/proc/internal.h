@@ -118,8 +118,10 @@ struct auri_worker {
     bool blocked;                     /* L: it sleeps in a WAIT */
     bool edge;                        /* L: its wait edge is published */
     bool cont_armed;                  /* L: cont is in awaited's list, or firing */
-    auri_task *awaited;               /* L: with a reference */
-    uint64_t wait_deadline;           /* L */
+    auri_task *awaited;               /* L: with a reference; NULL: it waits for any of several */
+    struct auri_any *any;             /* L: these (any.c), or NULL */
+    _Atomic(uint32_t) any_word; /* A: counted up for a victim; the guardian looks at its ticks */
+    uint64_t wait_deadline;     /* L */
     struct auri_cont cont;
     bool room;                /* L: the wait may be answered with a task to run in place */
     struct auri_inner *inner; /* L: tasks that it runs in place of waits, the innermost last */

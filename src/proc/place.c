@@ -27,14 +27,14 @@ static bool is_queued(const void *proc, const auri_task *task)
 }
 
 /* The task of our queue at the end of the chain of waits that begins with w; NULL: the chain ends
- * elsewhere.  Under the lock what is in our queue stays there. */
+ * elsewhere, or w waits for any of several.  Under the lock what is in our queue stays there. */
 static auri_task *chain_end(struct auri_proc *p, const struct auri_worker *w)
 {
     auri_task *task = w->awaited;
     struct auri_record *waiter = NULL;
     uint64_t waiter_seq = 0;
 
-    for (unsigned steps = auri_record_end() + 1; steps > 0; steps--) {
+    for (unsigned steps = auri_record_end() + 1; steps > 0 && task != NULL; steps--) {
         uint64_t word = auri_load_sc(&task->word);
         bool rest = auri_word_state(word) == AURI_RUNNING && auri_word_owner(word) == 0;
         if (auri_word_state(word) == AURI_QUEUED || rest) { /* ... of a map that was begun */

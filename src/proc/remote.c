@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "proc/ask.h"
+#include "sched/wait.h"
 #include "task/record.h"
 
 /* A future that stands for one of the parent: task->priv. */
@@ -70,6 +71,14 @@ static void take_news(auri_task *task, struct auri_news *news)
     auri_news_drop(news);
 }
 
+/* Of the copy that take_news() takes over. */
+static size_t align_of(const auri_task *task)
+{
+    const struct proxy *proxy = task->priv;
+
+    return task->fn == &proxy->fn || auri_task_is_bytes(task) ? 64 : task->fn->ret_align;
+}
+
 /* Asks about a proxy, and finishes it if it is done. */
 static void fetch(auri_task *task, aur_deadline deadline)
 {
@@ -82,9 +91,7 @@ static void fetch(auri_task *task, aur_deadline deadline)
     }
     pthread_mutex_lock(&self->remote->lock);
     if (!proxy->settled) {
-        size_t align =
-            task->fn == &proxy->fn || auri_task_is_bytes(task) ? 64 : task->fn->ret_align;
-        news = auri_parent_ask_news(self, proxy->id, deadline, align);
+        news = auri_parent_ask_news(self, proxy->id, deadline, align_of(task));
         if (proxy->settled) { /* another thread had the lock meanwhile, and was first */
             auri_news_drop(&news);
             news.done = false;
@@ -97,6 +104,84 @@ static void fetch(auri_task *task, aur_deadline deadline)
         take_news(task, &news);
         auri_task_finish(task);
     }
+}
+
+/* A proxy that nobody has the outcome of, under the lock. */
+static bool is_open(const auri_task *task)
+{
+    const struct proxy *proxy = task->priv;
+
+    return auri_task_is_untold(task) && !auri_task_is_done(task) && proxy != NULL &&
+           !proxy->settled;
+}
+
+/* Tells the numbers of the open ones.  AUR_END: none is. */
+static aur_err name_open(struct auri_worker_self *self, auri_task *const *tasks, size_t n,
+                         struct auri_extent *ret_ids)
+{
+    size_t open = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        open += is_open(tasks[i]);
+    }
+    if (open == 0) {
+        return AUR_END;
+    }
+    aur_err err = auri_worker_alloc(self, open * sizeof(uint64_t), ret_ids);
+    if (err != AUR_OK) {
+        return err;
+    }
+    uint64_t *at = auri_arena_at(self->results, auri_extent_off(*ret_ids));
+    for (size_t i = 0; i < n; i++) {
+        if (is_open(tasks[i])) {
+            *at++ = ((const struct proxy *)tasks[i]->priv)->id;
+        }
+    }
+    return AUR_OK;
+}
+
+/* The open one with this index among those.  NULL: there is none. */
+static auri_task *open_at(auri_task *const *tasks, size_t n, uint64_t index)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (is_open(tasks[i]) && index-- == 0) {
+            return tasks[i];
+        }
+    }
+    return NULL;
+}
+
+static aur_err remote_await_any(auri_task *const *tasks, size_t n, aur_deadline deadline)
+{
+    struct auri_worker_self *self = auri_worker_self();
+    struct auri_extent ids = { 0, 0 };
+    struct auri_reply reply;
+    struct auri_news news = { .done = false };
+    auri_task *done = NULL;
+
+    if (self == NULL) {
+        return AUR_EFORKED;
+    }
+    pthread_mutex_lock(&self->remote->lock);
+    aur_err err = name_open(self, tasks, n, &ids);
+    if (err == AUR_OK) {
+        err = auri_parent_ask_any(self, ids, deadline, &reply);
+    }
+    if (err == AUR_OK) {
+        done = open_at(tasks, n, reply.value);
+        err = done != NULL ? AUR_OK : AUR_EINVAL;
+    }
+    if (done != NULL) {
+        news = auri_news_of(&reply, align_of(done));
+        ((struct proxy *)done->priv)->settled = true;
+    }
+    auri_worker_free(self, ids);
+    pthread_mutex_unlock(&self->remote->lock);
+    if (done != NULL) {
+        take_news(done, &news);
+        auri_task_finish(done);
+    }
+    return err == AUR_EPENDING ? AUR_OK : err;
 }
 
 /* The last reference is gone. */
@@ -226,7 +311,7 @@ const struct auri_backend auri_backend_remote = {
     .name = "remote",
     .submit = remote_submit,
     .progress = remote_progress,
-    .untold = true,
+    .await_any = remote_await_any,
     .cancel = remote_cancel,
     .close = remote_nothing,
     .terminate = remote_nothing,

@@ -6,9 +6,10 @@
  * wait that takes long.
  *
  * What such a future cannot do: nobody tells this process when it is done.  So a wait for any of
- * several (aur_wait_any, aur_as_completed) asks for one after the other, until one is done (sched/wait.c):
- * a slow future holds back a fast one.  Its deadline holds, and it is refused if none of them can ever be
- * done.  aur_future_on_done and aur_future_eventfd wait for the future before they return; if the parent
+ * several (aur_wait_any, aur_as_completed) names all of them to the parent, each time anew, and the parent
+ * answers with the first that is done (sched/untold.c).  If futures of this process's own pools are among them,
+ * those are looked at only when one of the parent's is done, or none of these can ever be.
+ * aur_future_on_done and aur_future_eventfd wait for the future before they return; if the parent
  * finds that this wait would never end, the future is left to a later wait.
  *
  * Maps on such a pool are sent item by item, and done when the call returns, also for the _async

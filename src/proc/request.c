@@ -1,5 +1,5 @@
 /* Requests of tasks in workers: who has one, its reply, and the futures that a worker holds.  Submits are
- * served in nested.c, waits in waits.c.  A worker has at most one request at a time. */
+ * served in nested.c, waits in waits.c and any.c.  A worker has at most one request at a time. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,9 +54,9 @@ void auri_reply_code(struct auri_worker *w, aur_err err, uint64_t value)
 }
 
 /* The outcome of a task that is done. */
-void auri_reply_outcome(struct auri_worker *w, auri_task *task)
+void auri_reply_outcome(struct auri_worker *w, auri_task *task, uint64_t index)
 {
-    struct auri_reply r = { .err = task->err, .task_failed = task->err != AUR_OK };
+    struct auri_reply r = { .err = task->err, .task_failed = task->err != AUR_OK, .value = index };
 
     if (task->err != AUR_OK) {
         /* relaxed, both: as in auri_task_seen(), which is not for this layer. */
@@ -187,6 +187,8 @@ void auri_request_serve(struct auri_proc *p, struct auri_worker *w)
         auri_serve_submit(p, w, &r);
     } else if (r.op == AURI_REQ_WAIT || r.op == AURI_REQ_POLL) {
         auri_serve_wait(p, w, &r);
+    } else if (r.op == AURI_REQ_WAIT_ANY) {
+        auri_serve_wait_any(p, w, &r);
     } else if (r.op == AURI_REQ_CANCEL) {
         serve_cancel(p, w, &r);
     } else if (r.op == AURI_REQ_RAN) {

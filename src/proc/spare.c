@@ -1,18 +1,16 @@
 /* Spare workers, tasks that run in place of waits, and the one worker that is kept for what others wait for. */
 #include "proc/internal.h"
 
-/* A blocked worker whose awaited task is in our queue. */
-static struct auri_worker *waits_for_queue(const struct auri_proc *p)
+/* Moves a task of our queue that a worker waits for to its front.  False: there is none. */
+static bool hurry_awaited(struct auri_proc *p)
 {
     for (unsigned i = 0; i < p->slots_end; i++) {
         struct auri_worker *w = p->slots[i].worker;
-        /* relaxed: moves only under the lock, but for a cancellation. */
-        if (w != NULL && w->blocked && w->awaited->pool == p->pool &&
-            auri_word_state(auri_load_rlx(&w->awaited->word)) == AURI_QUEUED) {
-            return w;
+        if (w != NULL && w->blocked && auri_wait_hurry(p, w)) {
+            return true;
         }
     }
-    return NULL;
+    return false;
 }
 
 static bool spare_left(const struct auri_proc *p)
@@ -25,22 +23,30 @@ static bool spare_left(const struct auri_proc *p)
     return false;
 }
 
+/* Whether somebody who does not wait, or our queue, can end this. */
+static bool can_end(struct auri_proc *p, auri_task *task)
+{
+    uint64_t word = auri_load_acq(&task->word);
+
+    if (auri_word_state(word) != AURI_RUNNING) {
+        return true;
+    }
+    struct auri_worker *runner =
+        task->pool == p->pool ? auri_runner_of(p, auri_word_owner(word)) : NULL;
+    return task->pool == p->pool && (runner == NULL || !runner->blocked);
+}
+
 /* Nothing in our queue can end the waits: all of them wait, in the end, for somebody else. */
 static bool all_wait_for_others(struct auri_proc *p)
 {
     for (unsigned i = 0; i < p->slots_end; i++) {
         struct auri_worker *w = p->slots[i].worker;
-        if (w == NULL || !w->blocked) {
-            continue;
-        }
-        uint64_t word = auri_load_acq(&w->awaited->word);
-        if (auri_word_state(word) != AURI_RUNNING) {
-            return false;
-        }
-        struct auri_worker *runner =
-            w->awaited->pool == p->pool ? auri_runner_of(p, auri_word_owner(word)) : NULL;
-        if (w->awaited->pool == p->pool && (runner == NULL || !runner->blocked)) {
-            return false;
+        size_t n = 0;
+        auri_task *const *tasks = w != NULL && w->blocked ? auri_wait_tasks(w, &n) : NULL;
+        for (size_t k = 0; k < n; k++) {
+            if (can_end(p, tasks[k])) {
+                return false;
+            }
         }
     }
     return true;
@@ -58,11 +64,7 @@ struct auri_worker *auri_reserve(struct auri_proc *p, bool *ret_awaited)
     if (!p->nests || spare_left(p)) {
         return NULL;
     }
-    struct auri_worker *waits = waits_for_queue(p);
-    if (waits != NULL) {
-        auri_hurry(p, waits->awaited);
-        *ret_awaited = true;
-    }
+    *ret_awaited = hurry_awaited(p);
     for (unsigned i = 0; i < p->slots_end; i++) {
         struct auri_worker *w = p->slots[i].worker;
         bool is_active = w != NULL && w->state == AURI_W_LIVE && !w->blocked;

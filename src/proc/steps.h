@@ -150,7 +150,8 @@ void auri_request_abandon(struct auri_proc *p, struct auri_worker *w);
 /* With the lock held: the answer to the worker's request, and size bytes of data with it. */
 void auri_reply(struct auri_worker *w, struct auri_reply *r, const void *data, uint64_t size);
 void auri_reply_code(struct auri_worker *w, aur_err err, uint64_t value);
-void auri_reply_outcome(struct auri_worker *w, auri_task *task); /* of a task that is done */
+/* Of a task that is done; index: among those that were asked for. */
+void auri_reply_outcome(struct auri_worker *w, auri_task *task, uint64_t index);
 /* With the lock held: keeps the caller's reference for the worker.  False: no memory. */
 bool auri_request_hold(struct auri_worker *w, auri_task *task);
 
@@ -167,6 +168,18 @@ void auri_serve_wait(struct auri_proc *p, struct auri_worker *w, const struct au
 bool auri_holds_pool(auri_task *task);
 /* With the lock held: answers waits whose deadline has passed; returns the next one. */
 uint64_t auri_request_deadlines(struct auri_proc *p, uint64_t now);
+/* With the lock held, for a wait that has no answer yet: the worker sleeps from here on.  `awaited` or `any` is
+ * set.  Then, without it, when the continuations are there: the verdict, and what follows from the wait. */
+void auri_wait_begin(struct auri_worker *w, const struct auri_request *r);
+void auri_wait_settle(struct auri_proc *p, struct auri_worker *w, const struct auri_request *r,
+                      auri_task *const *tasks, size_t n);
+/* With the lock held: the wait is over, one way or another; the caller replies, and drops the reference to the
+ * task that it was for; NULL: it was for any. */
+auri_task *auri_wait_end(struct auri_worker *w);
+/* With the lock held: what the worker waits for: one of these. */
+auri_task *const *auri_wait_tasks(const struct auri_worker *w, size_t *ret_n);
+/* With the lock held: moves a task of our queue that it waits for to the front.  False: there is none. */
+bool auri_wait_hurry(struct auri_proc *p, struct auri_worker *w);
 /* With the lock held: moves an awaited task of this pool to the front of the queue. */
 void auri_hurry(struct auri_proc *p, auri_task *task);
 /* With the lock held: ends the wait of a worker with an error; or with a task that it runs first; or
@@ -178,6 +191,14 @@ void auri_wait_abandon(struct auri_worker *w);
  * again, if its wait is not refused because of that. */
 void auri_wait_hide(struct auri_worker *w);
 void auri_wait_show(struct auri_worker *w);
+
+/* ---- any.c ---------------------------------------------------------------------------------------- */
+
+/* Without the lock: WAIT_ANY. */
+void auri_serve_wait_any(struct auri_proc *p, struct auri_worker *w, const struct auri_request *r);
+/* With the lock held: a part of auri_wait_end(). */
+void auri_any_stop(struct auri_worker *w);
+auri_task *const *auri_any_tasks(const struct auri_any *any, size_t *ret_n);
 
 /* ---- place.c -------------------------------------------------------------------------------------- */
 

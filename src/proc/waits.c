@@ -1,4 +1,4 @@
-/* Waits of tasks in workers.
+/* Waits of tasks in workers: for one task here, for any of several in any.c.
  *
  * While a worker waits for another task it takes no entries, so what it has not begun goes back to the
  * queue, the awaited task goes to its front, and, if no other worker is free for it, a spare worker is
@@ -15,8 +15,23 @@ void auri_wait_hide(struct auri_worker *w)
     }
 }
 
-/* With the lock held: the wait is over, one way or another; the caller replies. */
-static auri_task *end_wait(struct auri_worker *w)
+auri_task *const *auri_wait_tasks(const struct auri_worker *w, size_t *ret_n)
+{
+    *ret_n = 1;
+    return w->any != NULL ? auri_any_tasks(w->any, ret_n) : &w->awaited;
+}
+
+/* With the lock held: gives the continuation up, unless it is on its way. */
+static void disconnect(struct auri_worker *w, auri_task *task)
+{
+    if (w->cont_armed && auri_cont_remove(task, &w->cont)) {
+        w->cont_armed = false;
+        w->refs--; /* the caller has another */
+        w->proc->firing--;
+    }
+}
+
+auri_task *auri_wait_end(struct auri_worker *w)
 {
     auri_task *task = w->awaited;
 
@@ -24,8 +39,23 @@ static auri_task *end_wait(struct auri_worker *w)
     w->proc->blocked--;
     w->awaited = NULL;
     w->wait_deadline = AUR_NO_DEADLINE;
-    auri_wait_hide(w);
+    auri_wait_hide(w); /* before what the edge points to can go */
+    if (w->any != NULL) {
+        auri_any_stop(w);
+    } else {
+        disconnect(w, task);
+    }
     return task;
+}
+
+/* With the lock held: the same, where the task may go at once. */
+static void end_wait(struct auri_worker *w)
+{
+    auri_task *task = auri_wait_end(w);
+
+    if (task != NULL) {
+        auri_task_unref(task);
+    }
 }
 
 /* The awaited task is done.  Called without the pool's lock. */
@@ -39,8 +69,8 @@ static void awaited_done(struct auri_cont *cont, auri_task *task)
     pthread_mutex_lock(&p->lock);
     w->cont_armed = false;
     if (w->blocked && w->awaited == task) {
-        waited = end_wait(w);
-        auri_reply_outcome(w, task);
+        waited = auri_wait_end(w);
+        auri_reply_outcome(w, task, 0);
     }
     auri_worker_unref(p, w);
     p->firing--;
@@ -50,16 +80,6 @@ static void awaited_done(struct auri_cont *cont, auri_task *task)
     pthread_mutex_unlock(&p->lock);
     if (waited != NULL) {
         auri_task_unref(waited);
-    }
-}
-
-/* With the lock held: gives the continuation up, unless it is on its way. */
-static void disconnect(struct auri_worker *w, auri_task *task)
-{
-    if (w->cont_armed && auri_cont_remove(task, &w->cont)) {
-        w->cont_armed = false;
-        w->refs--; /* the caller has another */
-        w->proc->firing--;
     }
 }
 
@@ -123,10 +143,105 @@ static void publish_maps(struct auri_worker *w)
     auri_edge_maps(w->record, maps, n);
 }
 
+/* With the lock held: what the wait needs first, of our queue; NULL: nothing. */
+static auri_task *first_queued(const struct auri_proc *p, const struct auri_worker *w)
+{
+    size_t n;
+    auri_task *const *tasks = auri_wait_tasks(w, &n);
+
+    for (size_t i = 0; i < n; i++) {
+        /* relaxed: moves only under the lock, but for a cancellation. */
+        if (tasks[i]->pool == p->pool &&
+            auri_word_state(auri_load_rlx(&tasks[i]->word)) == AURI_QUEUED) {
+            return tasks[i];
+        }
+    }
+    return NULL;
+}
+
+bool auri_wait_hurry(struct auri_proc *p, struct auri_worker *w)
+{
+    auri_task *task = first_queued(p, w);
+
+    if (task != NULL) {
+        auri_hurry(p, task);
+    }
+    return task != NULL;
+}
+
+/* With the lock held: publishes what the worker waits for. */
+static void show(struct auri_worker *w)
+{
+    bool timed = w->wait_deadline != AUR_NO_DEADLINE;
+    size_t n;
+    auri_task *const *tasks = auri_wait_tasks(w, &n);
+
+    publish_maps(w);
+    if (w->any != NULL) {
+        auri_edge_any(w->record, tasks, n, &w->any_word, timed);
+    } else {
+        auri_edge_task(w->record, w->awaited, timed);
+    }
+    w->edge = true;
+}
+
+void auri_wait_begin(struct auri_worker *w, const struct auri_request *r)
+{
+    struct auri_proc *p = w->proc;
+
+    w->blocked = true;
+    p->blocked++;
+    p->nests = true;
+    w->wait_deadline = r->deadline;
+    w->room = r->room == 1 && r->deadline == AUR_NO_DEADLINE;
+    auri_revoke_from(p, w, w->head + 1);
+    (void)auri_wait_hurry(p, w);
+    show(w);
+}
+
+void auri_wait_settle(struct auri_proc *p, struct auri_worker *w, const struct auri_request *r,
+                      auri_task *const *tasks, size_t n)
+{
+    bool timed = r->deadline != AUR_NO_DEADLINE;
+    aur_error error;
+    /* If the wait is over already its node is live. */
+    aur_err err = timed ? AUR_OK : auri_detect(w->record, &error);
+
+    for (size_t i = 0; i < n && !timed; i++) {
+        tell_its_pool(p, tasks[i]);
+    }
+    pthread_mutex_lock(&p->lock);
+    auri_task *waited = NULL;
+    w->serving = false; /* from here on the node of the continuation is settled */
+    if (!w->blocked) {
+        disconnect(w, tasks[0]); /* the wait ended before the continuation was there */
+    }
+    /* While we serve there is no other wait: it is the same one. */
+    bool refused = err == AUR_EDEADLK && w->blocked;
+    if (refused) {
+        struct auri_reply answer = { .err = AUR_EDEADLK };
+        auri_add_rlx(&p->pool->deadlocks, UINT64_C(1)); /* relaxed: statistics */
+        waited = auri_wait_end(w);
+        auri_reply(w, &answer, &error, sizeof(error));
+    }
+    auri_dispatch(p);
+    auri_relieve(p);
+    auri_listen(p);
+    if (timed && r->deadline < p->guardian_wakes_ns) {
+        auri_kick(p);
+    }
+    pthread_mutex_unlock(&p->lock);
+    if (refused) {
+        auri_pool_log(p->pool, AUR_LOG_WARN, "deadlock: %s", error.message);
+    }
+    if (waited != NULL) {
+        auri_task_unref(waited);
+    }
+}
+
 void auri_serve_wait(struct auri_proc *p, struct auri_worker *w, const struct auri_request *r)
 {
     auri_task *task = auri_task_from_id(r->id);
-    aur_error error;
     aur_err err = AUR_OK;
     bool polls = r->op == AURI_REQ_POLL;
 
@@ -140,7 +255,7 @@ void auri_serve_wait(struct auri_proc *p, struct auri_worker *w, const struct au
         auri_reply_code(w, AUR_EINVAL, 0);
         err = AUR_EINVAL;
     } else if (auri_task_is_done(task)) {
-        auri_reply_outcome(w, task);
+        auri_reply_outcome(w, task, 0);
         err = AUR_END;
     } else if (polls || (r->deadline != AUR_NO_DEADLINE && aurp_now_ns() >= r->deadline)) {
         auri_reply_code(w, AUR_ETIMEDOUT, 0);
@@ -154,18 +269,8 @@ void auri_serve_wait(struct auri_proc *p, struct auri_worker *w, const struct au
         }
         return;
     }
-    bool timed = r->deadline != AUR_NO_DEADLINE;
-    w->blocked = true;
-    p->blocked++;
-    p->nests = true;
     w->awaited = task;
-    w->wait_deadline = r->deadline;
-    w->room = r->room == 1 && !timed;
-    auri_revoke_from(p, w, w->head + 1);
-    auri_hurry(p, task);
-    publish_maps(w);
-    auri_edge_task(w->record, task, timed);
-    w->edge = true;
+    auri_wait_begin(w, r);
     w->refs++;
     p->firing++;
     w->cont_armed = true;
@@ -173,39 +278,10 @@ void auri_serve_wait(struct auri_proc *p, struct auri_worker *w, const struct au
     auri_task_ref(task); /* ours: from here on the wait can end at any time, and drop its own */
     pthread_mutex_unlock(&p->lock);
 
-    bool added = auri_cont_add(task, &w->cont);
-    if (!added) {
+    if (!auri_cont_add(task, &w->cont)) {
         awaited_done(&w->cont, task);
-    } else if (!timed) {
-        err = auri_detect(w->record, &error);
     }
-    if (!timed) {
-        tell_its_pool(p, task);
-    }
-    pthread_mutex_lock(&p->lock);
-    auri_task *waited = NULL;
-    w->serving = false; /* from here on the node of the continuation is settled */
-    if (!w->blocked) {
-        disconnect(w, task); /* the wait ended before the continuation was there */
-    }
-    if (err == AUR_EDEADLK && w->blocked && w->awaited == task) {
-        struct auri_reply answer = { .err = AUR_EDEADLK };
-        auri_add_rlx(&p->pool->deadlocks, UINT64_C(1)); /* relaxed: statistics */
-        disconnect(w, task);
-        waited = end_wait(w);
-        auri_reply(w, &answer, &error, sizeof(error));
-    }
-    auri_dispatch(p);
-    auri_relieve(p);
-    auri_listen(p);
-    if (timed && r->deadline < p->guardian_wakes_ns) {
-        auri_kick(p);
-    }
-    pthread_mutex_unlock(&p->lock);
-    if (waited != NULL) {
-        auri_pool_log(p->pool, AUR_LOG_WARN, "deadlock: %s", error.message);
-        auri_task_unref(waited);
-    }
+    auri_wait_settle(p, w, r, &task, 1);
     auri_task_unref(task);
 }
 
@@ -228,10 +304,8 @@ uint64_t auri_request_deadlines(struct auri_proc *p, uint64_t now)
         if (victim) {
             auri_victim_error(w->record, &why);
         }
-        disconnect(w, w->awaited);
-        auri_task *task = end_wait(w);
+        end_wait(w);
         auri_reply(w, &answer, victim ? &why : NULL, victim ? sizeof(why) : 0);
-        auri_task_unref(task);
     }
     return next;
 }
@@ -239,27 +313,20 @@ uint64_t auri_request_deadlines(struct auri_proc *p, uint64_t now)
 void auri_wait_abandon(struct auri_worker *w)
 {
     if (w->blocked) {
-        disconnect(w, w->awaited);
-        auri_task_unref(end_wait(w));
+        end_wait(w);
     }
 }
 
 /* Ends the wait of a worker with an error. */
 void auri_wait_refuse(struct auri_worker *w, aur_err err)
 {
-    auri_task *task = w->awaited;
-
-    disconnect(w, task);
     end_wait(w);
     auri_reply_code(w, err, 0);
-    auri_task_unref(task);
 }
 
 void auri_wait_show(struct auri_worker *w)
 {
-    publish_maps(w);
-    auri_edge_task(w->record, w->awaited, false);
-    w->edge = true;
+    show(w);
     /* Whoever asked for a verdict meanwhile took the worker for one that goes on. */
     if (auri_detect(w->record, NULL) == AUR_EDEADLK) {
         auri_add_rlx(&w->proc->pool->deadlocks, UINT64_C(1)); /* relaxed: statistics */
@@ -270,11 +337,8 @@ void auri_wait_show(struct auri_worker *w)
 bool auri_wait_entry(struct auri_worker *w, const struct auri_sub_desc *entry)
 {
     struct auri_reply r = { .err = AUR_EPENDING };
-    auri_task *task = w->awaited;
 
-    disconnect(w, task);
     end_wait(w);
     auri_reply(w, &r, entry, sizeof(*entry));
-    auri_task_unref(task);
     return r.err == AUR_EPENDING;
 }

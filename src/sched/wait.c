@@ -411,38 +411,6 @@ aur_err auri_wait_word(_Atomic(uint32_t) *word, uint32_t value, auri_task *const
     return err == AUR_EDEADLK ? deadlocked(self, &error) : err;
 }
 
-/* AUR_EAGAIN: what is left to wait for is told. */
-static aur_err ask_for_any(_Atomic(uint32_t) *word, uint32_t value, auri_task *const *tasks,
-                           size_t n, aur_deadline deadline)
-{
-    bool told = false;
-    aur_err refused = AUR_EAGAIN;
-
-    for (size_t i = 0; i < n; i++) {
-        if (!auri_task_is_untold(tasks[i])) {
-            told = true;
-            continue;
-        }
-        aur_err err = auri_wait_task(tasks[i], deadline); /* its continuation counts the word up */
-        if (auri_load_acq(word) != value) {
-            return AUR_OK;
-        }
-        if (err != AUR_OK && err != AUR_EDEADLK) {
-            return err;
-        }
-        refused = err;
-    }
-    return told || refused != AUR_EDEADLK ? AUR_EAGAIN : AUR_EDEADLK;
-}
-
-aur_err auri_wait_word_asking(_Atomic(uint32_t) *word, uint32_t value, auri_task *const *tasks,
-                              size_t n, aur_deadline deadline)
-{
-    aur_err err = ask_for_any(word, value, tasks, n, deadline);
-
-    return err == AUR_EAGAIN ? auri_wait_word(word, value, tasks, n, deadline) : err;
-}
-
 void auri_blocking_leave(struct auri_record *self, unsigned depth)
 {
     bool over = self->blocking > 0 && depth == 0;

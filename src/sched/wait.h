@@ -13,14 +13,14 @@ aur_err auri_wait_task(auri_task *task, aur_deadline deadline);
  * nothing is known about).  For composite waits that count completions in a word of their own. */
 aur_err auri_wait_word(_Atomic(uint32_t) *word, uint32_t value, auri_task *const *tasks, size_t n,
                        aur_deadline deadline);
-/* The same where some of the tasks are untold (task/pool.h): those are asked for first, one after the
- * other.  It looks at all of them, so only for sets that have such. */
+/* The same where some of the tasks are untold (task/pool.h): as long as one of those can be done, it asks for
+ * these.  It looks at all of them, so only for sets that have such. */
 aur_err auri_wait_word_asking(_Atomic(uint32_t) *word, uint32_t value, auri_task *const *tasks,
                               size_t n, aur_deadline deadline);
 
 static inline bool auri_task_is_untold(const auri_task *task)
 {
-    return task->pool != NULL && task->pool->backend->untold;
+    return task->pool != NULL && task->pool->backend->await_any != NULL;
 }
 
 /* Room for one more task, or branch of a fork, on this stack. */

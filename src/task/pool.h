@@ -59,9 +59,12 @@ struct auri_backend {
      * its completion must be noticed promptly without any waiter's help. */
     void (*attend)(aur_pool *pool, auri_task *task);
 
-    /* Nothing is noticed without a waiter's help: tasks are done when somebody has asked for them by
-     * progress().  Then there is no attend(). */
-    bool untold;
+    /* NULL, or: nothing is noticed without a waiter's help, tasks are done when somebody has asked for them by
+     * progress(), and there is no attend(); so whoever waits for any of several asks for all of them by this.
+     * Looks at those of `tasks` that are of such a pool.  AUR_OK: one is done now, or for no reason; AUR_END:
+     * none is left to ask for, the others are about to be done; else as aur_future_wait(), with
+     * aur_last_error() filled for AUR_EDEADLK. */
+    aur_err (*await_any)(auri_task *const *tasks, size_t n, aur_deadline deadline);
 
     /* Cancels a task that is not QUEUED any more, and ends the worker that runs it if `kill` and if it
      * takes that; returns AUR_CANCEL_*.  Called with a reference. */

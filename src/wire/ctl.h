@@ -206,6 +206,9 @@ enum {
     AURI_REQ_DROP = 5,   /* the worker's reference to future `id` is gone */
     AURI_REQ_RAN = 6,    /* the task that it ran in place of a wait has ended: `in` is a struct
                             auri_comp_desc; size 0: there was no memory for that */
+    /* Wait for any of the futures that `in`, an array of u64, names: answers as WAIT for the first that is done,
+     * for the lowest of those that are when it asks; its index in value. */
+    AURI_REQ_WAIT_ANY = 7,
 };
 struct auri_mailbox {
     alignas(AURI_CACHE_LINE) _Atomic(uint32_t) req_seq; /* worker writes */
@@ -222,17 +225,16 @@ struct auri_mailbox {
     uint32_t req_retries;
     uint32_t req_retry_on;
     uint32_t req_limits; /* 0: the pool's own limits hold */
-    uint32_t req_room;   /* WAIT: 1: the reply may be a task to run in place of the wait */
+    uint32_t req_room; /* WAIT, WAIT_ANY: 1: the reply may be a task to run in place of the wait */
     alignas(AURI_CACHE_LINE) _Atomic(uint32_t) rep_seq; /* parent writes; futex, shared */
     int32_t rep_err;
     uint64_t rep_value;
     struct auri_extent
-        rep_out; /* ARGS segment: result bytes, or an aur_error if rep_err is a failure
+        rep_out;              /* ARGS segment: result bytes, or an aur_error if rep_err is a failure
                                    of the task and not of the request; the parent keeps it until the
                                    next request (the worker copies it before that) */
-    uint32_t
-        rep_task_failed; /* 1: rep_err is the task's outcome; 0: WAIT and POLL answer AUR_ETIMEDOUT
-                                   for a future that is not done, AUR_EPENDING for "run the struct
+    uint32_t rep_task_failed; /* 1: rep_err is the task's outcome; 0: WAIT, WAIT_ANY and POLL answer
+                                   AUR_ETIMEDOUT for a future that is not done, AUR_EPENDING for "run the struct
                                    auri_sub_desc in rep_out first, say RAN, and ask again" (only if
                                    req_room is 1), AUR_EDEADLK (rep_out may be an
                                    aur_error) for a wait that would never end, AUR_EINVAL for none */

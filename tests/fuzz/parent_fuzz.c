@@ -381,7 +381,9 @@ static void request(struct auri_worker *w, fuzz_input *in)
     uint8_t what = fuzz_u8(in);
 
     fuzz_read(in, &box->req_op, offsetof(struct auri_mailbox, rep_seq) - sizeof(box->req_seq));
-    box->req_op = (what & 0x80) != 0 ? box->req_op : 1u + what % 5u;
+    static const uint32_t ops[] = { AURI_REQ_SUBMIT, AURI_REQ_WAIT, AURI_REQ_POLL,
+                                    AURI_REQ_CANCEL, AURI_REQ_DROP, AURI_REQ_WAIT_ANY };
+    box->req_op = (what & 0x80) != 0 ? box->req_op : ops[what % 6u];
     if ((what & 0x40) == 0) { /* else what the test case says */
         box->req_pool = 0;
         box->req_fn_ref = 0;
@@ -390,6 +392,11 @@ static void request(struct auri_worker *w, fuzz_input *in)
         box->req_in = auri_extent_make(AURI_SEG_RESULT, 64, 8);
         if (calls_n != 0 && box->req_op != AURI_REQ_SUBMIT) {
             box->req_id = aur_future_id(calls[box->req_id % calls_n].future);
+        }
+        if (calls_n != 0 && box->req_op == AURI_REQ_WAIT_ANY) {
+            uint64_t ids[2] = { box->req_id, aur_future_id(calls[what % calls_n].future) };
+            box->req_in = auri_extent_make(AURI_SEG_RESULT, 64, sizeof(ids));
+            memcpy(result + 64, ids, sizeof(ids));
         }
     }
     atomic_store(&box->req_seq, w->req_seen + 1);
