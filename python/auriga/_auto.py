@@ -207,7 +207,7 @@ class AutoPool(Pool):
     processes: int, worker processes, and threads; by default one process per CPU and four threads
         more, at most 32.
     initializer, initargs: run in each worker of both kinds; the caller then runs nothing itself.
-    maxtasksperchild, context, memory_max: of the worker processes.
+    maxtasksperchild, context, memory_max, contextvars: of the worker processes.
     timeout, retries: limits of an item, here or at each verb; such calls go to processes.
 
     A call may run in any of the three places, and must not depend on what another one left behind in
@@ -230,12 +230,18 @@ class AutoPool(Pool):
         timeout=None,
         retries=0,
         memory_max=0,
+        contextvars=True,
     ):
         self._threads = self._inner = None
         self._asked = processes
-        self._inner_limits = {"timeout": timeout, "retries": retries, "memory_max": memory_max}
+        self._inner_kwargs = {
+            "timeout": timeout,
+            "retries": retries,
+            "memory_max": memory_max,
+            "contextvars": contextvars,
+        }
         super().__init__(
-            processes, initializer, initargs, maxtasksperchild, context, **self._inner_limits
+            processes, initializer, initargs, maxtasksperchild, context, **self._inner_kwargs
         )
 
     def _start(self, initializer, initargs, maxtasksperchild, context):
@@ -265,7 +271,7 @@ class AutoPool(Pool):
         if self._inner is None:
             with self._lock:
                 if self._inner is None:
-                    self._inner = Pool(*self._inner_args, **self._inner_limits)
+                    self._inner = Pool(*self._inner_args, **self._inner_kwargs)
                     self._where.started = True
         return self._inner
 

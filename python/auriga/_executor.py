@@ -8,8 +8,9 @@ import weakref
 from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
 from concurrent.futures.thread import BrokenThreadPool
+from contextvars import copy_context
 
-from . import _core, _helpers
+from . import _context, _core, _helpers
 from ._errors import PoolClosed
 from ._futures import Future
 from ._pool import _BREAK_ON_DEATH, _THREADS, start_processes
@@ -237,6 +238,7 @@ class ProcessPoolExecutor(_PoolExecutor):
     """
 
     _broken_error = BrokenProcessPool
+    _flags = _CONTEXT
 
     def __init__(
         self,
@@ -246,6 +248,7 @@ class ProcessPoolExecutor(_PoolExecutor):
         initargs=(),
         *,
         max_tasks_per_child=None,
+        contextvars=True,
     ):
         import multiprocessing
 
@@ -275,12 +278,15 @@ class ProcessPoolExecutor(_PoolExecutor):
         self._initializer = initializer
         self._initargs = initargs
         self._max_tasks_per_child = max_tasks_per_child
+        self._carried = contextvars if self._strict else _context.checked(contextvars)
         self._setup()
 
     def submit(self, fn, /, *args, **kwargs):
         """Queues ``fn(*args, **kwargs)``; the result is a Future."""
         if not self._strict:
             fn = _helpers.portable(fn)
+            if self._carried and copy_context():  # most programs never set a variable
+                fn = _context.carried(fn, self._carried)
         return super().submit(fn, *args, **kwargs)
 
     def _start_core(self):
@@ -305,6 +311,8 @@ class ProcessPoolExecutor(_PoolExecutor):
     def _map(self, fn, items, end, chunksize, buffersize):
         if not self._strict:
             fn = _helpers.portable(fn)
+            if self._carried and copy_context():
+                fn = _context.carried(fn, self._carried)
         if chunksize == 1 or self._begin().inherited:
             return super()._map(fn, items, end, chunksize, buffersize)
         chunks = iter(lambda: list(itertools.islice(items, chunksize)), [])

@@ -1,5 +1,6 @@
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
+from contextvars import ContextVar
 from multiprocessing.context import BaseContext
 from typing import Any, TypeVar
 
@@ -42,4 +43,5 @@ class ProcessPoolExecutor(_PoolExecutor):
         initargs: Iterable[Any] = (),
         *,
         max_tasks_per_child: int | None = None,
+        contextvars: bool | Iterable[ContextVar[Any]] = True,
     ) -> None: ...

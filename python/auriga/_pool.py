@@ -4,8 +4,9 @@ import functools
 import itertools
 import os
 import warnings
+from contextvars import copy_context
 
-from . import _core, _helpers, _progress
+from . import _context, _core, _helpers, _progress
 from ._results import AsyncResult, Failed, IMapIterator, IMapUnorderedIterator, MapResult
 
 _THREADS, _PROCESSES = 0, 1
@@ -71,13 +72,24 @@ class Pool:
 
     A worker that dies costs the one item it was running, which raises ``auriga.WorkerDied``.
 
+    processes: int, workers; by default one per CPU.
+    initializer, initargs: callable and its arguments, run in each new worker.
+    maxtasksperchild: int, calls after which a worker is replaced by a new one.
+    context: what ``multiprocessing.get_context()`` returns; decides how workers start.
+    timeout: float, seconds that an item may run; then ``auriga.ItemTimeout``.
+    retries: int, how often an item is run again after the death of its worker or a timeout.
+    memory_max: int, bytes that a worker may have; more raises MemoryError there.
+    contextvars: True: tasks see the caller's context variables that are globals of modules and can
+        be pickled; False: none; or a list of variables, of which one that cannot be pickled
+        is an error of the task.
+
     >>> with auriga.Pool(4) as pool:
     ...     pool.starmap(pow, [(2, 5), (3, 2), (10, 3)])
     [32, 9, 1000]
     """
 
     _strict = False
-    _flags = _POOL_ERRORS
+    _flags = _POOL_ERRORS | _CONTEXT
 
     def __init__(
         self,
@@ -90,7 +102,9 @@ class Pool:
         timeout=None,
         retries=0,
         memory_max=0,
+        contextvars=True,
     ):
+        self._carried = contextvars if self._strict else _context.checked(contextvars)
         self._limits = (_nanoseconds(timeout), _count("retries", retries))
         self._memory_max = _count("memory_max", memory_max)
         self._core = None
@@ -154,7 +168,12 @@ class Pool:
             return Failed(error)
 
     def _portable(self, fn):
-        return fn if self._strict else _helpers.portable(fn)
+        if self._strict:
+            return fn
+        fn = _helpers.portable(fn)
+        if self._carried and copy_context():  # most programs never set a variable
+            return _context.carried(fn, self._carried)
+        return fn
 
     def apply(self, func, args=(), kwds={}, *, timeout=None, retries=None):
         """Calls ``func(*args, **kwds)`` in a worker and waits for the result."""

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from multiprocessing.context import BaseContext
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -35,6 +36,7 @@ class Pool:
         timeout: float | None = None,
         retries: int = 0,
         memory_max: int = 0,
+        contextvars: bool | Iterable[ContextVar[Any]] = True,
     ) -> None: ...
     def apply(
         self,

@@ -134,7 +134,9 @@ aur_err batch_run(core_state *state, const void *in, size_t size, aur_out *out)
                            .room = where[2] - sizeof(struct tally) };
     writer w;
     writer_init(&w, state, NULL);
-    PyObject *fn = worker_function(state, &r, flags);
+    PyObject *context;
+    PyObject *fn =
+        worker_enter_context(flags, &context) == 0 ? worker_function(state, &r, flags) : NULL;
     if (fn == NULL) {
         PyObject *error = core_take_exception();
         if (write_error(&w, PyObject_CallFunction(state->pack_error, "OI", error, flags)) < 0) {
@@ -148,6 +150,7 @@ aur_err batch_run(core_state *state, const void *in, size_t size, aur_out *out)
         err = run_items(&w, fn, &r, &place, out);
         Py_DECREF(fn);
     }
+    worker_leave_context(context);
     writer_clear(&w);
     return err;
 }

@@ -35,7 +35,7 @@ enum {
     CALL_FN_CACHED = 2,    /* the function's pickle is a name: the worker may keep what it loads */
     CALL_BAD_ARGS_DIE = 4, /* arguments that cannot be loaded end the worker */
     CALL_POOL_ERRORS = 8,  /* as multiprocessing.Pool tells of results that cannot be pickled */
-    CALL_CONTEXT = 32,     /* thread: in a copy of the caller's context */
+    CALL_CONTEXT = 32,     /* thread: in a copy of the caller's context; process: of the worker's */
     CALL_STOP = 16,        /* batch: the first exception ends it */
 };
 
@@ -178,6 +178,9 @@ void worker_thread_fini(void *ctx, int index);
 int worker_process_init(void *ctx, int index);
 void worker_process_fini(void *ctx, int index);
 PyObject *worker_run_nursery(PyObject *module, PyObject *boot);
+/* Enters a copy of the worker's context, if the call is to leave nothing behind there.  -1: exception. */
+int worker_enter_context(uint32_t flags, PyObject **ret_context);
+void worker_leave_context(PyObject *context);
 /* The callable in a record, from the worker's cache if it may be. */
 PyObject *worker_function(core_state *state, reader *r, uint32_t flags);
 

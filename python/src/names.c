@@ -18,8 +18,10 @@ static void free_label(PyObject *capsule)
     Py_XDECREF((PyObject *)PyCapsule_GetContext(capsule)); /* the texts */
 }
 
-/* The function behind a method, a functools.partial and the like; new. */
-static PyObject *unwrap(PyObject *fn)
+#define WRAPPED_MAX 8
+
+/* The function right behind a method, a functools.partial and the like; new, or NULL. */
+static PyObject *inner_of(PyObject *fn)
 {
     PyObject *inner = NULL;
 
@@ -32,11 +34,20 @@ static PyObject *unwrap(PyObject *fn)
             PyErr_Clear();
         }
     }
-    if (inner == NULL) {
-        Py_INCREF(fn);
-        inner = fn;
-    }
     return inner;
+}
+
+/* The innermost of them; new. */
+static PyObject *unwrap(PyObject *fn)
+{
+    PyObject *inner;
+
+    Py_INCREF(fn);
+    for (int i = 0; i < WRAPPED_MAX && (inner = inner_of(fn)) != NULL; i++) {
+        Py_DECREF(fn);
+        fn = inner;
+    }
+    return fn;
 }
 
 /* What stands for all functions that get the same label: the code, the type; the label keeps it. */

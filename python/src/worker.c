@@ -189,6 +189,29 @@ PyObject *worker_run_nursery(PyObject *module, PyObject *boot)
     return core_raise(worker_state, err, NULL);
 }
 
+int worker_enter_context(uint32_t flags, PyObject **ret_context)
+{
+    *ret_context = NULL;
+    if ((flags & CALL_CONTEXT) == 0) {
+        return 0;
+    }
+    PyObject *context = PyContext_CopyCurrent();
+    if (context == NULL || PyContext_Enter(context) < 0) {
+        Py_XDECREF(context);
+        return -1;
+    }
+    *ret_context = context;
+    return 0;
+}
+
+void worker_leave_context(PyObject *context)
+{
+    if (context != NULL) {
+        (void)PyContext_Exit(context); /* fails only if the task has left it, which it cannot */
+        Py_DECREF(context);
+    }
+}
+
 PyObject *worker_function(core_state *state, reader *r, uint32_t flags)
 {
     uint32_t size;
@@ -297,7 +320,12 @@ static aur_err run_call(core_state *state, const char *in, size_t size, aur_out 
         Py_XDECREF(args);
         return answer_exception(state, flags, out);
     }
-    PyObject *value = PyObject_Call(fn, args, kwargs != Py_None ? kwargs : NULL);
+    PyObject *context;
+    PyObject *value = NULL;
+    if (worker_enter_context(flags, &context) == 0) {
+        value = PyObject_Call(fn, args, kwargs != Py_None ? kwargs : NULL);
+        worker_leave_context(context);
+    }
     Py_DECREF(fn);
     Py_DECREF(args);
     Py_DECREF(kwargs);

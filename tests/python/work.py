@@ -1,5 +1,6 @@
 """Functions that the tests run in workers; a module of its own, so that spawned ones find them."""
 
+import contextvars
 import os
 import signal
 import sys
@@ -99,6 +100,19 @@ def store(value):
 
 def stored_value(_=None):
     return stored
+
+
+setting = contextvars.ContextVar("setting", default="unset")
+
+
+def get_setting(_=None):
+    return setting.get()
+
+
+def change_setting(value):
+    was = setting.get()
+    setting.set(value)
+    return was
 
 
 def wait_for_file(path):

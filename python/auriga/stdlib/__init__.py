@@ -65,6 +65,7 @@ class Pool(_pool.Pool):
     """``multiprocessing.pool.Pool``."""
 
     _strict = True
+    _flags = _pool._POOL_ERRORS
 
 
 class ThreadPool(_pool.ThreadPool):
