@@ -131,8 +131,8 @@ def _ready_time(native):
         os.close(fd)
 
 
-def _measured_here(verdict, n, call):
-    """call() in this thread; counts as n calls."""
+def _measured_here(verdict, call, n=lambda: 1):
+    """call() in this thread; counts as n() calls when it has ended."""
     sleeps = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
     cpu = time.thread_time()
     start = time.perf_counter()
@@ -143,7 +143,7 @@ def _measured_here(verdict, n, call):
         cpu = time.thread_time() - cpu
         if resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw == sleeps:
             wall = min(cpu, wall)  # the rest of the time it had no CPU, which says nothing of it
-        verdict.count(n, wall, min(cpu, wall), 1 + verdict.running)
+        verdict.count(n(), wall, min(cpu, wall), 1 + verdict.running)
 
 
 class _Done(Failed):
@@ -339,7 +339,7 @@ class AutoPool(Pool):
         if self._where.here and self._at_home() and not any(self._limits_of(timeout, retries)):
             verdict = self._verdict_of(func)
             if self._choose_for_one(verdict, func) != PROCESSES:
-                return _measured_here(verdict, 1, functools.partial(func, *args, **kwds))
+                return _measured_here(verdict, functools.partial(func, *args, **kwds))
         return self.apply_async(func, args, kwds, timeout=timeout, retries=retries).get()
 
     def _submit(self, fn, args, kwargs, limits):
@@ -366,7 +366,7 @@ class AutoPool(Pool):
 
     def _one_here(self, verdict, fn, args, kwargs):
         call = functools.partial(fn, *args, **(kwargs or {}))
-        return _settled(lambda: _measured_here(verdict, 1, call))
+        return _settled(lambda: _measured_here(verdict, call))
 
     # -- maps
 
@@ -445,7 +445,7 @@ class AutoPool(Pool):
         choice = self._choose_for_one(verdict, fn) if self._at_home() else HERE
         if choice == HERE:
             call = functools.partial(_run, fn, star, chunk)
-            return _settled(lambda: _measured_here(verdict, len(chunk), call))
+            return _settled(lambda: _measured_here(verdict, call, chunk.__len__))
         if choice == UNDECIDED:
             self._before_threads()
             measured = _Measured(fn, _many(fn, star), verdict, len(chunk))
@@ -528,14 +528,34 @@ class _MapRun:
 
     def _run_here(self):
         """For a while: what follows may be longer than what was seen."""
+        start = self._at
+
+        def n():
+            return self._at - start
+
+        task = _settled(lambda: _measured_here(self._verdict, self._stretch, n))
+        self.parts.add(task, n())
+
+    def _stretch(self):
         end = time.perf_counter() + _SLICE
+        seconds = self._verdict.seconds or _SLICE
+        size = max(1, min(_SLICE_ITEMS, int(_SLICE / max(seconds, 1e-9))))
+        results = []
+        first = None
         while self._at < len(self._items):
-            items = self._take(_SLICE_ITEMS if self.parts.progress is None else 1)
-            call = functools.partial(_run, self._fn, self._star, items)
-            task = _settled(functools.partial(_measured_here, self._verdict, len(items), call))
-            self.parts.add(task, len(items))
-            if time.perf_counter() > end:
-                return
+            items = self._take(size if self.parts.progress is None else 1)
+            try:
+                results += _run(self._fn, self._star, items)
+            except Exception as error:
+                if first is None:
+                    first = error
+                    _helpers.note_item(error, len(results) + getattr(error, "_auriga_item", 0))
+                results += items  # their places
+            if self.parts.progress is not None or time.perf_counter() > end:
+                break
+        if first is not None:
+            raise first
+        return results
 
     def _watch(self, n):
         """The next n items in a thread."""

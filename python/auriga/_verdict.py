@@ -20,6 +20,7 @@ HAND_OVER = 50e-6  # seconds that others must save to be asked
 START = 0.2  # the same, if a pool of processes has to be started for it
 ITEM = 1e-6  # what each item of a map costs on its way
 CHEAP = 5e-6  # a single call that takes less is not handed over
+SHORT = 1e-3  # one call that takes less may have been dear for being the first
 DEAR = 20e-6  # one that takes less does not go to a process
 WAITS, COMPUTES = 0.5, 0.8  # busy shares: below, above
 ENOUGH_BESIDE = 8  # samples, of single calls: nobody makes those run beside each other
@@ -123,6 +124,8 @@ class Verdict:
             return HERE
         if self._waits():
             return THREADS
+        if where.here and seconds < SHORT and self._alone.samples == 1:
+            return HERE
         saved = left * (seconds * (1 - 1 / where.workers) - ITEM)
         if where.here and saved <= HAND_OVER:
             return HERE

@@ -54,6 +54,14 @@ class Choice(unittest.TestCase):
         self.assertIn("to hand it over would cost more", self.v.explain())
         self.assertEqual(self.choose(None, here=False), THREADS)
 
+    def test_a_first_call_that_was_dear(self):
+        self.v.count(1, 0.1 * MS, 0.1 * MS)
+        self.assertEqual(self.choose(100_000), HERE)  # to see more of them
+        self.v.count(2500, 0.5 * MS, 0.5 * MS)
+        self.assertEqual(self.choose(100_000), HERE)
+        self.v.count(640, 64 * MS, 64 * MS)  # and now they are
+        self.assertEqual(self.choose(100_000), BESIDE)
+
     def test_what_takes_turns(self):
         self.v.count(1, 10 * MS, 10 * MS)
         self.assertEqual(self.choose(), BESIDE)
