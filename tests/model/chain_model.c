@@ -269,6 +269,23 @@ static void wait_in_item_of_another(void)
     ask(1);
 }
 
+/* Node 1 is a loop's owner, or who waits for the thief of a branch: it waits for its helper, node 0, and cannot
+ * give up.  So if it is the one that closes the cycle, it chooses node 0 and wakes it. */
+static struct auri_helpers helpers;
+
+static void wait_for_helper(void)
+{
+    aur_error error;
+
+    auri_self_ = record[1];
+    auri_store_rlx(&helpers.id[0], record[0]->id);
+    auri_edge_job(record[1], &helpers);
+    (void)auri_detect(record[1], &error);
+    model_await_end(0);
+    auri_edge_clear(record[1]);
+    finish_own();
+}
+
 /* ---- at the end ------------------------------------------------------------------------------------ */
 
 static unsigned total(void)
@@ -333,6 +350,8 @@ static const struct model_client clients[] = {
     BY_CHANCE("chain/two-and-one", setup_three, one_verdict_inside, wait_second, wait_first,
               wait_first),
     CLIENT("chain/second-edge", setup_waited_for, one_verdict, wait_second_then_third, only_finish),
+    CLIENT("chain/helper", setup_two, one_verdict, wait_next, wait_for_helper),
+    CLIENT("chain/helper-none", setup_two, no_verdict, only_finish, wait_for_helper),
     CLIENT("chain/map", setup_map, one_verdict, wait_for_map, wait_in_item),
     CLIENT("chain/other-map", setup_map, no_verdict, wait_for_map, wait_in_item_of_another),
     CLIENT("chain/moving-edge", setup_moving, no_verdict, ask_for_a_verdict, move_the_edge),

@@ -1,8 +1,10 @@
 /* Goal:    a callback on a future is called once, and an eventfd is rung once, however the end of the task
- *          and the request meet; whoever is told sees the result.
- * Method:  the real futures (pool/future.c) over real tasks; the result is plain memory.  The port's
+ *          and the request meet; whoever is told sees the result.  A wait for any of several, and a set that
+ *          hands them out, end with a future that is done, or at the deadline; nothing of a set is touched
+ *          once it is freed, and nothing of it is left.
+ * Method:  the real futures (pool/future.c, several.c) over real tasks; the result is plain memory.  The port's
  *          events stand for eventfds.  No future is another process's.
- * Guards:  [D1] in src/task/task.c and cont.c, and the references that src/pool/future.c holds. */
+ * Guards:  [D1] in src/task/task.c and cont.c, and the references that src/pool/future.c and several.c hold. */
 #include <stdint.h>
 
 #include "model.h"
@@ -94,6 +96,121 @@ static void told_both(void)
     MODEL_CHECK(fired[0] == 1 && fired[1] == 1);
 }
 
+/* ---- several ------------------------------------------------------------------------------------------------------ */
+
+#define TWO 2u
+
+static auri_task *both[TWO]; /* [i] is run by body i; body TWO waits */
+static unsigned results[TWO];
+static unsigned handed;
+static size_t heap;
+
+static void setup_several(void)
+{
+    for (unsigned i = 0; i < THREADS; i++) {
+        record[i] = auri_record_take();
+    }
+    auri_self_ = record[0];
+    for (unsigned i = 0; i < TWO; i++) {
+        both[i] = auri_task_new(2);
+        both[i]->pool = &pool;
+        auri_task_queue(both[i]);
+        model_name(&both[i]->word, i == 0 ? "word0" : "word1");
+        model_name(&both[i]->refs, i == 0 ? "refs0" : "refs1");
+    }
+    heap = model_heap_used();
+}
+
+/* Runs its task, unless it was cancelled. */
+static void run_own(void)
+{
+    unsigned me = model_self();
+
+    auri_self_ = record[me];
+    if (auri_task_claim(both[me], record[me]->id)) {
+        results[me] = 5 + me;
+        auri_task_finish(both[me]);
+    }
+    auri_task_unref(both[me]); /* the queue's */
+}
+
+static void cancel_first(void)
+{
+    auri_self_ = record[1];
+    (void)auri_task_cancel_queued(both[0]);
+}
+
+static void look(size_t index)
+{
+    MODEL_CHECK(index < TWO && aur_future_done(both[index]));
+    MODEL_CHECK(results[index] == 5 + index || both[index]->err == AUR_ECANCELED);
+    handed++;
+}
+
+static void wait_any_of(size_t n, aur_deadline deadline)
+{
+    size_t index = TWO;
+
+    auri_self_ = record[TWO];
+    aur_err err = aur_wait_any(both, n, &index, deadline);
+    MODEL_CHECK(err == AUR_OK || (deadline != AUR_NO_DEADLINE && err == AUR_ETIMEDOUT));
+    if (err == AUR_OK) {
+        look(index);
+    } else {
+        handed++;
+    }
+}
+
+static void wait_any(void)
+{
+    wait_any_of(TWO, AUR_NO_DEADLINE);
+}
+
+static void wait_any_of_one(void)
+{
+    wait_any_of(1, AUR_NO_DEADLINE);
+}
+
+static void wait_any_for_a_while(void)
+{
+    wait_any_of(1, UINT64_C(1000000000) + 5000000);
+}
+
+static void take_of(size_t n, size_t take)
+{
+    aur_completed *set = NULL;
+    size_t index = TWO;
+
+    auri_self_ = record[TWO];
+    MODEL_CHECK(aur_as_completed(both, n, &set) == AUR_OK);
+    for (size_t i = 0; i < take; i++) {
+        MODEL_CHECK(aur_completed_next(set, &index, AUR_NO_DEADLINE) == AUR_OK);
+        look(index);
+    }
+    MODEL_CHECK(take < n || aur_completed_next(set, &index, AUR_NO_DEADLINE) == AUR_END);
+    aur_completed_free(set);
+}
+
+static void take_both(void)
+{
+    take_of(TWO, TWO);
+}
+
+static void take_none(void)
+{
+    take_of(1, 0);
+    handed++;
+}
+
+/* The set is gone, and holds nothing: only the user's references are left, and the queue's of what none took. */
+static void nothing_is_left(void)
+{
+    MODEL_CHECK(handed != 0 && model_heap_used() == heap);
+    for (unsigned i = 0; i < TWO; i++) {
+        MODEL_CHECK(auri_load_rlx(&both[i]->refs) == 1 || !auri_task_is_done(both[i]));
+    }
+}
+
 /* ---- what these files need of other parts, and the system ---------------------------------------------------- */
 
 aur_pool *auri_remote_pool(void)
@@ -154,7 +271,32 @@ void aurp_eventfd_ring(int fd)
         }                                                                                          \
     }
 
+#define SEVERAL_BY(search_full, n, ...)                                                            \
+    {                                                                                              \
+        .name = n, .setup = setup_several, .body = { __VA_ARGS__ }, .check = nothing_is_left,      \
+        .clock_step_ns = 1000000, .quick = { .search = MODEL_PCT, .depth = 4, .runs = 5000 },      \
+        .full = search_full                                                                        \
+    }
+#define EVERY_SCHEDULE                                                                             \
+    {                                                                                              \
+        .search = MODEL_DPOR                                                                       \
+    }
+#define FEW_SWITCHES                                                                               \
+    {                                                                                              \
+        .search = MODEL_PLAIN, .preemptions = 2                                                    \
+    }
+
+static void idle(void)
+{
+}
+
 static const struct model_client clients[] = {
+    SEVERAL_BY(FEW_SWITCHES, "several/any", run_own, run_own, wait_any),
+    SEVERAL_BY(EVERY_SCHEDULE, "several/any-of-one", run_own, idle, wait_any_of_one),
+    SEVERAL_BY(EVERY_SCHEDULE, "several/any-deadline", run_own, idle, wait_any_for_a_while),
+    SEVERAL_BY(FEW_SWITCHES, "several/any-cancel", run_own, cancel_first, wait_any_of_one),
+    SEVERAL_BY(FEW_SWITCHES, "several/taken", run_own, run_own, take_both),
+    SEVERAL_BY(EVERY_SCHEDULE, "several/freed", run_own, idle, take_none),
     CLIENT("future/on-done", told_once, finish, ask),
     CLIENT("future/on-done-twice", told_both, finish, ask_twice),
     CLIENT("future/eventfd", told_once, finish, ask_by_event),

@@ -10,6 +10,7 @@
 void *model_malloc(size_t n);
 void *model_calloc(size_t n, size_t size);
 void *model_aligned_alloc(size_t align, size_t n);
+void *model_realloc(void *p, size_t n);
 void model_free(void *p);
 void *model_memcpy(void *to, const void *from, size_t n);
 void *model_memset(void *to, int c, size_t n);
@@ -26,6 +27,7 @@ int model_setspecific(pthread_key_t key, const void *value);
 #define malloc(n) model_malloc(n)
 #define calloc(n, size) model_calloc(n, size)
 #define aligned_alloc(align, n) model_aligned_alloc(align, n)
+#define realloc(p, n) model_realloc(p, n)
 #define free(p) model_free(p)
 #define memcpy(to, from, n) model_memcpy(to, from, n)
 #define memset(to, c, n) model_memset(to, c, n)

@@ -316,6 +316,22 @@ void *model_aligned_alloc(size_t align, size_t n)
     return shadow_alloc(n, align);
 }
 
+void *model_realloc(void *p, size_t n);
+void *model_realloc(void *p, size_t n)
+{
+    size_t size = 0;
+
+    if (p != NULL) {
+        memcpy(&size, (unsigned char *)p - sizeof(size),
+               sizeof(size)); /* as shadow_free() finds it */
+    }
+    void *more = shadow_alloc(n, 16);
+    if (more != NULL && p != NULL) {
+        memcpy(more, p, size < n ? size : n);
+        shadow_free(p, HERE);
+    }
+    return more;
+}
 void model_free(void *p);
 void model_free(void *p)
 {
