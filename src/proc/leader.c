@@ -70,13 +70,16 @@ static bool arm(struct auri_proc *p)
             continue;
         }
         uint64_t target = target_of(p, w);
-        if (target == 0 || (w->armed != 0 && w->armed <= target)) {
+        if (target == 0) {
             continue;
         }
-        p->armed_n += w->armed == 0;
-        w->armed = target;
-        auri_ring_wake_at(w->ctl, target); /* with the fence [C4] */
-        missed |= auri_answered(w, target);
+        if (w->armed == 0 || target < w->armed) {
+            p->armed_n += w->armed == 0;
+            w->armed = target;
+            auri_ring_wake_at(w->ctl, target); /* with the fence [C4] */
+        }
+        /* Also if it was told before: a leader that found the answer then may have left without it. */
+        missed |= auri_answered(w, w->armed);
     }
     return missed;
 }
