@@ -26,6 +26,38 @@ static bool is_queued(const void *proc, const auri_task *task)
            (task->map != NULL ? job != NULL && job->queued : task->priv != NULL);
 }
 
+/* Whether that node waits inside an item of the map. */
+static bool is_inside(struct auri_record *record, const auri_task *map)
+{
+    for (unsigned i = 0; i < AURI_WAIT_MAPS; i++) {
+        if (auri_load_sc(&record->wait_maps[i]) == map) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The chain of waits from w to the map comes through an item of that map: a circle, which a verdict ends.
+ * Without that wait the chain does not need the rest of the map. */
+static bool is_circle(const struct auri_worker *w, const auri_task *map)
+{
+    struct auri_record *record = w->record;
+    const auri_task *task = w->awaited;
+
+    for (unsigned steps = auri_record_end() + 1; steps > 0 && task != NULL; steps--) {
+        if (is_inside(record, map)) {
+            return true;
+        }
+        unsigned owner = auri_word_owner(auri_load_sc(&task->word));
+        if (task == map || owner == 0) {
+            return false;
+        }
+        record = auri_record_at(owner);
+        task = auri_load_sc(&record->wait_task);
+    }
+    return false;
+}
+
 /* The task of our queue at the end of the chain of waits that begins with w; NULL: the chain ends
  * elsewhere, or w waits for any of several.  Under the lock what is in our queue stays there. */
 static auri_task *chain_end(struct auri_proc *p, const struct auri_worker *w)
@@ -40,7 +72,10 @@ static auri_task *chain_end(struct auri_proc *p, const struct auri_worker *w)
         if (auri_word_state(word) == AURI_QUEUED || rest) { /* ... of a map that was begun */
             /* The slot means the awaited call as long as its waiter waits for it. */
             bool still = waiter == NULL || auri_load_sc(&waiter->wait_seq) == waiter_seq;
-            return still && task->pool == p->pool && is_queued(p, task) ? task : NULL;
+            return still && task->pool == p->pool && is_queued(p, task) &&
+                           !(rest && is_circle(w, task))
+                       ? task
+                       : NULL;
         }
         unsigned owner = auri_word_owner(word);
         if (auri_word_state(word) != AURI_RUNNING || owner == w->record->id) {
@@ -157,7 +192,7 @@ void auri_run_dry(struct auri_proc *p)
         }
         enum auri_dry_verdict verdict = auri_detect_dry(w->record, &stuck);
         if (verdict == AURI_DRY_RUN && may_run(w) && stuck.task->pool == p->pool &&
-            auri_load_sc(&stuck.waiter->wait_seq) == stuck.seq) {
+            !is_circle(w, stuck.task) && auri_load_sc(&stuck.waiter->wait_seq) == stuck.seq) {
             ran = run(p, w, stuck.task);
         } else if (verdict == AURI_DRY_NOBODY) {
             refused = w;

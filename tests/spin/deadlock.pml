@@ -7,18 +7,25 @@
  * Graphs   every graph of CALLS calls of which each waits for at most one other (or itself); with ANY, a
  *          call may wait for any of two.  -DNOHELP: calls may not be run by who waits for them.
  *          -DREUSE: the slot of a call that is done and unreferenced serves a stranger's call.
+ *          -DMAPS: any of the calls may be items of one map, and calls may wait for that map; who waits for it
+ *          runs its items too (src/proc/waits.c: publish_maps;  src/proc/place.c: chain_end, is_circle;
+ *          src/sched/survey.h: auri_held_up_by, auri_survey_holder;  detect.c: mark_reaching).
  * Memory   sequentially consistent, as the accesses of these words are.
  * Shows    no verdict unless the thread is on a cycle that can never move, at the moment of the verdict;
- *          exactly one verdict for each cycle of the graph (without ANY); every call ends, so none is
- *          missed and no thread sleeps for ever; only what a waiter depends on is run in its place.
+ *          exactly one verdict for each cycle of the graph (without ANY; with MAPS none without a cycle,
+ *          and one at least with some); every call ends, so none is missed and no thread sleeps for ever;
+ *          only what a waiter depends on is run in its place.
  * Abstract a failed wait is followed by the end of the call, as of any task that returns its error; no
- *          deadlines (such nodes count as live), no loops, and stacks have room. */
+ *          deadlines (such nodes count as live), no loops, and stacks have room.  detect.inc has the graph. */
 
 /* run: -DCALLS=3 -DTHREADS=2 */
 /* run: -DCALLS=4 -DTHREADS=2 */
 /* run: -DCALLS=3 -DTHREADS=2 -DWORKERS=1 */
 /* run: -DCALLS=3 -DTHREADS=4 -DWORKERS=1 -DNOHELP */
 /* run: -DCALLS=3 -DTHREADS=2 -DREUSE */
+/* run: -DCALLS=2 -DTHREADS=2 -DMAPS */
+/* run: -DCALLS=2 -DTHREADS=3 -DWORKERS=1 -DNOHELP -DMAPS */
+/* deep: -DCALLS=3 -DTHREADS=2 -DMAPS */
 /* deep: -DCALLS=3 -DTHREADS=3 */
 /* deep: -DCALLS=3 -DTHREADS=3 -DWORKERS=2 -DANY */
 /* fault: ONE_LOOK -DCALLS=4 */
@@ -28,6 +35,10 @@
 /* fault: HELPS_STRANGERS -DREUSE */
 /* fault: NO_SPARE -DTHREADS=4 -DWORKERS=1 -DNOHELP */
 /* fault: NO_VERDICT */
+/* fault: MAP_OMITTED -DMAPS */
+/* fault: MAP_KEPT -DMAPS */
+/* fault: MAP_ANY_WAIT -DMAPS */
+/* fault: RUNS_HELD_REST -DMAPS */
 
 #ifndef CALLS
 #define CALLS 3
@@ -38,261 +49,51 @@
 #ifndef WORKERS
 #define WORKERS THREADS /* the others are spares */
 #endif
-#define NONE 15
+#define MINE stack[depth - 1] /* the innermost call of a thread */
+#include "detect.inc"
 
-#define QUEUED 0
-#define RUNNING 1
-#define DONE 2
-
-/* the words of the calls */
-byte state[CALLS];
-byte owner[CALLS] = NONE;
-byte target[CALLS] = NONE;
-#ifdef ANY
-byte other[CALLS] = NONE; /* the second of two */
-#endif
 #ifdef REUSE
 byte refs[CALLS] = 1;
 bool stranger[CALLS];
 #endif
 byte done;
-
-/* the records */
-byte wait_seq[THREADS];
-byte wait_call[THREADS] = NONE;
-#ifdef ANY
-byte wait_other[THREADS] = NONE; /* not NONE: waits for any of the two */
-#endif
-bool victim[THREADS];
+byte cycles;
 short missing; /* the deficit: threads that sleep in a call and have no other in their place; below 0: too
                   many run */
 
-bool graph_lock;
-byte verdicts;
-byte cycles;
-
-#define WAITS(t) ((wait_seq[t] & 1) == 1)
-#define RUNNER(c) (state[c] == RUNNING -> owner[c] : NONE)
-
-/* True of a thread at this very moment: it waits, and cannot go on unless its wait is given up. */
-inline truth(t)
+#ifdef MAPS
+inline begin_item(c)
 {
-    d_step {
-        k = 0;
-        do
-        :: k < THREADS -> alive[k] = !WAITS(k) || victim[k]; k++
-        :: else -> break
-        od;
-        n = 0;
-        do
-        :: n < THREADS ->
-            k = 0;
-            do
-            :: k < THREADS ->
-                if
-                :: !alive[k] && (RUNNER(wait_call[k]) == NONE || alive[RUNNER(wait_call[k])]) ->
-                    alive[k] = true
-#ifdef ANY
-                :: !alive[k] && wait_other[k] != NONE &&
-                   (RUNNER(wait_other[k]) == NONE || alive[RUNNER(wait_other[k])]) ->
-                    alive[k] = true
-#endif
-                :: else
-                fi;
-                k++
-            :: else -> break
-            od;
-            n++
-        :: else -> break
-        od;
-        assert(!alive[t]);
-        k = 0;
-        do
-        :: k < THREADS -> alive[k] = 0; k++
-        :: else -> break
-        od;
-        k = 0;
-        n = 0
-    }
+    if
+    :: item[c] -> items_queued--; state[MAP] = RUNNING
+    :: else
+    fi
 }
 
-/* auri_detect(); verdict: AUR_EDEADLK */
-inline detect(t)
+inline end_item(c, t)
 {
-#ifndef FAULT_NO_LOCK
-    atomic { !graph_lock -> graph_lock = true };
-#endif
-    do
-    :: true ->
-        /* survey_take(): look_at() for each record */
-        i = 0;
-        do
-        :: i < THREADS ->
-            seq[i] = wait_seq[i]; /* [E2] */
-            live[i] = true;
-            if
-            :: (seq[i] & 1) == 1 ->
-                if
-                :: !victim[i] -> /* [V2] */
-                    live[i] = false;
-                    call[i] = wait_call[i];
-                    run_by[i] = RUNNER(call[i])
-                :: else
-                fi
-            :: else
-            fi;
-            i++
-        :: i == THREADS -> break
-        od;
-        i = 0;
-        /* close_live_set() */
-        atomic {
-            n = 0;
-            do
-            :: n < THREADS * THREADS ->
-                k = n % THREADS;
-                if
-                :: !live[k] && run_by[k] == NONE -> live[k] = true
-                :: !live[k] && run_by[k] != NONE && live[run_by[k]] -> live[k] = true
-#ifdef ANY
-                :: !live[k] && run_by[k] != NONE && !live[run_by[k]] && wait_other[k] != NONE ->
-                    if
-                    :: wait_seq[k] != seq[k] -> live[k] = true
-                    :: else ->
-                        if
-                        :: RUNNER(wait_other[k]) == NONE -> live[k] = true
-                        :: else ->
-                            if
-                            :: live[RUNNER(wait_other[k])] -> live[k] = true
-                            :: else
-                            fi
-                        fi
-                    fi
-#endif
-                :: else
-                fi;
-                n++
-            :: else -> break
-            od;
-            n = 0;
-            k = 0
-        };
-        /* still_holds() */
-        again = false;
-#ifndef FAULT_ONE_LOOK
-        do
-        :: i < THREADS && !live[i] && !live[t] ->
-            if
-            :: wait_seq[i] != seq[i] -> again = true; break
-            :: else
-            fi;
-            if
-            :: RUNNER(call[i]) != run_by[i] -> again = true; break
-            :: else
-            fi;
-            i++
-        :: i < THREADS && (live[i] || live[t]) -> i++
-        :: i == THREADS -> break
-        od;
-        i = 0;
-#endif
+    if
+    :: item[c] ->
+        inside[t]--;
+        items_open--;
         if
-        :: !again -> break
+        :: items_open == 0 -> state[MAP] = DONE
         :: else
         fi
-    od;
-    again = false;
-    /* judge(): is it on a cycle? */
-    atomic {
-        verdict = false;
-        if
-        :: !live[t] ->
-#ifdef ANY
-            verdict = true /* two edges: what the code finds by mark_reaching() is not modelled */
-#else
-            k = run_by[t];
-            n = 0;
-            do
-            :: n < THREADS && k != t -> k = run_by[k]; n++
-            :: else -> break
-            od;
-            verdict = (k == t)
-#endif
-        :: else
-        fi;
-        k = 0;
-        n = 0;
-        i = 0;
-        do
-        :: i < THREADS -> seq[i] = 0; live[i] = 0; call[i] = 0; run_by[i] = 0; i++
-        :: else -> break
-        od;
-        i = 0
-    };
-    if
-    :: verdict ->
-        truth(t);
-        victim[t] = true;
-        verdicts++
     :: else
-    fi;
-#ifndef FAULT_NO_LOCK
-    graph_lock = false
-#endif
-}
-
-/* auri_edge_task(), auri_edge_any() [E1] */
-inline publish(t, c)
-{
-#ifdef ANY
-    if
-    :: other[c] != NONE ->
-        atomic { !graph_lock -> graph_lock = true };
-        wait_call[t] = target[c];
-        wait_other[t] = other[c];
-        wait_seq[t]++;
-        graph_lock = false
-    :: else ->
-        wait_other[t] = NONE;
-        wait_call[t] = target[c];
-        wait_seq[t]++
     fi
-#else
-    wait_call[t] = target[c];
-    wait_seq[t]++
-#endif
 }
-
-/* auri_edge_clear() [V1] */
-inline clear(t)
-{
-#ifdef ANY
-    if
-    :: wait_other[t] != NONE ->
-        atomic { !graph_lock -> graph_lock = true };
-        wait_seq[t]++;
-        wait_other[t] = NONE;
-        victim[t] = false;
-        graph_lock = false
-    :: else ->
-        wait_seq[t]++;
-        victim[t] = false
-    fi
 #else
-#ifdef FAULT_CLEAR_MARK_FIRST
-    victim[t] = false;
+#define begin_item(c) skip
+#define end_item(c, t) skip
 #endif
-    wait_seq[t]++;
-    victim[t] = false
-#endif
-}
 
 inline claim(c, t)
 {
     atomic {
         got = (state[c] == QUEUED);
         if
-        :: got -> state[c] = RUNNING; owner[c] = t
+        :: got -> state[c] = RUNNING; owner[c] = t; begin_item(c)
         :: else
         fi
     }
@@ -303,10 +104,12 @@ inline enter(c)
 {
     assert(depth < CALLS + 1);
     stack[depth] = c;
+#ifdef MAPS
+    inside[me] = inside[me] + item[c];
+#endif
     depth++
 }
 
-#define MINE stack[depth - 1]
 #ifdef NOHELP
 #define HELPABLE false
 #else
@@ -324,6 +127,9 @@ inline walk(t, g)
 {
     link = g;
     waiter = NONE;
+#ifdef MAPS
+    held = (inside[t] != 0);
+#endif
     steps = THREADS + 2;
     do
     :: steps == 0 -> end = W_CYCLE; break
@@ -359,7 +165,10 @@ inline walk(t, g)
             fi;
             break
         :: word_state == RUNNING && word_owner == t -> end = W_CYCLE; break
-        :: word_state == RUNNING && word_owner != t ->
+#ifdef MAPS
+        :: word_state == RUNNING && word_owner == NONE -> end = W_CYCLE; break /* the map */
+#endif
+        :: word_state == RUNNING && word_owner != t && word_owner != NONE ->
             link_seq = wait_seq[word_owner];
             if
             :: (link_seq & 1) == 0 -> end = W_PARK; break
@@ -383,6 +192,9 @@ inline walk(t, g)
             :: else
             fi;
             waiter = word_owner;
+#ifdef MAPS
+            held = held || wait_map[waiter];
+#endif
             link = next
         fi
     od;
@@ -392,10 +204,12 @@ inline walk(t, g)
 proctype thread(byte me)
 {
     byte stack[CALLS + 1];
-    byte depth, g, end, link, next, waiter, link_seq, word_state, word_owner, steps, i, k, n;
-    byte seq[THREADS], call[THREADS], run_by[THREADS];
-    bool live[THREADS], alive[THREADS];
-    bool got, again, verdict;
+    byte depth, g, end, link, next, waiter, link_seq, word_state, word_owner, steps;
+#ifdef MAPS
+    bool held;
+#endif
+    bool got;
+    DETECT_LOCALS
     bool awake = (me < WORKERS);
 
     do
@@ -407,6 +221,7 @@ proctype thread(byte me)
             g < CALLS && state[g] == QUEUED && (awake || missing > 0) ->
             state[g] = RUNNING;
             owner[g] = me;
+            begin_item(g);
 #if WORKERS < THREADS
             if
             :: !awake -> awake = true; missing--
@@ -456,7 +271,7 @@ proctype thread(byte me)
         fi;
         /* try_own() */
         if
-        :: HELPABLE && state[g] == QUEUED ->
+        :: HELPABLE && g < CALLS && state[g] == QUEUED ->
             claim(g, me);
             if
             :: got -> got = false; enter(g); goto next_call
@@ -482,6 +297,30 @@ proctype thread(byte me)
             fi
         :: else
         fi;
+#ifdef MAPS
+        /* chain_end() of src/proc/place.c: the rest of a map is run by who waits for it, unless the chain has
+         * come through one of its items */
+        if
+#ifdef FAULT_RUNS_HELD_REST
+        :: HELPABLE && end != W_DONE && link == MAP && items_queued > 0 ->
+#else
+        :: HELPABLE && end != W_DONE && link == MAP && items_queued > 0 && !held ->
+#endif
+            atomic {
+                end = W_HELP;
+                link = 0;
+                do
+                :: link < CALLS && !(item[link] && state[link] == QUEUED) -> link++
+                :: else -> break
+                od;
+                if
+                :: link == CALLS -> link = 0; end = W_AGAIN /* begun by somebody meanwhile */
+                :: else
+                fi
+            }
+        :: else
+        fi;
+#endif
         if
         :: end == W_PARK ->
             /* sleep_until_done(), with a spare in its place if there is work */
@@ -525,6 +364,7 @@ finish:
 #else
             done++;
 #endif
+            end_item(MINE, me);
             state[MINE] = DONE;
             depth--;
             stack[depth] = 0;
@@ -571,6 +411,10 @@ proctype reuse()
 init
 {
     byte c, g, n;
+#ifdef MAPS
+    byte k;
+    bool seen[CALLS];
+#endif
 
     atomic {
         /* every graph */
@@ -586,7 +430,16 @@ init
 #if CALLS > 3
             :: target[c] = 3
 #endif
+#ifdef MAPS
+            :: target[c] = MAP
+#endif
             fi;
+#ifdef MAPS
+            if
+            :: item[c] = true; items_queued++; items_open++
+            :: true
+            fi;
+#endif
 #ifdef ANY
             if
             :: target[c] == NONE
@@ -603,6 +456,26 @@ init
             c++
         :: c == CALLS -> break
         od;
+#ifdef MAPS
+        if
+        :: items_open == 0 -> state[MAP] = DONE
+        :: else
+        fi;
+        /* cycles: how many calls are on one */
+        c = 0;
+        do
+        :: c < CALLS ->
+            on_path(target[c]);
+            cycles = cycles + seen[c];
+            n = 0;
+            do
+            :: n < CALLS -> seen[n] = false; n++
+            :: n == CALLS -> break
+            od;
+            c++
+        :: c == CALLS -> break
+        od;
+#else
         /* its cycles: a call is counted if it comes back to itself before to a lower one */
         c = 0;
         do
@@ -620,6 +493,7 @@ init
             c++
         :: c == CALLS -> break
         od;
+#endif
         c = 0;
         g = 0;
         n = 0;
@@ -633,7 +507,9 @@ init
         c = 0
     }
     done == CALLS;
-#ifndef ANY
+#ifdef MAPS
+    assert((verdicts != 0) == (cycles != 0))
+#elif !defined(ANY)
     assert(verdicts == cycles)
 #endif
 }
