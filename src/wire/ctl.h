@@ -144,7 +144,7 @@ _Static_assert(sizeof(struct auri_chunk_end) == AURI_COMP_INLINE, "in data[] of 
 
 /* What the worker is at, for judging a death in the middle of a chunk and for item deadlines. */
 struct auri_progress {
-    alignas(AURI_CACHE_LINE) _Atomic(uint64_t) seq; /* entry being run; 0: none */
+    alignas(AURI_CACHE_LINE) _Atomic(uint64_t) seq; /* entry being run, or the last */
     _Atomic(uint64_t) item;     /* items of it that are done, counted from 0 [C5] */
     _Atomic(uint64_t) start_ns; /* when the current item started; only kept if timeout_ns != 0, and
                                      0 while no item runs */

@@ -401,12 +401,6 @@ static inline void auri_progress_start(struct auri_ctl *ctl, uint64_t now_ns)
     auri_store_rlx(&ctl->progress.start_ns, now_ns); /* relaxed: a hint for deadlines */
 }
 
-/* No entry is being run. */
-static inline void auri_progress_end(struct auri_ctl *ctl)
-{
-    auri_store_rlx(&ctl->progress.seq, UINT64_C(0)); /* relaxed: the answer is what counts */
-}
-
 /* ---- the worker: extents given back --------------------------------------------------------- */
 
 /* The next extent that the parent gave back, after `head` of them. */

@@ -313,7 +313,6 @@ static void chunk_worker(void)
         items[i] = 1 + i;
         auri_progress_item(&ctl, i + 1);
     }
-    auri_progress_end(&ctl);
 }
 
 /* What the dead worker says it has done is done. */
