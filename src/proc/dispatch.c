@@ -1,7 +1,7 @@
 /* From the queue to the rings: which worker gets what, and taking it back.
  *
  * One worker is filled before a second one is woken, until it holds more work than two wakes cost;
- * then the others get their share, up to some 600 us each.  Too much in one ring does no harm: what
+ * then the others get their share, up to some 1.2 ms each.  Too much in one ring does no harm: what
  * a worker has not begun can be taken back at any time. */
 #include <string.h>
 

@@ -22,8 +22,8 @@
 #include "wire/ring.h"
 
 #define AURI_NO_EXTENT UINT64_MAX
-#define AURI_TICK_NS UINT64_C(100000000)     /* a stopped worker may owe a bell: look so often */
-#define AURI_QUEUE_AHEAD_NS UINT64_C(600000) /* work that a worker has in its ring */
+#define AURI_TICK_NS UINT64_C(100000000)      /* a stopped worker may owe a bell: look so often */
+#define AURI_QUEUE_AHEAD_NS UINT64_C(1200000) /* work that a worker has in its ring: bench/busy */
 #define AURI_FILL_NS UINT64_C(100000)     /* 2 wakes: a second worker is worth waking from here */
 #define AURI_SPIN_NS UINT64_C(50000)      /* the price of a wake */
 #define AURI_UNKNOWN_NS UINT64_C(1000000) /* a function nobody has measured yet */
@@ -104,6 +104,7 @@ struct auri_worker {
     uint64_t queued_ns;     /* L: expected work in it */
     uint64_t busy_since_ns; /* L: since when the head has been the head */
     uint64_t armed;         /* L: our copy of wake_at */
+    uint64_t left_tail;     /* L: tail when a leader last left while each CPU had its worker */
     uint64_t items;         /* L: for tasks_per_worker_max */
     bool rang;              /* L: it slept when its last entry was put */
     bool wild;              /* L: gave an answer that makes no sense: none is taken any more */
@@ -276,6 +277,9 @@ struct auri_proc {
     _Atomic(uint32_t) asleep; /* A: ... and sleeps on the bell, which the guardian does not hear */
     bool attended;            /* L: each answer must be noticed at once */
     auri_task *led;           /* L: what the leader waits for */
+    const struct auri_record *left_by; /* L: the thread that led last */
+    bool collects; /* L: the leader is that thread: it may be woken some entries later */
+    bool late;     /* L: ... and will be */
     struct auri_parked *parked; /* L */
     unsigned spin_fails;        /* L: spins in vain in a row */
     unsigned spin_skip;         /* L: so many waits do not spin */
