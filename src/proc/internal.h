@@ -281,6 +281,9 @@ struct auri_proc {
     bool collects; /* L: the leader is that thread: it may be woken some entries later */
     bool late;     /* L: ... and will be */
     struct auri_parked *parked; /* L */
+    uint64_t left_ns;           /* L: when the last leader left */
+    unsigned sleeps;            /* L: leaders in a row that came at once after another, and slept */
+    unsigned long_fails;        /* L: long spins in vain in a row */
     unsigned spin_fails;        /* L: spins in vain in a row */
     unsigned spin_skip;         /* L: so many waits do not spin */
     bool bell_added;            /* L: the bell is in the epoll set */

@@ -9,6 +9,7 @@
  * 20 to 35 us.  A timer below the kernel's tick costs a virtual machine 15 us more. */
 #define COLLECT_NS UINT64_C(500000)
 #define COLLECT_MAX_NS UINT64_C(5000000)
+#define SLEEPS_MAX 2u /* calls in a row that slept, before a long spin is tried: see spin_ns() */
 
 /* ---- who rings when ------------------------------------------------------------------------------------ */
 
@@ -233,20 +234,34 @@ static void park(struct auri_proc *p, auri_task *task, aur_deadline deadline)
 
 /* Looking on for a while is worth it if the answer may come sooner than a sleep would take, and if
  * nobody needs the CPU.  Not after the bell of a sleeping worker was rung: it wakes sooner here,
- * on a CPU that is awake, if we leave it. */
-static bool may_spin(struct auri_proc *p, const auri_task *task)
+ * on a CPU that is awake, if we leave it.  Returns for how long; 0: not at all.
+ *
+ * So a call that finds its worker asleep sleeps, too; the worker rings and parks, and if the next call follows
+ * at once, it finds it asleep again: for ever, at the price of two wakes a call.  After a few of these in a row
+ * (p->sleeps) the leader looks on in spite of the bell, for as long as a worker can take to wake: then
+ * both are awake, and stay so. */
+static uint64_t spin_ns(struct auri_proc *p, const auri_task *task)
 {
-    if (p->cpus < 2 || p->busy >= p->cpus || task->map != NULL) {
-        return false;
-    }
-    if (p->spin_skip != 0) {
-        p->spin_skip--;
-        return false;
+    if (p->cpus < 2 || p->busy >= p->cpus || task->map != NULL ||
+        auri_cost_of(p, task->fn) > 2 * AURI_SPIN_NS) {
+        return 0;
     }
     /* relaxed: a guess. */
     unsigned owner = auri_word_owner(auri_load_rlx(&((auri_task *)task)->word));
     struct auri_worker *w = owner != 0 ? auri_runner_of(p, owner) : NULL;
-    return w != NULL && w->ctl != NULL && !w->rang && auri_cost_of(p, task->fn) <= 2 * AURI_SPIN_NS;
+    if (w == NULL || w->ctl == NULL) {
+        return 0;
+    }
+    if (p->sleeps >= SLEEPS_MAX << p->long_fails) {
+        p->sleeps = 0;
+        p->long_fails += p->long_fails < 6;
+        return 4 * AURI_SPIN_NS;
+    }
+    if (p->spin_skip != 0) {
+        p->spin_skip--;
+        return 0;
+    }
+    return w->rang ? 0 : AURI_SPIN_NS;
 }
 
 static void relax(void)
@@ -264,18 +279,27 @@ static void spin_failed(struct auri_proc *p)
     p->spin_skip = 1u << p->spin_fails;
 }
 
+static void spin_good(struct auri_proc *p)
+{
+    p->spin_fails = p->spin_skip = 0;
+    p->sleeps = p->long_fails = 0;
+}
+
 static void lead(struct auri_proc *p, auri_task *task, aur_deadline deadline)
 {
     struct auri_harvest h;
+    uint64_t spin_for = 0;
     uint64_t spin_until = 0;
     bool spins = true; /* until it was in vain, or a sleep */
+    bool slept = false;
 
     while (!auri_task_is_done(task)) {
         AURI_HARVEST_INIT(&h);
         pthread_mutex_lock(&p->lock);
         auri_drain(p, &h);
         auri_dispatch(p);
-        spins = spins && (spin_until != 0 || may_spin(p, task));
+        spin_for = spins && spin_until == 0 ? spin_ns(p, task) : spin_for;
+        spins = spins && spin_for != 0;
         bool spin = spins;
         if (h.n == 0 && h.parcel_n == 0 && h.asking_n == 0 && !spin) {
             uint64_t now = aurp_now_ns();
@@ -286,15 +310,17 @@ static void lead(struct auri_proc *p, auri_task *task, aur_deadline deadline)
             auri_rebalance(p, now);
             if (!arm(p)) {
                 sleep_on_bell(p, task, deadline);
+                p->sleeps += !slept;
+                slept = true;
                 spins = false;
             }
         } else if (spin && spin_until != 0 && h.n != 0) {
-            p->spin_fails = 0; /* seen while looking on */
+            spin_good(p); /* seen while looking on */
         }
         pthread_mutex_unlock(&p->lock);
         if (!auri_deliver(p, &h) && spin) {
             uint64_t now = aurp_now_ns();
-            spin_until = spin_until == 0 ? now + AURI_SPIN_NS : spin_until;
+            spin_until = spin_until == 0 ? earlier(now + spin_for, deadline) : spin_until;
             if (now >= spin_until) {
                 spins = false;
                 pthread_mutex_lock(&p->lock);
@@ -312,6 +338,9 @@ static void leave(struct auri_proc *p)
     p->leading = false;
     p->led = NULL;
     p->left_by = auri_self();
+    if (p->sleeps != 0) {
+        p->left_ns = aurp_now_ns();
+    }
     for (unsigned i = 0; i < p->slots_end && p->busy >= p->cpus; i++) {
         if (p->slots[i].worker != NULL) {
             p->slots[i].worker->left_tail = p->slots[i].worker->tail;
@@ -323,7 +352,8 @@ void auri_progress(aur_pool *pool, auri_task *task, aur_deadline deadline)
 {
     struct auri_proc *p = auri_proc_of(pool);
 
-    if (deadline == 0 || aurp_now_ns() >= deadline) {
+    uint64_t now = aurp_now_ns();
+    if (now >= deadline) {
         while (!auri_task_is_done(task) && auri_pump(p)) {
         }
         return;
@@ -340,6 +370,9 @@ void auri_progress(aur_pool *pool, auri_task *task, aur_deadline deadline)
     p->led = task;
     p->collects = p->left_by == auri_self();
     p->leads++;
+    if (now - p->left_ns > AURI_SPIN_NS) { /* how it is woken best is another matter then */
+        p->sleeps = 0;
+    }
     disarm(p);
     pthread_mutex_unlock(&p->lock);
     lead(p, task, deadline);
