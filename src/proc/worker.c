@@ -130,10 +130,13 @@ aur_err auri_worker_find(const struct auri_fn_entry *entry, const void **ret_add
 
 /* ---- the loop ------------------------------------------------------------------------------- */
 
-/* Waits for entry self->head.  patient: look for a while before parking. */
+/* Waits for entry self->head.  patient: look for a while before parking.  Not for longer than a fifth of what
+ * the parent allows, unless the last entry that was parked for came so soon that it would have been found:
+ * where calls are rare, looking on is in the way of whoever wakes on this CPU. */
 static void await_entry(struct auri_worker_self *self, struct auri_sub_desc *ret_desc, bool patient)
 {
-    uint64_t spin_ns = patient ? self->ctl->setup.spin_ns : 0;
+    uint64_t most_ns = self->ctl->setup.spin_ns;
+    uint64_t spin_ns = !patient ? 0 : self->follows ? most_ns : most_ns / 5;
     uint64_t since = 0;
 
     if (auri_ring_next(self->ctl, self->head, ret_desc)) {
@@ -152,6 +155,9 @@ static void await_entry(struct auri_worker_self *self, struct auri_sub_desc *ret
     }
     while (!auri_ring_next(self->ctl, self->head, ret_desc)) {
         auri_ring_park(self->ctl, self->head);
+    }
+    if (spin_ns != 0) { /* twice: to wake takes as long again */
+        self->follows = aurp_now_ns() - since < 2 * most_ns;
     }
 }
 
