@@ -217,9 +217,10 @@ static void measure_two_threads(void)
     }
     check(pthread_create(&thread, NULL, second_halves, &rig) == 0, "thread");
     for (uint64_t item_ns = 1; item_ns <= 100000; item_ns *= 10) {
-        struct loop loop = { LOOP_EQUAL, 0, steps_of(item_ns), NULL, in, out, NULL, NULL };
+        struct loop loop = { LOOP_EQUAL, 0, 1, NULL, in, out, NULL, NULL };
         uint64_t one[LOOP_REPEATS], two[LOOP_REPEATS];
 
+        loop.steps = steps_of_items(item_ns, in, out, 100000 / item_ns + 1);
         loop.n = LOOP_NS / item_ns < most ? LOOP_NS / item_ns : most;
         for (int i = 0; i < LOOP_REPEATS; i++) {
             one[i] = time_of(plain_loop, NULL, &loop);

@@ -65,7 +65,14 @@ static inline size_t repeats_of(size_t most, uint64_t total_us)
     return repeats < 3 ? 3 : repeats > REPEATS_MAX ? REPEATS_MAX : repeats;
 }
 
-/* Options: repeats=31.  The results of each loop are checked once, outside the clock. */
+/* Whether the options ask for this coordinate, or for none. */
+static inline int is_wanted(int argc, char **argv, const char *name, uint64_t value)
+{
+    return option(argc, argv, name, value) == value;
+}
+
+/* Options: repeats=31; item_ns=, total_us=, state=cold or hot: only these points.  The results of each
+ * loop are checked once, outside the clock. */
 static inline int measure_granularity_of(int argc, char **argv, loop_fn *plain_fn, loop_fn *run,
                                          void *ctx)
 {
@@ -73,6 +80,7 @@ static inline int measure_granularity_of(int argc, char **argv, loop_fn *plain_f
     static const uint64_t total_us[] = { 1, 3, 10, 30, 100, 200, 1000, 3000, 10000, 100000 };
     const size_t most = 10000000; /* 10 ms of 1 ns: longer loops of that kind measure the memory */
     size_t repeats = option(argc, argv, "repeats", 31);
+    const char *state = option_text(argc, argv, "state", "");
     uint64_t *in = (uint64_t *)malloc(most * sizeof(*in));
     uint64_t *out = (uint64_t *)malloc(most * sizeof(*out));
 
@@ -81,19 +89,25 @@ static inline int measure_granularity_of(int argc, char **argv, loop_fn *plain_f
         in[i] = out[i] = i;
     }
     for (size_t c = 0; c < sizeof(item_ns) / sizeof(item_ns[0]); c++) {
-        struct loop loop = { LOOP_EQUAL, 0, steps_of(item_ns[c]), NULL, in, out, NULL, NULL };
+        if (!is_wanted(argc, argv, "item_ns", item_ns[c])) {
+            continue;
+        }
+        struct loop loop = { LOOP_EQUAL, 0, 1, NULL, in, out, NULL, NULL };
+        loop.steps = steps_of_items(item_ns[c], in, out, 100000 / item_ns[c] + 1);
         for (size_t t = 0; t < sizeof(total_us) / sizeof(total_us[0]); t++) {
             struct point p = { item_ns[c], total_us[t], repeats_of(repeats, total_us[t]), 1 };
 
             loop.n = (size_t)(total_us[t] * 1000 / item_ns[c]);
-            if (loop.n < 1 || loop.n > most) {
+            if (loop.n < 1 || loop.n > most || !is_wanted(argc, argv, "total_us", total_us[t])) {
                 continue;
             }
             run(ctx, &loop);
             check_loop(&loop);
-            measure_point(plain_fn, run, ctx, &p, &loop);
+            if (strcmp(state, "hot") != 0) {
+                measure_point(plain_fn, run, ctx, &p, &loop);
+            }
             p.cold = 0;
-            if (total_us[t] <= 10000) { /* above, cold and hot are the same */
+            if (strcmp(state, "cold") != 0 && total_us[t] <= 10000) { /* above, both are the same */
                 measure_point(plain_fn, run, ctx, &p, &loop);
             }
         }
