@@ -20,7 +20,8 @@
 struct map_run {
     auri_task *root;
     struct auri_map *map;
-    _Atomic(uint64_t) started;  /* A: items that were run */
+    _Atomic(uint64_t) offered;  /* A: items of the chunks that were begun ... */
+    _Atomic(uint64_t) skipped;  /* A: ... and of these, those that were not run */
     _Atomic(uint32_t) failures; /* A */
     pthread_mutex_t lock;
     /* lock: the failure with the lowest index */
@@ -170,8 +171,11 @@ static void run_items(struct map_run *run, struct auri_frame *frame, void *scrat
 {
     struct auri_map *map = run->map;
 
-    for (uint64_t i = lo; i < hi && aur_checkpoint() != AUR_ECANCELED; i++) {
-        auri_add_rlx(&run->started, UINT64_C(1));
+    for (uint64_t i = lo; i < hi; i++) {
+        if (aur_checkpoint() == AUR_ECANCELED) {
+            auri_add_rlx(&run->skipped, hi - i);
+            return;
+        }
         if (map->item_errs != NULL) {
             map->item_errs[i] = AUR_OK;
         }
@@ -181,6 +185,7 @@ static void run_items(struct map_run *run, struct auri_frame *frame, void *scrat
             frame->error = NULL;
             frame->bare = AUR_OK;
             if (!map->all_errors) {
+                auri_add_rlx(&run->skipped, hi - i - 1);
                 return;
             }
         }
@@ -214,7 +219,6 @@ static void run_chunk(struct map_run *run, struct auri_frame *frame, void *scrat
     if (map->item_errs != NULL) {
         memset(map->item_errs + lo, 0, (hi - lo) * sizeof(map->item_errs[0]));
     }
-    auri_add_rlx(&run->started, hi - lo);
     if ((fn->flags & AUR_FN_RANGE_BODY) != 0) {
         fn->range(map->args, NULL, map->first + lo, map->first + hi, &frame->item);
         return;
@@ -245,7 +249,8 @@ struct stay {
     struct map_run *run;
     struct auri_record *self;
     struct auri_frame *frame;
-    bool ended; /* the way it should */
+    uint64_t hi; /* the end of its items */
+    bool ended;  /* the way it should */
 };
 
 static void leave(struct stay *stay)
@@ -256,6 +261,10 @@ static void leave(struct stay *stay)
         stay->frame->bare = AUR_OK;
         fail_here(AUR_EEXITED, "the item ended its thread");
         note_failure(stay->run, item_of(stay->frame), AUR_EEXITED, stay->frame->error);
+        if (runs_one_by_one(stay->run->map)) {
+            uint64_t next = item_of(stay->frame) - stay->run->map->first + 1;
+            auri_add_rlx(&stay->run->skipped, stay->hi - next);
+        }
     }
     auri_frame_pop(stay->self, stay->frame);
 }
@@ -292,8 +301,10 @@ static bool run_framed(struct map_run *run, void *scratch, uint64_t scratch_item
 
     auri_frame_push(self, &frame);
     __attribute__((
-        cleanup(leave))) struct stay stay = { .run = run, .self = self, .frame = &frame };
-    if (aur_checkpoint() != AUR_ECANCELED) {
+        cleanup(leave))) struct stay stay = { .run = run, .self = self, .frame = &frame, .hi = hi };
+    if (aur_checkpoint() == AUR_ECANCELED) {
+        auri_add_rlx(&run->skipped, hi - lo);
+    } else {
         if (runs_one_by_one(map)) {
             run_items(run, &frame, scratch, lo, hi);
         } else {
@@ -320,6 +331,7 @@ static bool run_in_large_scratch(struct map_run *run, uint64_t lo, uint64_t hi)
 
     if (scratch == NULL) {
         note_no_memory(run, lo);
+        auri_add_rlx(&run->skipped, hi - lo);
         return run->map->all_errors;
     }
     return run_framed(run, scratch, 1, lo, hi);
@@ -360,7 +372,8 @@ static void settle(struct map_run *run)
 {
     struct auri_map *map = run->map;
     auri_task *root = run->root;
-    uint64_t started = auri_load_rlx(&run->started); /* relaxed: the loop is over */
+    /* relaxed: the loop is over */
+    uint64_t started = auri_load_rlx(&run->offered) - auri_load_rlx(&run->skipped);
 
     auri_add_rlx(&root->pool->items, started);
     pthread_mutex_destroy(&run->lock);
@@ -385,6 +398,7 @@ static void run_alone(struct map_run *run)
     for (uint64_t lo = 0; lo < n;) {
         uint64_t hi = n - lo < step ? n : lo + step;
         uint64_t start = aurp_now_ns();
+        auri_add_rlx(&run->offered, hi - lo);
         if (!body(run, lo, hi)) {
             return;
         }
@@ -402,7 +416,8 @@ void auri_map_run(auri_task *root)
                                                             .lock = PTHREAD_MUTEX_INITIALIZER };
 
     if (pool->kind == AUR_THREADS) {
-        auri_range_run(pool->impl, map->fn, map->gauge != NULL ? gauged_body : body, &run, map->n);
+        auri_range_run(pool->impl, map->fn, map->gauge != NULL ? gauged_body : body, &run, map->n,
+                       &run.offered);
     } else {
         run_alone(&run);
     }

@@ -132,8 +132,15 @@ static inline enum auri_guard_says auri_guard_alone_(struct auri_guard *guard, u
     return AURI_GUARD_OFFER;
 }
 
-/* The owner has run a chunk of n items, until now.  theirs: all items that others have run in this loop;
- * others: how many threads hold items beside the owner. */
+/* The beat has lasted. */
+static inline bool auri_guard_is_over(const struct auri_guard *guard, uint64_t now_ns)
+{
+    return now_ns - guard->since_ns >= AURI_GUARD_BEAT_NS;
+}
+
+/* The owner has run a chunk of n items, until now.  others: how many threads hold items beside the
+ * owner; theirs: all items that others have run in this loop, which only matters if there are none, or
+ * the beat is over. */
 static inline enum auri_guard_says auri_guard_ran(struct auri_guard *guard, uint64_t now_ns,
                                                   uint64_t n, uint64_t theirs, uint32_t others)
 {
@@ -150,7 +157,7 @@ static inline enum auri_guard_says auri_guard_ran(struct auri_guard *guard, uint
         return AURI_GUARD_GO_ON;
     }
     uint64_t ns = now_ns - guard->since_ns;
-    bool over = ns >= AURI_GUARD_BEAT_NS && guard->chunks >= AURI_GUARD_CHUNKS;
+    bool over = auri_guard_is_over(guard, now_ns) && guard->chunks >= AURI_GUARD_CHUNKS;
     if (guard->state == AURI_GUARD_SHARED) {
         if (others != 0 && !over) {
             return AURI_GUARD_GO_ON;

@@ -98,6 +98,8 @@ static void end_block(struct stint *stint)
     if (stint->shared) {
         auri_add_rlx(&stint->share->team->looping, UINT32_MAX);
     }
+    auri_add_rlx(stint->share->job->ran, stint->share->ran);
+    stint->share->ran = 0;
 }
 
 /* alone: the owner has run some of the items by itself. */
@@ -195,18 +197,20 @@ static void learn(const struct share *share, struct auri_habit *habit, uint64_t 
 }
 
 void auri_range_run(struct auri_team *team, const void *of, auri_range_body *body, void *ctx,
-                    uint64_t n)
+                    uint64_t n, _Atomic(uint64_t) *ran)
 {
     struct auri_record *self = auri_self();
     struct auri_range_job job; /* what thieves need is set when it is published */
     struct auri_habit *habit = auri_habit_of(team->habit, of);
 
     if (self == NULL || self->range_depth >= AURI_RANGE_DEPTH) {
+        auri_add_rlx(ran, n);
         (void)body(ctx, 0, n);
         return;
     }
     job.body = body;
     job.ctx = ctx;
+    job.ran = ran;
     auri_store_rlx(&job.stop, 0u);
     uint64_t start = aurp_now_ns();
     struct company company; /* set when the loop is published */

@@ -29,21 +29,26 @@ struct auri_range_job {
     auri_range_body *body;
     void *ctx;
     _Atomic(uint32_t) stop; /* A: bodies asked to stop */
+    _Atomic(uint64_t)
+        *ran; /* the caller's; each thread adds what it has run at the end of its part */
     alignas(
         AURI_CACHE_LINE) _Atomic(uint64_t) theirs; /* A: items done by thieves; bit 63: the owner
                                                           sleeps on the low half */
     _Atomic(uint64_t) their_ns;                    /* A: how long the thieves took; a hint */
-    _Atomic(uint64_t) progress;  /* A: items that thieves have run, told or not; a hint */
-    _Atomic(uint32_t) thieves;   /* A: who hold items now; a hint */
-    struct auri_helpers helpers; /* A: who holds items, for the deadlock walk */
+    _Atomic(uint32_t) thieves;                     /* A: who hold items now; a hint */
+    struct auri_helpers helpers;                   /* A: who holds items, for the deadlock walk */
+    /* A: items that thieves have run, told or not; a hint.  A line of its own: written for each chunk,
+     * read once in a beat. */
+    alignas(AURI_CACHE_LINE) _Atomic(uint64_t) progress;
 };
 
 struct auri_team;
 
 /* Runs the loop to its end with the help of the team's workers.  of: what it runs, so that costs of
- * earlier loops are remembered; any pointer. */
+ * earlier loops are remembered; any pointer.  *ran grows by the items of all calls of the body, also
+ * if one of them ends this thread. */
 void auri_range_run(struct auri_team *team, const void *of, auri_range_body *body, void *ctx,
-                    uint64_t n);
+                    uint64_t n, _Atomic(uint64_t) *ran);
 
 /* A worker looks for items of published loops, and runs what it gets.  False: there were none. */
 bool auri_range_steal(struct auri_team *team, struct auri_record *self);

@@ -21,6 +21,7 @@ void auri_share_run(struct share *share, uint64_t base, uint64_t lo, uint64_t hi
 
     share->done += hi - lo;
     if (auri_load_rlx(&job->stop) == 0) { /* relaxed: late is allowed */
+        share->ran += hi - lo;
         if (!job->body(job->ctx, base + lo, base + hi)) {
             auri_store_rlx(&job->stop, 1u);
         }
@@ -40,9 +41,9 @@ static bool items_wait(struct share *share, uint64_t past_ns)
 {
     uint64_t before = share->cpu_ns;
 
-    uint64_t now = aurp_thread_cpu_ns(aurp_thread_self());
-    share->cpu_ns = now != AURP_NO_CLOCK ? now : 0;
-    return before != 0 && now != AURP_NO_CLOCK && now - before < past_ns / 2;
+    uint64_t used = aurp_thread_cpu_ns(aurp_thread_self());
+    share->cpu_ns = used != AURP_NO_CLOCK ? used : 0;
+    return before != 0 && used != AURP_NO_CLOCK && used - before < past_ns / 2;
 }
 
 /* Between two chunks of a published loop: calls one more worker, at most once a beat. */
@@ -206,6 +207,7 @@ static void tell_owner(struct stint *stint)
     }
     auri_add_rlx(&stint->share->team->looping, UINT32_MAX);
     auri_add_rlx(&job->thieves, UINT32_MAX);
+    auri_add_rlx(job->ran, stint->share->ran);
     auri_add_rlx(&job->their_ns, stint->share->pace.now_ns - stint->share->pace.start_ns);
     if (stint->entry < AURI_HELPERS_MAX) {
         auri_store_sc(&job->helpers.id[stint->entry], 0u);
@@ -256,11 +258,11 @@ static void run_stolen(struct auri_team *team, struct auri_record *self,
 {
     /* Only now, holding items, may the other fields be read. */
     uint64_t base = slot->base;
-    uint64_t now = aurp_now_ns();
+    uint64_t start = aurp_now_ns();
     struct share share = {
         .team = team,
         .job = slot->job,
-        .pace = { .start_ns = now, .now_ns = now, .item_ps = auri_load_rlx(&slot->item_ps) },
+        .pace = { .start_ns = start, .now_ns = start, .item_ps = auri_load_rlx(&slot->item_ps) },
     };
 
     share.pace.chunk = share.pace.item_ps != 0 ? UINT32_MAX : 0;
@@ -350,9 +352,12 @@ static void mind_company(struct share *share, uint64_t ran, uint64_t rest)
     struct auri_range_job *job = share->job;
     struct auri_guard *guard = &share->company->guard;
 
-    /* relaxed, both: hints. */
-    switch (AURI_RANGE_GUARD(guard, share->pace.now_ns, ran, auri_load_rlx(&job->progress),
-                             auri_load_rlx(&job->thieves))) {
+    /* relaxed, both: hints.  The thieves write the first for each of their chunks: it is left in their
+     * caches while it does not matter. */
+    uint32_t others = auri_load_rlx(&job->thieves);
+    bool matters = others == 0 || auri_guard_is_over(guard, share->pace.now_ns);
+    uint64_t theirs = matters ? auri_load_rlx(&job->progress) : guard->theirs;
+    switch (AURI_RANGE_GUARD(guard, share->pace.now_ns, ran, theirs, others)) {
     case AURI_GUARD_TAKE_BACK:
         take_back(share);
         break;

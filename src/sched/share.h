@@ -30,6 +30,7 @@ struct share {
     uint64_t asked_ns; /* when it last thought of calling somebody ... */
     uint64_t cpu_ns;   /* ... and the CPU time that it had used by then; 0: unknown */
     uint64_t done;     /* items that this thread accounts for, with the chunk that it runs */
+    uint64_t ran;      /* of these, items that were given to the body; told at the end */
     uint64_t untimed;  /* items behind the last look at the clock */
     bool published;    /* ever */
 };

@@ -263,6 +263,7 @@ static void host_submits_beside_a_wait(void)
 #define ITEMS 16u
 static struct auri_team team;
 static unsigned items[2][ITEMS];
+static _Atomic(uint64_t) told[2]; /* items that were run, as the loop says */
 static struct auri_record *record[4];
 
 static bool body(void *ctx, uint64_t lo, uint64_t hi)
@@ -297,7 +298,9 @@ static bool body_waits(void *ctx, uint64_t lo, uint64_t hi);
 static void own(unsigned which, unsigned n)
 {
     auri_self_ = record[model_self()];
-    auri_range_run(&team, items, task[0] != NULL ? body_waits : body, items[which], n);
+    auri_range_run(&team, items, task[0] != NULL ? body_waits : body, items[which], n,
+                   &told[which]);
+    MODEL_CHECK(auri_load_rlx(&told[which]) == n);
     for (unsigned i = 0; i < n; i++) {
         MODEL_CHECK(items[which][i] == 1);
     }

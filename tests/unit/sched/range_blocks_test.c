@@ -41,10 +41,12 @@ static void every_border(void **state)
     for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
         struct blocks blocks = { sizes[s], UINT64_MAX };
         memset(ran, 0, sizeof(ran));
-        auri_range_run(pool->impl, pool, count, &blocks, blocks.n);
+        _Atomic(uint64_t) told = 0;
+        auri_range_run(pool->impl, pool, count, &blocks, blocks.n, &told);
         for (uint64_t i = 0; i < MOST; i++) {
             assert_int_equal(auri_load_rlx(&ran[i]), i < blocks.n);
         }
+        assert_int_equal(auri_load_rlx(&told), blocks.n);
     }
 }
 
@@ -52,15 +54,19 @@ static void no_block_after_a_stop(void **state)
 {
     AUR_SCOPED(aur_pool) *pool = NULL;
     struct blocks blocks = { MOST, 1500 };
+    _Atomic(uint64_t) told = 0;
+    uint64_t in_all = 0;
 
     (void)state;
     AURT_OK(aur_pool_new(NULL, &pool, NULL));
     memset(ran, 0, sizeof(ran));
-    auri_range_run(pool->impl, pool, count, &blocks, blocks.n);
+    auri_range_run(pool->impl, pool, count, &blocks, blocks.n, &told);
     assert_int_equal(auri_load_rlx(&ran[1500]), 1);
     for (uint64_t i = 0; i < MOST; i++) {
         assert_true(auri_load_rlx(&ran[i]) <= (i < 2000));
+        in_all += auri_load_rlx(&ran[i]);
     }
+    assert_int_equal(auri_load_rlx(&told), in_all);
 }
 
 int main(void)

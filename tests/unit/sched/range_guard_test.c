@@ -65,13 +65,18 @@ static bool count(void *ctx, uint64_t lo, uint64_t hi)
 
 static void run_loop(struct loop *loop)
 {
+    _Atomic(uint64_t) told = 0;
+    uint64_t in_all = 0;
+
     memset(loop->ran, 0, sizeof(loop->ran));
-    auri_range_run(loop->pool->impl, loop->pool, count, loop, loop->n);
+    auri_range_run(loop->pool->impl, loop->pool, count, loop, loop->n, &told);
     for (uint64_t i = 0; i < MOST; i++) {
         uint32_t times = auri_load_rlx(&loop->ran[i]);
+        in_all += times;
         AURT_CHECK(i < loop->n ? times == 1 || (times == 0 && loop->stop_at != UINT64_MAX)
                                : times == 0);
     }
+    AURT_CHECK(auri_load_rlx(&told) == in_all);
 }
 
 static aur_pool *pool_of(unsigned workers)

@@ -56,12 +56,17 @@ static bool count(void *ctx, uint64_t lo, uint64_t hi)
 
 static void run_loop(struct loop *loop)
 {
+    _Atomic(uint64_t) told = 0;
+    uint64_t in_all = 0;
+
     memset(loop->ran, 0, loop->n * sizeof(loop->ran[0]));
-    auri_range_run(loop->team, loop->team, count, loop, loop->n);
+    auri_range_run(loop->team, loop->team, count, loop, loop->n, &told);
     for (uint64_t i = 0; i < loop->n; i++) {
         uint32_t times = auri_load_rlx(&loop->ran[i]);
+        in_all += times;
         AURT_CHECK(times == 1 || (times == 0 && loop->stop_at != UINT64_MAX));
     }
+    AURT_CHECK(auri_load_rlx(&told) == in_all);
 }
 
 static const unsigned teams[] = { 1, 2, 16 };
