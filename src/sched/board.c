@@ -3,8 +3,6 @@
 
 #include "sched/pace.h"
 
-#define STEAL_MIN_NS 500u /* a shorter rest is done sooner than it is handed over */
-
 bool auri_board_add(struct auri_range_board *board, struct auri_range_slot *slot)
 {
     for (unsigned i = 0; i < AURI_BOARD_SLOTS; i++) {
@@ -38,7 +36,7 @@ bool auri_slot_is_worth(const struct auri_range_slot *slot, uint64_t word)
     /* relaxed: a hint; 0: unknown. */
     uint64_t item_ps = auri_load_rlx(&((struct auri_range_slot *)slot)->item_ps);
     return item_ps == 0 ||
-           auri_pace_ns(auri_slot_hi(word) - auri_slot_lo(word), item_ps) >= STEAL_MIN_NS;
+           auri_pace_ns(auri_slot_hi(word) - auri_slot_lo(word), item_ps) >= AURI_BITE_NS;
 }
 
 bool auri_board_looks_open_slow(struct auri_range_board *board)

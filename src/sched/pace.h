@@ -23,8 +23,11 @@
 #include "base/atomic.h"
 
 #define AURI_CHUNK_NS 25000u /* between two looks at the clock, and at what others want */
-#define AURI_GROWTH 8u       /* a chunk is at most so many times the one before */
+#define AURI_GROWTH 8u       /* a chunk is at most so many times the one before, ... */
+#define AURI_SOON_NS 1000u   /* ... or what this time is enough for, ... */
+#define AURI_LEAP 4u         /* ... but then not more than so many times that */
 #define AURI_YOUNG_NS 4000u  /* sharing costs more than a younger loop can gain */
+#define AURI_BITE_NS 500u    /* chunks of a shared loop are not shorter, and are not stolen from */
 #define AURI_BEAT_MIN_NS 100000u
 #define AURI_BEAT_MAX_NS 1000000u
 #define AURI_BEAT_WILD_MAX_NS 4000000u /* the same where the speed varies */
@@ -65,18 +68,29 @@ static inline uint64_t auri_pace_ns(uint64_t items, uint64_t item_ps)
                                                         : items * item_ps / 1000;
 }
 
-/* Items for the next chunk of `rest`: about AURI_CHUNK_NS; and once others take part never more than a
- * quarter of the own rest, so that the end is fine-grained. */
+/* Items for the next chunk of `rest`: about AURI_CHUNK_NS, but a loop that is young looks up when it no
+ * longer is; and once others take part not more than a quarter of the own rest, so that the end is
+ * fine-grained, down to AURI_BITE_NS: a look costs a tenth of that. */
 static inline uint64_t auri_pace_chunk(const struct auri_pace *pace, uint64_t rest, bool shared)
 {
     uint64_t chunk = pace->chunk == 0 ? 1 : pace->chunk * AURI_GROWTH;
 
     if (pace->item_ps != 0) {
-        uint64_t by_time = AURI_CHUNK_NS * UINT64_C(1000) / pace->item_ps;
+        uint64_t soon = AURI_SOON_NS * UINT64_C(1000) / pace->item_ps;
+        soon = soon < chunk * AURI_LEAP ? soon : chunk * AURI_LEAP;
+        chunk = soon > chunk ? soon : chunk;
+        uint64_t age = pace->now_ns - pace->start_ns;
+        uint64_t ns = AURI_CHUNK_NS;
+        if (!shared && age < AURI_YOUNG_NS) {
+            ns = AURI_YOUNG_NS - age + AURI_BITE_NS;
+        }
+        uint64_t by_time = ns * UINT64_C(1000) / pace->item_ps;
         chunk = by_time < chunk ? by_time : chunk;
     }
-    if (shared && chunk > rest / 4) {
-        chunk = rest / 4;
+    if (shared) {
+        uint64_t bite = pace->item_ps != 0 ? AURI_BITE_NS * UINT64_C(1000) / pace->item_ps : 0;
+        uint64_t most = rest / 4 > bite ? rest / 4 : bite;
+        chunk = most < chunk ? most : chunk;
     }
     if (chunk > rest) {
         chunk = rest;

@@ -94,7 +94,7 @@ static void a_searcher_is_used_early(void **state)
 {
     (void)state;
     struct played played = play((struct auri_pace){ 0 }, one_ns, 100000, true);
-    assert_in_range(played.age_ns, AURI_YOUNG_NS, AURI_YOUNG_NS + AURI_CHUNK_NS);
+    assert_in_range(played.age_ns, AURI_YOUNG_NS, AURI_YOUNG_NS + AURI_BITE_NS);
     assert_int_equal(play((struct auri_pace){ 0 }, one_ns, 3000, true).age_ns, 0);
     assert_int_equal(play((struct auri_pace){ 0 }, ten_us, 1, true).age_ns, 0); /* no rest */
 }
@@ -154,10 +154,13 @@ static void shared_chunks_get_smaller(void **state)
     assert_int_equal(auri_pace_chunk(&pace, 1000000, true), AURI_CHUNK_NS);
     for (uint64_t rest = 40000; rest != 0; chunks++) {
         uint64_t take = auri_pace_chunk(&pace, rest, true);
-        assert_in_range(take, 1, rest < 4 ? 1 : rest / 4);
+        uint64_t most = rest / 4 > AURI_BITE_NS ? rest / 4 : AURI_BITE_NS;
+        assert_int_equal(take, rest < most ? rest : most);
         rest -= take;
     }
-    assert_true(chunks < 50); /* the number grows with the logarithm of the rest */
+    assert_true(chunks < 20); /* the number grows with the logarithm of the rest */
+    pace.item_ps = 10000000;  /* dear ones: one by one at the end */
+    assert_int_equal(auri_pace_chunk(&pace, 7, true), 1);
 }
 
 static void a_pool_remembers_what_keeps_to_itself(void **state)
