@@ -31,6 +31,19 @@ uint64_t aurp_now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+uint64_t aurp_ticks(void)
+{
+#if defined(__x86_64__)
+    return __builtin_ia32_rdtsc();
+#elif defined(__aarch64__)
+    uint64_t ticks;
+    __asm__ volatile("mrs %0, cntvct_el0" : "=r"(ticks));
+    return ticks;
+#else
+    return 0;
+#endif
+}
+
 static aur_err futex_wait(_Atomic(uint32_t) *word, int op, uint32_t expected, uint32_t mark,
                           aur_deadline deadline)
 {

@@ -15,6 +15,10 @@
 /* CLOCK_MONOTONIC in nanoseconds: the time base of aur_deadline.  About 30 ns. */
 uint64_t aurp_now_ns(void);
 
+/* A counter that runs on evenly, whatever the CPU does; its unit is not known.  A third of the price of the
+ * clock, and it does not wait for the instructions before it.  0, always: there is none. */
+uint64_t aurp_ticks(void);
+
 /* ---- parking ------------------------------------------------------------------------------- */
 
 typedef enum aurp_scope {

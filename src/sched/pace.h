@@ -101,14 +101,15 @@ static inline uint64_t auri_pace_chunk(const struct auri_pace *pace, uint64_t re
 /* A chunk of n items has ended now. */
 static inline void auri_pace_ran(struct auri_pace *pace, uint64_t n, uint64_t now_ns)
 {
-    uint64_t item_ps = (now_ns - pace->now_ns) * 1000 / n;
+    uint64_t spent = now_ns > pace->now_ns ? now_ns - pace->now_ns : 0; /* two clocks: ticks.h */
+    uint64_t item_ps = spent * 1000 / n;
 
     pace->agreed =
         pace->chunks != 0 && !auri_pace_alike(item_ps, pace->item_ps) ? 0 : pace->agreed + 1;
     pace->item_ps = item_ps != 0 ? item_ps : 1;
     pace->chunk = n;
     pace->chunks++;
-    pace->now_ns = now_ns;
+    pace->now_ns += spent;
 }
 
 static inline uint64_t auri_pace_between(uint64_t value, uint64_t low, uint64_t high)

@@ -214,11 +214,17 @@ void auri_range_run(struct auri_team *team, const void *of, auri_range_body *bod
     auri_store_rlx(&job.stop, 0u);
     uint64_t start = aurp_now_ns();
     struct company company; /* set when the loop is published */
-    struct share share = { .team = team, .job = &job, .company = &company, .of = of };
+    struct share share = { .team = team,
+                           .job = &job,
+                           .company = &company,
+                           .of = of,
+                           .tick_rate = auri_ticks_rate(&team->ticks, start),
+                           .first_tick = aurp_ticks() };
     uint64_t alone_until = auri_habit_flat_until(habit, of);
     for (uint64_t base = 0; base < n && auri_load_rlx(&job.stop) == 0;
          base += AURI_RANGE_BLOCK_MAX) {
         uint64_t now = base == 0 ? start : aurp_now_ns();
+        share.tick_rate = base == 0 ? share.tick_rate : 0;
         share.pace = (struct auri_pace){ .start_ns = now, .now_ns = now };
         share.pace.habit_ps = auri_habit_cost(habit, of);
         share.pace.alone_until_ns = alone_until;

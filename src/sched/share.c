@@ -15,6 +15,22 @@
 #define AURI_RANGE_GUARD auri_guard_ran
 #endif
 
+/* The time now, at the end of a chunk. */
+static uint64_t now(struct share *share)
+{
+    if (share->tick_rate != 0) {
+        uint64_t ns = auri_ticks_ns(share->tick_rate, share->first_tick);
+        if (ns < AURI_YOUNG_NS) {
+            return share->pace.start_ns + ns;
+        }
+        uint64_t end = aurp_now_ns();
+        auri_ticks_check(&share->team->ticks, ns, end - share->pace.start_ns);
+        share->tick_rate = 0;
+        return end;
+    }
+    return aurp_now_ns();
+}
+
 void auri_share_run(struct share *share, uint64_t base, uint64_t lo, uint64_t hi, bool last)
 {
     struct auri_range_job *job = share->job;
@@ -28,7 +44,7 @@ void auri_share_run(struct share *share, uint64_t base, uint64_t lo, uint64_t hi
         if (last) {
             share->untimed = hi - lo;
         } else {
-            auri_pace_ran(&share->pace, hi - lo, aurp_now_ns());
+            auri_pace_ran(&share->pace, hi - lo, now(share));
         }
         if (share->company == NULL) {
             auri_add_rlx(&job->progress, hi - lo);

@@ -27,12 +27,14 @@ struct share {
     struct company *company; /* the owner's; NULL: a thief's share */
     const void *of;          /* what the loop runs; the owner's */
     struct auri_pace pace;
-    uint64_t asked_ns; /* when it last thought of calling somebody ... */
-    uint64_t cpu_ns;   /* ... and the CPU time that it had used by then; 0: unknown */
-    uint64_t done;     /* items that this thread accounts for, with the chunk that it runs */
-    uint64_t ran;      /* of these, items that were given to the body; told at the end */
-    uint64_t untimed;  /* items behind the last look at the clock */
-    bool published;    /* ever */
+    uint64_t asked_ns;   /* when it last thought of calling somebody ... */
+    uint64_t cpu_ns;     /* ... and the CPU time that it had used by then; 0: unknown */
+    uint64_t done;       /* items that this thread accounts for, with the chunk that it runs */
+    uint64_t ran;        /* of these, items that were given to the body; told at the end */
+    uint64_t untimed;    /* items behind the last look at the clock */
+    uint64_t tick_rate;  /* of a young loop, which is timed by ticks (ticks.h); 0: by the clock */
+    uint64_t first_tick; /* when it began */
+    bool published;      /* ever */
 };
 
 /* Items that a thread took part in running, until they are accounted for. */

@@ -8,6 +8,7 @@
 #include "plat/plat.h"
 #include "sched/place.h"
 #include "sched/range.h"
+#include "sched/ticks.h"
 #include "sync/eventcount.h"
 #include "task/pool.h"
 #include "task/record.h"
@@ -56,6 +57,8 @@ struct auri_team {
     uint32_t cpus;               /* I: that the process may use */
     uint64_t spin_ns;            /* I: how long a searcher looks before it sleeps */
     _Atomic(uint32_t) spinning;  /* A: searchers that spin now; at most one */
+
+    struct auri_ticks ticks;
 
     /* Learned costs (sched/worker.c), nanoseconds. */
     _Atomic(uint32_t) wake_latency_ns; /* A: from the wake call until the woken thread runs */

@@ -156,6 +156,7 @@ static struct auri_team *team_new(aur_pool *pool)
     memset(team->member, 0, members);
     team->cpus = aurp_cpu_count();
     team->spin_ns = team->cpus > 1 ? SPIN_NS : 0;
+    auri_ticks_begin(&team->ticks);
     /* On already, so that nobody arms it: there is no monitor. */
     team->watch = spares == 0 || (pool->flags & AUR_POOL_FIXED) != 0;
     pthread_mutex_init(&team->lock, NULL);

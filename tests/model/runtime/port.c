@@ -30,6 +30,11 @@ uint64_t aurp_now_ns(void)
     return UINT64_C(1000000000) + thread->now_ns;
 }
 
+uint64_t aurp_ticks(void)
+{
+    return 0;
+}
+
 /* ---- parking ---------------------------------------------------------------------------------- */
 
 static struct location *futex_location(uintptr_t addr)
