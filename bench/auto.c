@@ -1,6 +1,6 @@
 /* auto: what AUR_AUTO chooses for four kinds of functions, and what that gains over threads.
  *
- * explain=1 also prints, on stderr, what the pool says of itself. */
+ * only=NAME: of one kind.  explain=1 also prints, on stderr, what the pool says of itself. */
 #include "pools.h"
 
 #include <pthread.h>
@@ -96,10 +96,14 @@ int main(int argc, char **argv)
     int map = strcmp(option_text(argc, argv, "form", "calls"), "map") == 0;
     aur_pool *measured = pool_new(AUR_AUTO, workers);
     aur_pool *threads = pool_new(AUR_THREADS, workers);
+    const char *only = option_text(argc, argv, "only", "");
     char text[4096];
 
     for (size_t k = 0; k < sizeof(kinds) / sizeof(*kinds); k++) {
         uint64_t with = 0, without = 0;
+        if (*only != '\0' && strcmp(only, kinds[k].name) != 0) {
+            continue;
+        }
         for (uint64_t i = 0; i < 2 * rounds; i++) { /* the first half is for making up its mind */
             uint64_t a = batch(measured, kinds[k].fn, map);
             uint64_t b = batch(threads, kinds[k].fn, map);

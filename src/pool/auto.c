@@ -185,8 +185,10 @@ aur_err auri_auto_join(aur_pool *pool, aur_deadline deadline)
 
 static bool is_due(struct auri_verdict *entry)
 {
-    return auri_add_rlx(&entry->calls, 1u) % SAMPLE_ONE_IN ==
-           SAMPLE_ONE_IN - 1; /* relaxed: a count */
+    uint32_t calls = auri_load_rlx(&entry->calls); /* relaxed: a count, and one lost is no loss */
+
+    auri_store_rlx(&entry->calls, calls + 1);
+    return calls % SAMPLE_ONE_IN == SAMPLE_ONE_IN - 1;
 }
 
 void auri_auto_route_(aur_pool **pool, const aur_fn *fn)
@@ -261,17 +263,31 @@ auri_run_fn *auri_auto_runner_(aur_pool *pool, const aur_fn *fn)
     return is_measured(entry) ? run_measured : auri_run_call;
 }
 
+static bool is_for_loop(struct auri_verdict *entry)
+{
+    return auri_load_rlx(&entry->choice) == AURI_TO_LOOP; /* relaxed: as above */
+}
+
 /* A piece of a map is a call that costs its share for each item. */
-bool auri_auto_gauge_(const auri_task *root, const struct auri_stretch *piece)
+static bool gauge(const auri_task *root, const struct auri_stretch *piece)
 {
     struct auri_auto *autos = auto_of(root->pool);
     struct auri_verdict *entry = entry_of(autos, root->map->fn, true);
-    __attribute__((cleanup(measured_end))) struct measured measured = {
-        .entry = entry != NULL && is_measured(entry) ? entry : NULL, .measure = &autos->measure
-    };
+    bool due = entry != NULL && (is_for_loop(entry) || is_measured(entry));
+    __attribute__((cleanup(measured_end))) struct measured measured = { .entry = due ? entry : NULL,
+                                                                        .measure =
+                                                                            &autos->measure };
 
     measured_begin(&measured, piece->hi - piece->lo);
     return piece->body(piece->ctx, piece->lo, piece->hi);
+}
+
+/* Cheap items: to ask for each piece would cost as much as a short one.  One map in 64 is measured. */
+auri_gauge_fn *auri_auto_gauge_of_(aur_pool *pool, const aur_fn *fn)
+{
+    struct auri_verdict *entry = entry_of(auto_of(pool), fn, true);
+
+    return entry == NULL || (is_for_loop(entry) && !is_due(entry)) ? NULL : gauge;
 }
 
 bool auri_auto_runs_here_(aur_pool *pool, const auri_task *task, const struct auri_record *self)
@@ -279,9 +295,7 @@ bool auri_auto_runs_here_(aur_pool *pool, const auri_task *task, const struct au
     struct auri_verdict *entry =
         task->fn != NULL && task->map == NULL ? entry_of(auto_of(pool), task->fn, false) : NULL;
 
-    /* relaxed: as above */
-    return entry != NULL && auri_load_rlx(&entry->choice) == AURI_TO_LOOP &&
-           !auri_stack_is_low(self);
+    return entry != NULL && is_for_loop(entry) && !auri_stack_is_low(self);
 }
 
 /* ---- shared buffers ------------------------------------------------------------------------ */

@@ -45,13 +45,14 @@ static inline auri_run_fn *auri_auto_runner(aur_pool *pool, const aur_fn *fn)
     return auri_auto_is(pool) ? auri_auto_runner_(pool, fn) : auri_run_call;
 }
 
-/* The same for the pieces of a map: auri_map.gauge. */
-bool auri_auto_gauge_(const auri_task *root, const struct auri_stretch *piece);
-static inline bool (*auri_auto_gauge_of(const aur_pool *pool,
-                                        const aur_fn *fn))(const auri_task *root,
-                                                           const struct auri_stretch *piece)
+/* The same for the pieces of a map: auri_map.gauge; NULL: none is measured. */
+typedef bool auri_gauge_fn(const auri_task *root, const struct auri_stretch *piece);
+auri_gauge_fn *auri_auto_gauge_of_(aur_pool *pool, const aur_fn *fn);
+static inline auri_gauge_fn *auri_auto_gauge_of(aur_pool *pool, const aur_fn *fn)
 {
-    return auri_auto_is(pool) && (fn->flags & AUR_FN_RANGE_BODY) == 0 ? auri_auto_gauge_ : NULL;
+    return auri_auto_is(pool) && (fn->flags & AUR_FN_RANGE_BODY) == 0
+               ? auri_auto_gauge_of_(pool, fn)
+               : NULL;
 }
 
 /* Whether the submitter, this thread, is to run the task at once. */

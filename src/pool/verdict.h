@@ -57,6 +57,7 @@ struct auri_sample {
     uint64_t ready_ns; /* AURP_NO_CLOCK: not asked */
     uint64_t running;  /* as it was before */
     uint64_t items;    /* of a map; else 1 */
+    bool wall_only;    /* of a function whose calls are all cheap: only start_ns is set */
 };
 
 struct auri_measure auri_measure_of_this_machine(void);

@@ -41,6 +41,37 @@ static void test_cheap(void **state)
     assert_int_equal(choice_of(&v), AURI_TO_THREADS);
 }
 
+/* The time is all that is asked of a cheap call; one that was not cheap has the next one asked for more. */
+static void test_cheap_is_measured_cheaply(void **state)
+{
+    struct auri_verdict v = { .choice = AURI_TO_LOOP };
+    struct auri_measure m = { .cheap_ns = UINT64_MAX, .may_loop = true };
+    struct auri_sample sample;
+
+    (void)state;
+    auri_sample_begin(&v, &sample, 1);
+    assert_true(sample.wall_only);
+    auri_sample_end(&v, &m, &sample);
+    assert_int_equal(atomic_load(&v.doubts), 0);
+    m.cheap_ns = 0;
+    auri_sample_begin(&v, &sample, 1);
+    assert_true(sample.wall_only);
+    while (aurp_now_ns() == sample.start_ns) {
+    }
+    auri_sample_end(&v, &m, &sample);
+    assert_int_equal(atomic_load(&v.doubts), 1);
+    auri_sample_begin(&v, &sample, 1);
+    assert_false(sample.wall_only);
+    m.cheap_ns = UINT64_MAX;
+    auri_sample_end(&v, &m, &sample);
+    assert_int_equal(atomic_load(&v.doubts), 0);
+    auri_sample_begin(&v, &sample, 1);
+    assert_true(sample.wall_only);
+    atomic_store(&v.choice, AURI_UNDECIDED); /* by another thread, meanwhile */
+    auri_sample_end(&v, &m, &sample);
+    assert_int_equal(atomic_load(&v.alone.n), 3);
+}
+
 /* Cheap as a rule, but not if it has ever slept, nor if the rest costs much. */
 static void test_not_cheap(void **state)
 {
@@ -190,10 +221,11 @@ static void test_words(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cheap),    cmocka_unit_test(test_not_cheap),
-        cmocka_unit_test(test_computes), cmocka_unit_test(test_starved),
-        cmocka_unit_test(test_waits),    cmocka_unit_test(test_lock),
-        cmocka_unit_test(test_revised),  cmocka_unit_test(test_words),
+        cmocka_unit_test(test_cheap),     cmocka_unit_test(test_cheap_is_measured_cheaply),
+        cmocka_unit_test(test_not_cheap), cmocka_unit_test(test_computes),
+        cmocka_unit_test(test_starved),   cmocka_unit_test(test_waits),
+        cmocka_unit_test(test_lock),      cmocka_unit_test(test_revised),
+        cmocka_unit_test(test_words),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
