@@ -207,7 +207,7 @@ class AutoPool(Pool):
     processes: int, worker processes, and threads; by default one process per CPU and four threads
         more, at most 32.
     initializer, initargs: run in each worker of both kinds; the caller then runs nothing itself.
-    maxtasksperchild, context, memory_max, contextvars: of the worker processes.
+    maxtasksperchild, context, memory_max, contextvars, views: of the worker processes.
     timeout, retries: limits of an item, here or at each verb; such calls go to processes.
 
     A call may run in any of the three places, and must not depend on what another one left behind in
@@ -231,6 +231,7 @@ class AutoPool(Pool):
         retries=0,
         memory_max=0,
         contextvars=True,
+        views=False,
     ):
         self._threads = self._inner = None
         self._asked = processes
@@ -239,6 +240,7 @@ class AutoPool(Pool):
             "retries": retries,
             "memory_max": memory_max,
             "contextvars": contextvars,
+            "views": views,
         }
         super().__init__(
             processes, initializer, initargs, maxtasksperchild, context, **self._inner_kwargs

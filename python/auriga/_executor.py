@@ -249,6 +249,7 @@ class ProcessPoolExecutor(_PoolExecutor):
         *,
         max_tasks_per_child=None,
         contextvars=True,
+        views=False,
     ):
         import multiprocessing
 
@@ -278,6 +279,7 @@ class ProcessPoolExecutor(_PoolExecutor):
         self._initializer = initializer
         self._initargs = initargs
         self._max_tasks_per_child = max_tasks_per_child
+        self._views = bool(views)
         self._carried = contextvars if self._strict else _context.checked(contextvars)
         self._setup()
 
@@ -305,6 +307,7 @@ class ProcessPoolExecutor(_PoolExecutor):
             max_tasks=self._max_tasks_per_child or 0,
             name="executor",
         )
+        core.views = self._views
         _helpers.on_bad_result(core, _bad_result_hook(weakref.ref(self), core))
         return core
 

@@ -44,4 +44,5 @@ class ProcessPoolExecutor(_PoolExecutor):
         *,
         max_tasks_per_child: int | None = None,
         contextvars: bool | Iterable[ContextVar[Any]] = True,
+        views: bool = False,
     ) -> None: ...

@@ -6,7 +6,7 @@ imported where it happens.
 
 import sys
 import weakref
-from _pickle import Pickler, loads as _loads
+from _pickle import PickleBuffer, Pickler, loads as _loads
 from io import BytesIO
 from types import FunctionType
 
@@ -30,9 +30,18 @@ def _reducers():
     pickler = reduction.ForkingPickler
     key = (len(copyreg.dispatch_table), len(pickler._extra_reducers))
     if _table_key != key:
-        _table = {**copyreg.dispatch_table, **pickler._extra_reducers}
+        _table = {memoryview: _reduce_memory, **copyreg.dispatch_table, **pickler._extra_reducers}
         _table_key = key
     return _table
+
+
+def _reduce_memory(view):
+    buffer = PickleBuffer(view if view.c_contiguous else view.tobytes())
+    return _memory, (buffer, view.format, view.shape)
+
+
+def _memory(buffer, format, shape):
+    return memoryview(buffer).cast("B").cast(format, shape)
 
 
 def _dump(obj, buffers, table):

@@ -82,6 +82,8 @@ class Pool:
     contextvars: True: tasks see the caller's context variables that are globals of modules and can
         be pickled; False: none; or a list of variables, of which one that cannot be pickled
         is an error of the task.
+    views: True: arrays and memoryviews of 64 KB and more that a task returns are not copied here,
+        but read-only views of the memory they came in; see docs/python.md for what to heed.
 
     >>> with auriga.Pool(4) as pool:
     ...     pool.starmap(pow, [(2, 5), (3, 2), (10, 3)])
@@ -103,10 +105,12 @@ class Pool:
         retries=0,
         memory_max=0,
         contextvars=True,
+        views=False,
     ):
         self._carried = contextvars if self._strict else _context.checked(contextvars)
         self._limits = (_nanoseconds(timeout), _count("retries", retries))
         self._memory_max = _count("memory_max", memory_max)
+        self._views = bool(views)
         self._core = None
         self._state = RUN
         if maxtasksperchild is not None and (
@@ -138,6 +142,7 @@ class Pool:
             name="pool",
             memory_max=self._memory_max,
         )
+        self._core.views = self._views
         self._finalizer = util.Finalize(
             self, _terminate, args=(self._core, self._feeders), exitpriority=15
         )

@@ -37,6 +37,7 @@ class Pool:
         retries: int = 0,
         memory_max: int = 0,
         contextvars: bool | Iterable[ContextVar[Any]] = True,
+        views: bool = False,
     ) -> None: ...
     def apply(
         self,

@@ -54,6 +54,7 @@ struct batch {
     uint64_t from; /* in the last region: where `current` writes */
     struct piece *pieces;
     size_t pieces_n;
+    bool views;     /* large buffers of results are views of shared memory */
     aur_buf **bufs; /* of the arguments */
     size_t bufs_n;
     const char *label;
@@ -453,6 +454,7 @@ struct batch *batch_start(pool *owner, PyObject *fn, PyObject *items, uint32_t f
     b->count = (uint32_t)PyList_GET_SIZE(items);
     b->flags = flags;
     b->retries = retries;
+    b->views = owner->views;
     b->label = pool_label(owner->state, fn, NULL);
     b->region_size = region_bytes(b->count);
     b->offsets = PyMem_RawMalloc((b->count + 1) * sizeof(*b->offsets));
@@ -513,10 +515,10 @@ static PyObject *read_one(reader *r, bool sized, PyObject **ret_error)
 }
 
 /* Adds the piece's results to the list.  False: *ret_error or an exception is set. */
-static bool read_piece(const struct piece *piece, core_state *state, PyObject *list,
+static bool read_piece(const struct piece *piece, bool views, core_state *state, PyObject *list,
                        PyObject **ret_error)
 {
-    reader r = { state, piece->results, piece->results, piece->results + piece->used };
+    reader r = { state, piece->results, piece->results, piece->results + piece->used, NULL };
     uint64_t n = piece->n;
     const void *data;
     size_t size;
@@ -530,7 +532,8 @@ static bool read_piece(const struct piece *piece, core_state *state, PyObject *l
             PyErr_SetString(PyExc_ValueError, "a large result is not there");
             return false;
         }
-        r = (reader){ state, data, data, (const char *)data + size - 4 };
+        r = (reader){ state, data, data, (const char *)data + size - 4,
+                      views ? piece->answer : NULL };
         n = 1;
     }
     while (n-- > 0) {
@@ -551,7 +554,7 @@ PyObject *batch_results(struct batch *b, core_state *state, PyObject **ret_error
 
     /* It is done: nothing changes any more. */
     for (size_t i = 0; good && i < b->pieces_n; i++) {
-        good = read_piece(&b->pieces[i], state, list, ret_error);
+        good = read_piece(&b->pieces[i], b->views, state, list, ret_error);
         if (!good && *ret_error != NULL &&
             PyObject_CallMethod(state->helpers, "note_item", "On", *ret_error,
                                 PyList_GET_SIZE(list)) == NULL) {

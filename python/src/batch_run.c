@@ -113,7 +113,7 @@ static aur_err run_items(writer *w, PyObject *fn, reader *items, struct place *p
 aur_err batch_run(core_state *state, const void *in, size_t size, aur_out *out)
 {
     const char *record = in;
-    reader r = { state, record, record + HEAD_BYTES, record + size };
+    reader r = { state, record, record + HEAD_BYTES, record + size, NULL };
     uint32_t flags;
     uint64_t where[3]; /* buffer, from, room */
     void *data;

@@ -16,6 +16,7 @@
 typedef struct core_state {
     PyTypeObject *pool_type;
     PyTypeObject *task_type;
+    PyTypeObject *view_type;
     PyObject *helpers;     /* the module auriga._helpers: what is easier said in Python */
     PyObject *dumps;       /* helpers.dumps(obj, buffers) -> bytes */
     PyObject *loads;       /* pickle.loads */
@@ -78,11 +79,18 @@ typedef struct reader {
     const char *base;
     const char *at;
     const char *end;
+    aur_future *views; /* whose result this is, if large buffers become views of it; else NULL */
 } reader;
 
 PyObject *reader_value(reader *r);
 int reader_u32(reader *r, uint32_t *ret);
 int reader_u64(reader *r, uint64_t *ret);
+
+/* ---- view.c --------------------------------------------------------------------------------- */
+
+extern PyType_Spec view_spec;
+/* A memoryview of a part of the future's result; it holds the future. */
+PyObject *view_new(core_state *state, aur_future *future, const char *data, size_t size);
 
 /* ---- task.c --------------------------------------------------------------------------------- */
 
@@ -145,6 +153,7 @@ typedef struct pool {
     aur_pool *core;
     PyObject *boot; /* called in each new worker, and kept until the last has ended */
     bool joined;    /* they have */
+    bool views;     /* large buffers of results are views of shared memory */
     PyObject *weakrefs;
     int kind; /* AUR_THREADS or AUR_PROCESSES */
     unsigned workers;

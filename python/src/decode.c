@@ -44,8 +44,8 @@ int reader_u64(reader *r, uint64_t *ret)
     return 0;
 }
 
-/* Where a payload is.  NULL: exception. */
-static const char *take_payload(reader *r, size_t *ret_size)
+/* Where a payload is, and whether it has a place of its own in the record.  NULL: exception. */
+static const char *take_payload(reader *r, size_t *ret_size, bool *ret_apart)
 {
     uint64_t size;
     uint64_t where;
@@ -56,6 +56,7 @@ static const char *take_payload(reader *r, size_t *ret_size)
         return NULL;
     }
     *ret_size = (size_t)size;
+    *ret_apart = where == UINT64_MAX;
     if (where == 0) {
         return take(r, (size_t)size);
     }
@@ -84,8 +85,9 @@ static void copy_payload(char *to, const char *from, size_t size)
 
 static PyObject *take_bytes(reader *r)
 {
+    bool apart;
     size_t size;
-    const char *data = take_payload(r, &size);
+    const char *data = take_payload(r, &size, &apart);
     PyObject *value = data != NULL ? PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size) : NULL;
 
     if (value != NULL) {
@@ -94,22 +96,26 @@ static PyObject *take_bytes(reader *r)
     return value;
 }
 
-/* A buffer of a pickle, as an object of this process's own. */
+/* A buffer of a pickle, as an object of this process's own or as a view. */
 static PyObject *take_buffer(reader *r)
 {
     const char *readonly = take(r, 1);
+    bool apart = false;
     size_t size;
+    const char *data = readonly != NULL ? take_payload(r, &size, &apart) : NULL;
+    PyObject *value;
 
-    if (readonly == NULL) {
+    if (data == NULL) {
         return NULL;
     }
-    if (*readonly != 0) {
-        return take_bytes(r);
+    if (apart && r->views != NULL) {
+        return view_new(r->state, r->views, data, size);
     }
-    const char *data = take_payload(r, &size);
-    PyObject *value = data != NULL ? PyByteArray_FromStringAndSize(NULL, (Py_ssize_t)size) : NULL;
+    value = *readonly != 0 ? PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size)
+                           : PyByteArray_FromStringAndSize(NULL, (Py_ssize_t)size);
     if (value != NULL) {
-        copy_payload(PyByteArray_AS_STRING(value), data, size);
+        copy_payload(*readonly != 0 ? PyBytes_AS_STRING(value) : PyByteArray_AS_STRING(value), data,
+                     size);
     }
     return value;
 }
@@ -137,7 +143,8 @@ static PyObject *take_pickle(reader *r)
     if (reader_u32(r, &n) < 0) {
         return NULL;
     }
-    const char *data = take_payload(r, &size);
+    bool apart;
+    const char *data = take_payload(r, &size, &apart);
     PyObject *buffers = data != NULL ? PyList_New(0) : NULL;
     PyObject *value = NULL;
     for (uint32_t i = 0; buffers != NULL && i < n; i++) {

@@ -69,6 +69,7 @@ static int traverse(PyObject *module, visitproc visit, void *arg)
 
     Py_VISIT(s->pool_type);
     Py_VISIT(s->task_type);
+    Py_VISIT(s->view_type);
     Py_VISIT(s->helpers);
     Py_VISIT(s->dumps);
     Py_VISIT(s->loads);
@@ -87,6 +88,7 @@ static int clear(PyObject *module)
 
     Py_CLEAR(s->pool_type);
     Py_CLEAR(s->task_type);
+    Py_CLEAR(s->view_type);
     Py_CLEAR(s->helpers);
     Py_CLEAR(s->dumps);
     Py_CLEAR(s->loads);
@@ -173,6 +175,7 @@ static int core_exec(PyObject *module)
     s->fns = PyDict_New();
     s->pool_type = add_type(module, &pool_spec);
     s->task_type = add_type(module, &task_spec);
+    s->view_type = add_type(module, &view_spec);
     s->helpers = PyImport_ImportModule("auriga._helpers");
     if (s->helpers == NULL) {
         return -1;
@@ -183,8 +186,8 @@ static int core_exec(PyObject *module)
     s->pack_error = PyObject_GetAttrString(s->helpers, "pack_error");
     s->load_error = PyObject_GetAttrString(s->helpers, "load_error");
     s->pack_result = PyObject_GetAttrString(s->helpers, "pack_result_error");
-    bool good = s->names && s->fns && s->pool_type && s->task_type && s->loads && s->dumps &&
-                s->make_error && s->pack_error && s->load_error && s->pack_result;
+    bool good = s->names && s->fns && s->pool_type && s->task_type && s->view_type && s->loads &&
+                s->dumps && s->make_error && s->pack_error && s->load_error && s->pack_result;
     return good ? 0 : -1;
 }
 

@@ -536,6 +536,7 @@ static PyGetSetDef getset[] = {
 static PyMemberDef members[] = {
     { "__weaklistoffset__", T_PYSSIZET, offsetof(pool, weakrefs), READONLY, NULL },
     { "kind", T_INT, offsetof(pool, kind), READONLY, NULL },
+    { "views", T_BOOL, offsetof(pool, views), 0, NULL },
     { NULL, 0, 0, 0, NULL },
 };
 

@@ -89,9 +89,9 @@ static PyObject *bad_result(task *self)
     return instead != NULL ? instead : core_take_exception();
 }
 
-static void settle_bytes(task *self, const char *data, size_t size)
+static void settle_bytes(task *self, aur_future *future, const char *data, size_t size)
 {
-    reader r = { self->state, data, data + 1, data + size };
+    reader r = { self->state, data, data + 1, data + size, self->pool->views ? future : NULL };
     PyObject *value = NULL;
     PyObject *error = NULL;
 
@@ -150,7 +150,7 @@ int task_settle(task *self)
         if (err != AUR_OK || self->kind == TASK_THREAD) {
             settle_failure(self, err != AUR_OK ? err : AUR_ECANCELED, aur_future_error(future));
         } else {
-            settle_bytes(self, data, size);
+            settle_bytes(self, future, data, size);
         }
         aur_future_unref(future);
     }

@@ -235,7 +235,7 @@ PyObject *worker_function(core_state *state, reader *r, uint32_t flags)
     }
     if (fn == NULL && !PyErr_Occurred()) {
         reader inner = { state, PyBytes_AS_STRING(name), PyBytes_AS_STRING(name),
-                         PyBytes_AS_STRING(name) + size };
+                         PyBytes_AS_STRING(name) + size, NULL };
         fn = reader_value(&inner);
         if (fn != NULL && (flags & CALL_FN_CACHED) != 0) {
             if (PyDict_GET_SIZE(state->fns) >= 1024) {
@@ -301,7 +301,7 @@ static aur_err answer_value(core_state *state, PyObject *value, uint32_t flags, 
 
 static aur_err run_call(core_state *state, const char *in, size_t size, aur_out *out)
 {
-    reader r = { state, in, in + 1, in + size };
+    reader r = { state, in, in + 1, in + size, NULL };
     uint32_t flags = 0;
     PyObject *args = NULL;
     PyObject *kwargs = NULL;

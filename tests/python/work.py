@@ -54,6 +54,10 @@ def big(size):
     return b"x" * size
 
 
+def memory(size):
+    return memoryview(b"x" * size)
+
+
 def note(path, x):
     """Appends a line in one write."""
     with open(path, "ab", buffering=0) as out:
