@@ -32,8 +32,9 @@ struct aur_completed {
     struct entry **entry; /* entry[i] belongs to pending[i] */
     size_t n;             /* pending */
     size_t room;
-    size_t added; /* so many indices were given out */
-    bool untold;  /* some task is, or was */
+    size_t added;        /* so many indices were given out */
+    bool untold;         /* some task is, or was */
+    uint32_t generation; /* I: auri_process_generation(): in a forked child nothing fires */
 };
 
 static void set_drop(struct aur_completed *set)
@@ -141,6 +142,7 @@ aur_err aur_as_completed(aur_future *const *futures, size_t n, aur_completed **r
         return AUR_ENOMEM;
     }
     auri_store_rlx(&set->refs, 1u);
+    set->generation = auri_process_generation();
     pthread_mutex_init(&set->lock, NULL);
     aur_err err = n == 0 || grow(set, n) ? AUR_OK : AUR_ENOMEM;
     for (size_t i = 0; i < n && err == AUR_OK; i++) {
@@ -158,10 +160,19 @@ aur_err aur_as_completed(aur_future *const *futures, size_t n, aur_completed **r
     return AUR_OK;
 }
 
+static bool is_of_this_process(const struct aur_completed *set)
+{
+    return set->generation == auri_process_generation_now();
+}
+
 /* Takes the oldest finished entry out of the set; NULL: none is finished. */
 static struct entry *take_done(struct aur_completed *set)
 {
-    pthread_mutex_lock(&set->lock);
+    if (is_of_this_process(set)) {
+        pthread_mutex_lock(&set->lock);
+    } else if (pthread_mutex_trylock(&set->lock) != 0) {
+        return NULL; /* the thread that has it does not exist here */
+    }
     struct entry *entry = set->first_done;
     if (entry != NULL) {
         set->first_done = entry->next;
@@ -201,6 +212,9 @@ aur_err aur_completed_next(aur_completed *c, size_t *ret_index, aur_deadline dea
         if (c->n == 0) {
             return AUR_END;
         }
+        if (!is_of_this_process(c)) {
+            return auri_verb_failed(AUR_EFORKED, NULL, NULL, NULL);
+        }
         aur_err err = (c->untold ? auri_wait_word_asking
                                  : auri_wait_word)(&c->word, seen, c->pending, c->n, deadline);
         if (err != AUR_OK) {
@@ -223,7 +237,7 @@ aur_completed *aur_completed_free(aur_completed *c)
     }
     /* Those that could not be removed fire now or have fired: wait until they are on the list, in
      * another thread's few instructions. */
-    size_t left = c->n;
+    size_t left = is_of_this_process(c) ? c->n : 0; /* else whoever did does not exist here */
     while (left != 0) {
         uint32_t seen = auri_load_acq(&c->word);
         size_t quiet = 0;
@@ -245,6 +259,9 @@ aur_completed *aur_completed_free(aur_completed *c)
         entry_free(c->entry[i]);
     }
     c->n = 0;
+    if (!is_of_this_process(c)) {
+        auri_store_rlx(&c->refs, 1u); /* relaxed: nobody else is left */
+    }
     set_drop(c);
     return NULL;
 }

@@ -129,6 +129,30 @@ static void test_descriptors(void **state)
     aurt_pool_end(pool);
 }
 
+/* A context is copied to each worker process, and to nobody else. */
+struct big {
+    char bytes[(1u << 20) + 64];
+};
+static void touch(uint64_t lo, uint64_t hi, struct big *ctx)
+{
+    for (uint64_t i = lo; i < hi; i++) {
+        ctx->bytes[i] = 1;
+    }
+}
+AUR_RANGE_FN(touch, struct big);
+
+static void test_big_context(void **state)
+{
+    static struct big big;
+    aur_pool *pool = aurt_pool(state);
+    bool copies = ((aurt_kind *)*state)->kind == AUR_PROCESSES;
+
+    AURT_ERR(copies ? AUR_ETOOBIG : AUR_OK, aur_for(pool, 0, 4, touch, &big));
+    assert_true(copies || big.bytes[3] == 1);
+    still_works(pool);
+    aurt_pool_end(pool);
+}
+
 static void test_maps(void **state)
 {
     aur_pool *pool = aurt_pool(state);
@@ -330,9 +354,9 @@ static void test_pools(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        AURT_EACH(test_calls),   AURT_EACH(test_descriptors), AURT_EACH(test_maps),
-        AURT_EACH(test_imap),    AURT_EACH(test_bytes),       AURT_EACH(test_futures),
-        AURT_EACH(test_several), AURT_EACH(test_pools),
+        AURT_EACH(test_calls),       AURT_EACH(test_descriptors), AURT_EACH(test_maps),
+        AURT_EACH(test_big_context), AURT_EACH(test_imap),        AURT_EACH(test_bytes),
+        AURT_EACH(test_futures),     AURT_EACH(test_several),     AURT_EACH(test_pools),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -267,9 +267,89 @@ static void test_depth(void **state)
     aurt_pool_end(pool);
 }
 
+/* ---- an init that refuses -------------------------------------------------------------------- */
+
+struct lives {
+    _Atomic(int) inits;
+    _Atomic(int) finis;
+};
+
+static int init_but_last(void *ctx, int worker)
+{
+    struct lives *lives = ctx;
+
+    return worker == 2 ? 7 : atomic_fetch_add(&lives->inits, 1) * 0;
+}
+
+static void count_fini(void *ctx, int worker)
+{
+    struct lives *lives = ctx;
+
+    (void)worker;
+    atomic_fetch_add(&lives->finis, 1);
+}
+
+static void test_init_refuses(void **state)
+{
+    aur_options opts = aurt_options(state);
+    struct lives lives = { 0 };
+    size_t threads = aurt_thread_count();
+    aur_pool *pool = NULL;
+    aur_diag diag = { 0 };
+
+    opts.worker_init = init_but_last;
+    opts.worker_fini = count_fini;
+    opts.worker_ctx = &lives;
+    AURT_ERR(AUR_EINIT, aur_pool_new(&opts, &pool, &diag));
+    assert_null(pool);
+    assert_string_equal(diag.step, "worker_init");
+    /* Those that came so far ended as they should, and nothing is left. */
+    assert_int_equal(atomic_load(&lives.finis), atomic_load(&lives.inits));
+    aurt_threads_settle(threads);
+}
+
 /* ---- a forked child -------------------------------------------------------------------------- */
 
-static void in_child(aur_pool *pool, aur_future *done, aur_future *pending)
+static void never_done(void *ctx, aur_future *future)
+{
+    (void)ctx;
+    (void)future;
+    AURT_CHECK(false);
+}
+
+/* What waits for a future of the parent that is not done.  set: made before the fork, of that future. */
+static void in_child_pending(aur_future *pending, aur_completed *set)
+{
+    aur_completed *own = NULL;
+    size_t index;
+    int v;
+
+    AURT_CHECK(!aur_future_done(pending));
+    AURT_CHECK(aur_future_wait(pending, AUR_NO_DEADLINE) == AUR_EFORKED);
+    AURT_CHECK(aur_future_outcome(pending, AUR_NO_DEADLINE) == AUR_EFORKED);
+    AURT_CHECK(aur_future_result(pending, &v, AUR_NO_DEADLINE) == AUR_EFORKED);
+    AURT_CHECK(aur_future_view(pending, &(const void *){ NULL }, &index, AUR_NO_DEADLINE) ==
+               AUR_EFORKED);
+    AURT_CHECK(aur_future_cancel(pending, NULL) == AUR_EFORKED);
+    AURT_CHECK(aur_future_on_done(pending, never_done, NULL) == AUR_EFORKED);
+    AURT_CHECK(aur_future_eventfd(pending, 1) == AUR_EFORKED);
+    AURT_CHECK(aur_wait_all(&pending, 1, AUR_NO_DEADLINE) == AUR_EFORKED);
+    AURT_CHECK(aur_wait_any(&pending, 1, &index, AUR_NO_DEADLINE) == AUR_EFORKED);
+    AURT_CHECK(aur_wait_first_error(&pending, 1, &index, AUR_NO_DEADLINE) == AUR_EFORKED);
+    AURT_CHECK(aur_as_completed(&pending, 1, &own) == AUR_EFORKED);
+    AURT_CHECK(aur_as_completed(NULL, 0, &own) == AUR_OK);
+    AURT_CHECK(aur_completed_add(own, pending) == AUR_EFORKED);
+    AURT_CHECK(aur_completed_next(own, &index, AUR_NO_DEADLINE) == AUR_END);
+    aur_completed_free(own);
+    /* The inherited set hands out what was done at the fork, then nothing. */
+    AURT_CHECK(aur_completed_next(set, &index, AUR_NO_DEADLINE) == AUR_OK && index == 0);
+    AURT_CHECK(aur_completed_next(set, &index, AUR_NO_DEADLINE) == AUR_EFORKED);
+    AURT_CHECK(aur_completed_next(set, &index, 0) == AUR_EFORKED);
+    aur_completed_free(set);
+    aur_future_unref(pending);
+}
+
+static void in_child(aur_pool *pool, aur_future *done, aur_future *pending, aur_completed *set)
 {
     aur_future *future = NULL;
     aur_imap_iter *iter = NULL;
@@ -290,12 +370,7 @@ static void in_child(aur_pool *pool, aur_future *done, aur_future *pending)
     AURT_CHECK(aur_pool_stats(pool, &stats) == AUR_EFORKED);
     AURT_CHECK(aur_future_result(done, &v, AUR_NO_DEADLINE) == AUR_OK && v == 8);
     if (pending != NULL) {
-        AURT_CHECK(!aur_future_done(pending));
-        AURT_CHECK(aur_future_wait(pending, AUR_NO_DEADLINE) == AUR_EFORKED);
-        AURT_CHECK(aur_future_result(pending, &v, AUR_NO_DEADLINE) == AUR_EFORKED);
-        AURT_CHECK(aur_future_cancel(pending, NULL) == AUR_EFORKED);
-        AURT_CHECK(aur_future_eventfd(pending, 1) == AUR_EFORKED);
-        aur_future_unref(pending);
+        in_child_pending(pending, set);
     }
     aur_pool_scoped_(&pool); /* harmless, too */
     AURT_CHECK(pool == NULL);
@@ -314,6 +389,7 @@ static void test_forked(void **state)
     bool serial = ((aurt_kind *)*state)->kind == AUR_SERIAL;
     aur_future *done = NULL;
     aur_future *pending = NULL;
+    aur_completed *set = NULL;
     int status = 0;
 
     reset();
@@ -322,16 +398,18 @@ static void test_forked(void **state)
     if (!serial) {
         AURT_OK(aur_apply_async(pool, &pending, gate, 4));
         aurt_event_wait(&running);
+        AURT_OK(aur_as_completed((aur_future *[]){ done, pending }, 2, &set));
     }
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
-        in_child(pool, done, pending);
+        in_child(pool, done, pending, set);
         _exit(0);
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     aurt_event_set(&go);
+    aur_completed_free(set);
     aur_future_unref(done);
     aur_future_unref(pending);
     aurt_pool_end(pool);
@@ -340,15 +418,11 @@ static void test_forked(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        AURT_EACH(test_closed),
-        AURT_OF(test_close_drains, threads),
-        AURT_OF(test_terminate, threads),
-        AURT_EACH(test_scoped),
-        AURT_EACH(test_references),
-        AURT_SHARED(test_inside),
-        AURT_OF(test_worker_index, threads),
-        AURT_SHARED(test_depth),
-        AURT_SHARED(test_forked),
+        AURT_EACH(test_closed),           AURT_OF(test_close_drains, threads),
+        AURT_OF(test_terminate, threads), AURT_EACH(test_scoped),
+        AURT_EACH(test_references),       AURT_OF(test_init_refuses, threads),
+        AURT_SHARED(test_inside),         AURT_OF(test_worker_index, threads),
+        AURT_SHARED(test_depth),          AURT_SHARED(test_forked),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -299,6 +299,44 @@ static void test_cancel(void **state)
     }
 }
 
+/* What a worker cannot do with the parent's futures and pools. */
+static aur_future *inherited;
+
+static int is_refused(int x)
+{
+    const void *data = NULL;
+    aur_buf *buf = NULL;
+    size_t size = 0;
+
+    (void)x;
+    MUST(aur_future_wait(inherited, 0) == AUR_ETIMEDOUT);
+    MUST(aur_future_view(inherited, &data, &size, AUR_NO_DEADLINE) == AUR_ENOTSUP);
+    MUST(aur_last_error()->err == AUR_ENOTSUP && data == NULL);
+    MUST(aur_buf_new(others, 64, 0, &buf) == AUR_ENOTSUP && buf == NULL);
+    MUST(aur_buf_new(aur_pool_current(), 64, AUR_BUF_INOUT, &buf) == AUR_ENOTSUP && buf == NULL);
+    MUST(aur_pool_close(others) == AUR_ENOTSUP && aur_pool_terminate(others) == AUR_ENOTSUP);
+    MUST(aur_pool_join(others, AUR_NO_DEADLINE) == AUR_EDEADLK);
+    return 0;
+}
+AUR_FN(int, is_refused, int);
+
+static void test_refused(void **state)
+{
+    int line = -1;
+
+    (void)state;
+    atomic_store(&ready->set, 0);
+    AURT_OK(aur_apply_async(others, &inherited, blocks, 1));
+    aurt_event_wait(ready);
+    aur_pool *pool = pool_of(AUR_PROCESSES, 1); /* whose workers know that future */
+    AURT_OK(aur_apply(pool, &line, is_refused, 0));
+    assert_int_equal(line, 0);
+    aurt_pool_end(pool);
+    AURT_OK(aur_future_cancel(inherited, NULL));
+    AURT_ERR(AUR_ECANCELED, aur_future_outcome(inherited, AUR_NO_DEADLINE));
+    inherited = aur_future_unref(inherited);
+}
+
 /* The pool is closed, but still there. */
 static int sees_closed(int x)
 {
@@ -321,8 +359,9 @@ static void test_closed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_uses),   cmocka_unit_test(test_serial), cmocka_unit_test(test_circle),
-        cmocka_unit_test(test_cancel), cmocka_unit_test(test_closed),
+        cmocka_unit_test(test_uses),    cmocka_unit_test(test_serial),
+        cmocka_unit_test(test_circle),  cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_closed),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);
