@@ -112,7 +112,8 @@ AUR_API AUR_NODISCARD aur_err aur_future_eventfd(aur_future *future, int fd);
 /* A number that names the future, and the way back.  The number can travel to a process worker as
  * an argument or in a shared buffer; there the way back gives a proxy on which wait, result, done,
  * error and cancel work.  The numbers of released futures are never valid again (32 bits of
- * generation).  Of NULL: UINT64_MAX, which names none.
+ * generation).  UINT64_MAX names none: it is the number of NULL, and in a process worker of futures that
+ * only that process knows (of a serial call, a map, a pool of its own) or that were done when it was forked.
  * aur_future_open  Threads: any.  Blocks: never.  Owns: *ret_future holds one reference.
  *                  Errors: AUR_EINVAL no such future, or NULL; AUR_ENOMEM. */
 AUR_API uint64_t aur_future_id(aur_future *future);

@@ -39,12 +39,7 @@ aur_err auri_future_borrow(aur_future *future, aur_future **ret_future)
         *ret_future = future;
         return AUR_OK;
     }
-    aur_future *proxy = auri_remote_future(auri_task_id(future));
-    if (proxy == NULL) {
-        return AUR_EFORKED;
-    }
-    *ret_future = proxy;
-    return AUR_OK;
+    return auri_remote_future(auri_task_id(future), ret_future) == AUR_OK ? AUR_OK : AUR_EFORKED;
 }
 
 void auri_future_return(aur_future *borrowed, aur_future *of)
@@ -85,8 +80,10 @@ aur_err aur_future_open(uint64_t id, aur_future **ret_future)
     if (ret_future == NULL) {
         return AUR_EINVAL;
     }
-    aur_future *future =
-        auri_remote_pool() != NULL ? auri_remote_future(id) : auri_task_from_id(id);
+    if (auri_remote_pool() != NULL) {
+        return auri_remote_future(id, ret_future);
+    }
+    aur_future *future = auri_task_from_id(id);
     if (future == NULL) {
         return AUR_EINVAL;
     }

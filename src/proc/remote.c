@@ -426,24 +426,25 @@ aur_pool *auri_remote_pool_for(aur_pool *inherited, const struct auri_backend *s
 
 uint64_t auri_remote_id(const auri_task *task)
 {
-    const struct proxy *proxy = task->priv;
-
-    return task->pool != NULL && task->pool->backend == &auri_backend_remote && task->map == NULL &&
-                   proxy != NULL
-               ? proxy->id
-               : auri_task_id(task);
+    if (task->drop == proxy_drop) {
+        return ((const struct proxy *)task->priv)->id;
+    }
+    /* A number of this process could be that of another future where it is opened.  Whether one that is done
+     * was made here cannot be told any more: its pool may be gone. */
+    bool known = !auri_task_is_done(task) && task->pool->generation != auri_process_generation();
+    return known ? auri_task_id(task) : UINT64_MAX;
 }
 
 /* ---- futures -------------------------------------------------------------------------------- */
 
-auri_task *auri_remote_future(uint64_t id)
+aur_err auri_remote_future(uint64_t id, auri_task **ret_task)
 {
     struct auri_worker_self *self = auri_worker_self();
     struct proxy *proxy = calloc(1, sizeof(*proxy));
 
     if (self == NULL || proxy == NULL) {
         free(proxy);
-        return NULL;
+        return self == NULL ? AUR_EINVAL : AUR_ENOMEM;
     }
     pthread_mutex_lock(&self->remote->lock);
     struct auri_request request = { .op = AURI_REQ_POLL, .id = id };
@@ -456,7 +457,7 @@ auri_task *auri_remote_future(uint64_t id)
     if (task == NULL) {
         auri_news_drop(&news);
         free(proxy);
-        return NULL;
+        return unknown ? AUR_EINVAL : AUR_ENOMEM;
     }
     proxy->id = id;
     proxy->fn = (aur_fn){ .abi = AUR_FN_ABI,
@@ -477,5 +478,6 @@ auri_task *auri_remote_future(uint64_t id)
         take_news(task, &news);
         auri_task_finish(task);
     }
-    return task;
+    *ret_task = task;
+    return AUR_OK;
 }

@@ -36,11 +36,12 @@ aur_pool *auri_remote_pool(void);
 aur_pool *auri_remote_pool_for(aur_pool *inherited, const struct auri_backend *serial);
 
 /* A proxy for the parent's future with this number, with one reference.  The parent's future must be
- * kept by somebody else as long as the proxy is used.  NULL: there is no such future, no memory, or
- * this process is no worker.  Threads: any.  Blocks: for an answer of the parent. */
-auri_task *auri_remote_future(uint64_t id);
+ * kept by somebody else as long as the proxy is used.  Threads: any.  Blocks: for an answer of the parent.
+ * Errors: AUR_EINVAL there is no such future, or this process is no worker; AUR_ENOMEM. */
+aur_err auri_remote_future(uint64_t id, auri_task **ret_task);
 
-/* The number that a future has everywhere: for a proxy that of the parent's future. */
+/* The number that a future has everywhere: for a proxy that of the parent's future; UINT64_MAX for what was made
+ * in this worker, and for what was done at the fork: those have none. */
 uint64_t auri_remote_id(const auri_task *task);
 
 /* In a worker process: the memory of the parent's shared buffer with this key (proc/buf.c).  AUR_EINVAL: no

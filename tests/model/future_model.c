@@ -233,10 +233,11 @@ bool auri_auto_forks(const aur_pool *inherited)
     return false;
 }
 
-auri_task *auri_remote_future(uint64_t id)
+aur_err auri_remote_future(uint64_t id, auri_task **ret_task)
 {
     (void)id;
-    return NULL;
+    (void)ret_task;
+    return AUR_EINVAL;
 }
 
 uint64_t auri_remote_id(const auri_task *of)

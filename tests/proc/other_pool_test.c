@@ -119,7 +119,8 @@ static int goes_deep(int depth)
 static int uses_serial(int x)
 {
     int in[N], out[N], v = 0;
-    aur_future *futures[2];
+    int in_map[2] = { 1, 2 };
+    aur_future *futures[3];
     const void *data;
     size_t size, index = 9;
     aur_stats stats = { .size = sizeof(stats) };
@@ -131,8 +132,17 @@ static int uses_serial(int x)
     MUST(aur_apply(serial, &v, goes_deep, 0) == AUR_OK && v > 1);
     MUST(aur_apply_async(serial, &futures[1], twice, 8) == AUR_OK);
     MUST(aur_future_done(futures[1]));
+    MUST(aur_future_id(futures[1]) == UINT64_MAX); /* the parent does not know it */
     MUST(aur_apply_async(threads, &futures[0], twice, 8) == AUR_OK);
     MUST(aur_wait_any(futures, 2, &index, AUR_NO_DEADLINE) == AUR_OK && index < 2);
+    uint64_t id = aur_future_id(futures[0]);
+    MUST(id != UINT64_MAX && aur_future_open(id, &futures[2]) == AUR_OK);
+    MUST(aur_future_id(futures[2]) == id);
+    aur_future_unref(futures[2]);
+    MUST(aur_map_async(threads, &futures[2], twice, in_map, 2, out) == AUR_OK);
+    MUST(aur_future_id(futures[2]) == UINT64_MAX);
+    aur_future_unref(futures[2]);
+    MUST(aur_future_open(UINT64_MAX, &futures[2]) == AUR_EINVAL);
     for (int i = 0; i < 2; i++) {
         MUST(aur_future_result(futures[i], &v, AUR_NO_DEADLINE) == AUR_OK && v == 16);
         aur_future_unref(futures[i]);

@@ -111,9 +111,9 @@ static int nested(int x)
     AURT_CHECK(pool->backend->cancel(pool, task, true) == AUR_CANCEL_DROPPED);
     AURT_CHECK(auri_task_is_done(task) && task->err == AUR_ECANCELED);
     auri_task_unref(task);
-    AURT_CHECK(auri_remote_future(4711) == NULL);
-    task = auri_remote_future(42);
-    AURT_CHECK(task != NULL && auri_wait_task(task, AUR_NO_DEADLINE) == AUR_OK);
+    AURT_CHECK(auri_remote_future(4711, &task) == AUR_EINVAL);
+    AURT_CHECK(auri_remote_future(42, &task) == AUR_OK);
+    AURT_CHECK(auri_wait_task(task, AUR_NO_DEADLINE) == AUR_OK);
     AURT_CHECK(task->fn->ret_size == 5 && memcmp(task->ret, "bytes", 5) == 0);
     auri_task_unref(task);
     return result;
@@ -239,6 +239,7 @@ static int nested_map(int all)
     auri_task_queue(task);
     AURT_CHECK(pool->backend->submit(pool, task) == AUR_OK);
     AURT_CHECK(auri_task_is_done(task) && task->err == AUR_ETASK && task->error->item == 100);
+    AURT_CHECK(auri_remote_id(task) == UINT64_MAX); /* it lives here only */
     auri_task_unref(task);
     for (unsigned i = 0; i < NESTED_ITEMS; i++) {
         bool ran = errs[i] == AUR_OK;
@@ -247,8 +248,7 @@ static int nested_map(int all)
     }
     AURT_CHECK(all || errs[NESTED_ITEMS - 1] == AUR_ECANCELED || errs[NESTED_ITEMS - 1] == AUR_OK);
 
-    task = auri_remote_future(4242);
-    AURT_CHECK(task != NULL && auri_remote_id(task) == 4242);
+    AURT_CHECK(auri_remote_future(4242, &task) == AUR_OK && auri_remote_id(task) == 4242);
     for (int twice = 0; twice < 2; twice++) {
         AURT_CHECK(auri_wait_task(task, AUR_NO_DEADLINE) == AUR_EDEADLK);
         AURT_CHECK(!auri_task_is_done(task));
