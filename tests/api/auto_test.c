@@ -350,6 +350,42 @@ static void range_body(uint64_t lo, uint64_t hi, int64_t **pids)
 }
 AUR_RANGE_FN(range_body, int64_t *);
 
+/* One call in 64 stays in a thread to be measured. */
+static void test_sampled(void **state)
+{
+    aur_pool *pool = pool_with_processes();
+    int here = 0;
+
+    (void)state;
+    for (int i = 0; i < 128; i++) {
+        int64_t pid = 0;
+        AURT_OK(aur_apply(pool, &pid, where, PID, 0));
+        here += pid == getpid();
+    }
+    assert_int_equal(here, 2);
+    aurt_pool_end(pool);
+}
+
+/* A closed pool accepts nothing, though its processes are still there for the call that runs. */
+static void test_closed(void **state)
+{
+    aur_pool *pool = pool_with_processes();
+    AUR_SCOPED(aur_future) *future = NULL;
+    int64_t pid = 0;
+    int v = -1;
+
+    (void)state;
+    decide(pool, &meets_aur_fn, AURI_WAITS);
+    meeting.parties = 2;
+    AURT_OK(aur_apply_async(pool, &future, meets, 7));
+    AURT_OK(aur_pool_close(pool));
+    AURT_ERR(AUR_ESHUTDOWN, aur_apply(pool, &pid, where, PID, 0));
+    aurt_barrier_wait(&meeting);
+    AURT_OK(aur_future_result(future, &v, AUR_NO_DEADLINE));
+    assert_int_equal(v, 7);
+    aurt_pool_end(pool);
+}
+
 static void test_verbs(void **state)
 {
     aur_pool *pool = pool_with_processes();
@@ -510,6 +546,7 @@ int main(void)
         cmocka_unit_test(test_verbs),        cmocka_unit_test(test_nested),
         cmocka_unit_test(test_killed),       cmocka_unit_test(test_buffers),
         cmocka_unit_test(test_terminate),    cmocka_unit_test(test_dropped),
+        cmocka_unit_test(test_sampled),      cmocka_unit_test(test_closed),
 #endif
     };
 

@@ -134,6 +134,12 @@ static void run_own(void)
     auri_task_unref(both[me]); /* the queue's */
 }
 
+static void run_own_at_last(void)
+{
+    model_await_end(TWO);
+    run_own();
+}
+
 static void cancel_first(void)
 {
     auri_self_ = record[1];
@@ -298,6 +304,7 @@ static const struct model_client clients[] = {
     SEVERAL_BY(FEW_SWITCHES, "several/any-cancel", run_own, cancel_first, wait_any_of_one),
     SEVERAL_BY(FEW_SWITCHES, "several/taken", run_own, run_own, take_both),
     SEVERAL_BY(EVERY_SCHEDULE, "several/freed", run_own, idle, take_none),
+    SEVERAL_BY(EVERY_SCHEDULE, "several/freed-early", run_own_at_last, idle, take_none),
     CLIENT("future/on-done", told_once, finish, ask),
     CLIENT("future/on-done-twice", told_both, finish, ask_twice),
     CLIENT("future/eventfd", told_once, finish, ask_by_event),

@@ -1,5 +1,5 @@
 /* Goal:    where the calls of a function are to run, by what they cost.
- * Method:  made-up measures, call by call: no clock is read.
+ * Method:  made-up measures, call by call; no time that a clock tells is looked at.
  * Guards:  src/pool/verdict.c. */
 #include "aurt.h"
 
@@ -85,6 +85,42 @@ static void test_not_cheap(void **state)
     feed(&v, &measure, 2, ALONE(1000000, 1000000, false));
     feed(&v, &measure, 62, ALONE(200, 200, false));
     assert_int_equal(choice_of(&v), AURI_TO_THREADS);
+    v = (struct auri_verdict){ 0 };
+    feed(&v, &measure, 3, ALONE(2000, 2000, false)); /* more than one in eight */
+    feed(&v, &measure, 13, ALONE(200, 200, false));
+    assert_int_equal(choice_of(&v), AURI_UNDECIDED);
+}
+
+/* To look again would cost more than the calls: only what contradicts the choice ends it. */
+static void test_stays_cheap(void **state)
+{
+    struct auri_verdict v = { 0 };
+
+    (void)state;
+    feed(&v, &measure, 16, ALONE(200, 200, false));
+    for (int i = 0; i < 300; i++) {
+        assert_int_equal(choice_of(&v), AURI_TO_LOOP);
+        feed(&v, &measure, 1, ALONE(200, 200, false));
+    }
+}
+
+/* Calls that overlap at any time were beside each other; this one reads clocks, but looks at counts only. */
+static void test_overlap(void **state)
+{
+    struct auri_verdict v = { 0 };
+    struct auri_sample first;
+    struct auri_sample second;
+
+    (void)state;
+    auri_sample_begin(&v, &first, 1);
+    auri_sample_end(&v, &measure, &first);
+    assert_int_equal(atomic_load(&v.alone.n), 1);
+    auri_sample_begin(&v, &first, 1);
+    auri_sample_begin(&v, &second, 1);
+    auri_sample_end(&v, &measure, &second);
+    auri_sample_end(&v, &measure, &first); /* alone again at its end */
+    assert_int_equal(atomic_load(&v.alone.n), 1);
+    assert_int_equal(atomic_load(&v.together.n), 2);
 }
 
 static void test_computes(void **state)
@@ -221,11 +257,12 @@ static void test_words(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cheap),     cmocka_unit_test(test_cheap_is_measured_cheaply),
-        cmocka_unit_test(test_not_cheap), cmocka_unit_test(test_computes),
-        cmocka_unit_test(test_starved),   cmocka_unit_test(test_waits),
-        cmocka_unit_test(test_lock),      cmocka_unit_test(test_revised),
-        cmocka_unit_test(test_words),
+        cmocka_unit_test(test_cheap),       cmocka_unit_test(test_cheap_is_measured_cheaply),
+        cmocka_unit_test(test_not_cheap),   cmocka_unit_test(test_computes),
+        cmocka_unit_test(test_starved),     cmocka_unit_test(test_waits),
+        cmocka_unit_test(test_lock),        cmocka_unit_test(test_revised),
+        cmocka_unit_test(test_words),       cmocka_unit_test(test_overlap),
+        cmocka_unit_test(test_stays_cheap),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
