@@ -14,7 +14,8 @@
  *          ASLEEP_LATE.
  * Shows    nobody who waits sleeps for ever, whoever else comes and goes; one thread leads at a time; each
  *          call gets its outcome once.
- * Abstract the other targets (room in the ring, idle workers) only add bells; no queue, no requests, no spins;
+ * Abstract the other targets (room in the ring, idle workers) only add bells; a leader that collects several
+ *          (later()) has a timer of its own, which is a tick here; no queue, no requests, no spins;
  *          what happens under the lock is one step, but for what the worker or a finisher may see of it. */
 
 /* run: -DTICKS=1 */
