@@ -38,6 +38,7 @@ bool auri_deque_init(struct auri_deque *d)
     auri_store_rlx(&d->top, 0);
     auri_store_rlx(&d->bottom, 0);
     auri_store_rlx(&d->array, array);
+    d->top_seen = 0;
     return true;
 }
 
@@ -53,15 +54,16 @@ void auri_deque_fini(struct auri_deque *d)
     auri_store_rlx(&d->array, NULL);
 }
 
-struct auri_deque_array *auri_deque_grow_(struct auri_deque *d, int64_t top, int64_t bottom)
+bool auri_deque_grow_(struct auri_deque *d)
 {
-    struct auri_deque_array *old = auri_load_rlx(&d->array); /* relaxed: owner's own */
+    int64_t bottom = auri_load_rlx(&d->bottom);              /* relaxed: owner's own */
+    struct auri_deque_array *old = auri_load_rlx(&d->array); /* relaxed: as well */
     struct auri_deque_array *wide = array_new((old->mask + 1) * 2);
 
     if (wide == NULL) {
-        return NULL;
+        return false;
     }
-    for (int64_t i = top; i < bottom; i++) {
+    for (int64_t i = d->top_seen; i < bottom; i++) {
         /* relaxed: the owner wrote these slots itself; thieves see them by the release below. */
         struct aur_future *task = auri_load_rlx(&old->slot[i & old->mask]);
         auri_store_rlx(&wide->slot[i & wide->mask], task);
@@ -70,7 +72,7 @@ struct auri_deque_array *auri_deque_grow_(struct auri_deque *d, int64_t top, int
     /* release [G1]; pairs with the acquire load [G2] in auri_deque_steal_at(): whoever sees the new
      * array sees the slots copied into it. */
     auri_store_rel(&d->array, wide);
-    return wide;
+    return true;
 }
 
 int64_t auri_deque_top(struct auri_deque *d)

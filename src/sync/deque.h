@@ -19,6 +19,7 @@ struct auri_deque {
     alignas(AURI_CACHE_LINE) _Atomic(int64_t) top;    /* A: next index a thief takes */
     alignas(AURI_CACHE_LINE) _Atomic(int64_t) bottom; /* O: one past the newest task */
     _Atomic(struct auri_deque_array *) array;         /* O: release-published when it grows */
+    int64_t top_seen; /* O, and read by it only: top at some earlier moment */
 };
 
 typedef enum auri_steal { AURI_STEAL_EMPTY = 0, AURI_STEAL_LOST, AURI_STEAL_TOOK } auri_steal;
@@ -27,7 +28,7 @@ typedef enum auri_steal { AURI_STEAL_EMPTY = 0, AURI_STEAL_LOST, AURI_STEAL_TOOK
 bool auri_deque_init(struct auri_deque *d);
 void auri_deque_fini(struct auri_deque *d);
 
-struct auri_deque_array *auri_deque_grow_(struct auri_deque *d, int64_t top, int64_t bottom);
+bool auri_deque_grow_(struct auri_deque *d);
 
 /* Owner only, and here since they are the price of each fork and each nested submit.  push: false if
  * it had to grow and there is no memory. */
@@ -37,21 +38,27 @@ static inline bool auri_deque_is_clear(struct auri_deque *d) /* empty: nothing l
     return auri_load_rlx(&d->top) >= auri_load_rlx(&d->bottom);
 }
 
-static inline bool auri_deque_push(struct auri_deque *d, struct aur_future *task)
+/* Whether a push needs no growth. */
+static inline bool auri_deque_has_room(struct auri_deque *d)
 {
-    /* relaxed: only the owner writes bottom. */
-    int64_t bottom = auri_load_rlx(&d->bottom);
-    /* acquire [P2]; pairs with the CAS [S2] in auri_deque_steal_at(): a slot is reused only after its
-     * thief has read it. */
-    int64_t top = auri_load_acq(&d->top);
+    int64_t bottom = auri_load_rlx(&d->bottom); /* relaxed: only the owner writes it */
     struct auri_deque_array *array = auri_load_rlx(&d->array); /* relaxed: owner's own */
 
-    if (bottom - top > array->mask) {
-        array = auri_deque_grow_(d, top, bottom);
-        if (array == NULL) {
-            return false;
-        }
+    if (bottom - d->top_seen > array->mask) {
+        /* acquire [P2]; pairs with the CAS [S2] in auri_deque_steal_at(): a slot is reused only after
+         * its thief has read it. */
+        d->top_seen = auri_load_acq(&d->top);
     }
+    return bottom - d->top_seen <= array->mask;
+}
+
+static inline bool auri_deque_push(struct auri_deque *d, struct aur_future *task)
+{
+    if (!auri_deque_has_room(d) && !auri_deque_grow_(d)) {
+        return false;
+    }
+    int64_t bottom = auri_load_rlx(&d->bottom); /* relaxed, both: as above */
+    struct auri_deque_array *array = auri_load_rlx(&d->array);
     /* relaxed: published by the store to bottom. */
     auri_store_rlx(&array->slot[bottom & array->mask], task);
     /* release [P1]; pairs with the acquire load of bottom [S1] in auri_deque_steal_at(): bottom > top
