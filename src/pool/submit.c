@@ -21,7 +21,7 @@
 aur_err auri_task_make(aur_pool *pool, const struct auri_call *call, const aur_fn *fn,
                        const char *site, uint32_t refs, auri_task **ret_task)
 {
-    auri_task *task = auri_task_new(refs);
+    auri_task *task = auri_task_new(refs == 1 && pool->backend->threaded ? 0 : refs);
 
     if (task == NULL) {
         return AUR_ENOMEM;
@@ -47,7 +47,7 @@ aur_err auri_task_make(aur_pool *pool, const struct auri_call *call, const aur_f
 void auri_task_discard(auri_task *task, uint32_t n)
 {
     while (n-- > 0) {
-        auri_task_unref(task);
+        auri_task_unref_queued(task, auri_task_is_sole(task));
     }
 }
 
@@ -178,8 +178,9 @@ aur_err auri_submit(aur_pool *pool, auri_task *task, enum auri_room room, aur_de
         return err;
     }
     if (here) {
+        bool sole = auri_task_is_sole(task);
         run_here(pool, task, self);
-        auri_task_unref(task);
+        auri_task_unref_queued(task, sole);
         return AUR_OK;
     }
     auri_task_queue(task);

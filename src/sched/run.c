@@ -271,7 +271,7 @@ static void thread_end(struct auri_record *self)
     self->running = NULL;
     self->frame = NULL;
     while (task != NULL) {
-        auri_task *older = task->priv;
+        auri_task *older = auri_load_rlx(&task->other); /* relaxed: this thread wrote it */
         auri_task_fail(task, AUR_EEXITED, "the task ended its thread");
         auri_task_finish(task);
         task = older;
@@ -308,7 +308,7 @@ static void turn_end(struct turn *turn)
     }
     auri_blocking_leave(self, turn->blocking); /* a task that left some open */
     self->depth--;
-    self->running = task->priv;
+    self->running = auri_load_rlx(&task->other); /* relaxed: this thread wrote it */
     finish(self, task, turn->helped);
     if (outsider) {
         if (turn->helped) {
@@ -336,7 +336,7 @@ void auri_run_claimed(auri_task *task, bool helped)
         auri_pool_hold(pool); /* the task is not finished, so the pool is there now */
     }
     self->thread_end = thread_end;
-    task->priv = self->running;
+    auri_store_rlx(&task->other, self->running); /* relaxed: others take it for a hint */
     self->running = task;
     self->depth++;
     /* relaxed: a task that starts just before the change is seen is asked to stop by checkpoint. */

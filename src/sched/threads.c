@@ -488,8 +488,9 @@ static void threads_terminate(aur_pool *pool)
 
     /* What slips through is cancelled by the worker that takes it: see auri_run_claimed(). */
     for (auri_task *task = auri_team_drain(team); task != NULL; task = auri_team_drain(team)) {
+        bool sole = auri_task_is_sole(task);
         (void)auri_task_cancel_queued(task);
-        auri_task_unref(task);
+        auri_task_unref_queued(task, sole);
     }
     threads_close(pool);
 }
@@ -579,6 +580,7 @@ static size_t threads_explain(aur_pool *pool, char *text, size_t size)
 
 const struct auri_backend auri_backend_threads = {
     .name = "threads",
+    .threaded = true,
     .start = threads_start,
     .submit = threads_submit,
     .cancel = threads_cancel,

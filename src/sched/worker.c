@@ -22,7 +22,11 @@
 void auri_team_push(struct auri_team *team, auri_task *task)
 {
     auri_task *head = auri_load_rlx(&team->inbox); /* relaxed: the CAS decides */
+    struct auri_record *self = auri_self_;
 
+    if (self != NULL) {
+        auri_ahead_note(&self->pushed, task);
+    }
     do {
         task->next = head;
         /* seq_cst.  release [I1]; pairs with the exchange [I2]: links and tasks are visible.  And the
@@ -38,6 +42,9 @@ static void refill_fifo(struct auri_team *team)
 
     while (newest != NULL) {
         auri_task *next = newest->next;
+        if (auri_ahead_of(newest) != NULL) {
+            __builtin_prefetch(auri_ahead_of(newest), 1);
+        }
         newest->next = oldest;
         oldest = newest;
         newest = next;
@@ -251,19 +258,25 @@ static void learn_latency(struct auri_team *team)
 
 /* ---- the loop ------------------------------------------------------------------------------ */
 
-static void drop(auri_task **task)
+/* A task out of a queue. */
+struct taken {
+    auri_task *task;
+    bool sole;
+};
+
+static void drop(struct taken *taken)
 {
-    auri_task_unref(*task);
+    auri_task_unref_queued(taken->task, taken->sole);
 }
 
 /* Drops the queue's reference, whether the claim is won or a waiter was first; also when the task ends
  * the thread. */
 static void run_and_drop(struct auri_record *self, auri_task *task)
 {
-    __attribute__((cleanup(drop))) auri_task *held = task;
+    __attribute__((cleanup(drop))) struct taken held = { task, auri_task_is_sole(task) };
 
-    if (auri_task_claim(held, self->id)) {
-        auri_run_claimed(held, false);
+    if (auri_task_claim(held.task, self->id)) {
+        auri_run_claimed(held.task, false);
     }
 }
 

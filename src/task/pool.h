@@ -51,6 +51,11 @@ struct auri_backend {
      * accounted for.  May refuse with the errors of aur_fn_submit(). */
     aur_err (*submit)(aur_pool *pool, auri_task *task);
 
+    /* The workers are threads of this process, and nothing but a queue names a task.  So a call without a
+     * handle is made SOLE (task/task.h), and a worker counts in advance what its tasks submit
+     * (auri_record.credit). */
+    bool threaded;
+
     /* NULL, or: called by a thread that waits for `task`, instead of a plain sleep.  Returns when the
      * task is done, the deadline has passed, or for no reason. */
     void (*progress)(aur_pool *pool, auri_task *task, aur_deadline deadline);

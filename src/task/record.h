@@ -97,7 +97,7 @@ struct auri_record {
     alignas(AURI_CACHE_LINE) struct auri_frame *frame; /* innermost call */
     bool forked;                                       /* a task forked, and this is the child */
     struct aur_pool *pool;                             /* whose worker this thread is, or NULL */
-    auri_task *running;                           /* innermost task; older ones by task->priv */
+    auri_task *running;                           /* innermost task; older ones by task->other */
     void (*thread_end)(struct auri_record *self); /* the thread ends with a task running, or NULL */
     void (*worker_end)(struct auri_record *self); /* the pool's part of that, or NULL */
     int worker;                                   /* index in that pool, or -1 */
@@ -124,6 +124,8 @@ struct auri_record {
     auri_task *chain_last;
     uint32_t chain_length;
     uint16_t chain_home;
+    struct auri_ahead freed;                                /* of those */
+    struct auri_ahead pushed;                               /* into inboxes */
     alignas(AURI_CACHE_LINE) _Atomic(auri_task *) handback; /* A: freed by other threads */
     /* work that others may take */
     struct auri_deque *deque; /* of its place in the pool; NULL: no worker of a thread pool */

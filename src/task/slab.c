@@ -100,8 +100,11 @@ auri_task *auri_task_new(uint32_t refs)
     }
     auri_task *task = self->slab_free;
     self->slab_free = task->next;
-    if (self->slab_free != NULL) {
-        auri_task_prefetch(self->slab_free); /* it may come back from another thread */
+    if (self->slab_free != NULL) { /* it may come back from another thread, and so what follows */
+        auri_task_prefetch(self->slab_free);
+    }
+    if (auri_ahead_of(task) != NULL) {
+        auri_task_prefetch(auri_ahead_of(task));
     }
 
     uint64_t gen = auri_load_rlx(&task->word) & AURI_GEN_MASK; /* relaxed: free, so ours alone */
@@ -116,13 +119,13 @@ auri_task *auri_task_new(uint32_t refs)
     task->error = NULL;
     task->conts = NULL;
     task->drop = NULL;
-    task->priv = NULL;
+    auri_store_rlx(&task->other, NULL); /* relaxed, as the word below; priv, for a process pool */
     task->limits = NULL;
     task->err = AUR_OK;
     task->attempts = 0;
     /* relaxed: known to nobody else before auri_task_queue() or a release of the handle, except by
      * its address: a late auri_task_tryref() of an older call, see [N1]. */
-    auri_store_rlx(&task->word, gen | AURI_NEW);
+    auri_store_rlx(&task->word, gen | AURI_NEW | (refs == 0 ? AURI_F_SOLE : 0));
     /* release [N1]; pairs with the acquire in auri_task_tryref(): whoever gets a reference to this call
      * sees at least its generation, and does not take it for the call before. */
     auri_store_rel(&task->refs, refs);
@@ -152,6 +155,7 @@ static void slab_put(auri_task *task)
     struct auri_record *self = auri_self_; /* NULL only in a thread that is ending */
 
     if (self != NULL && task->home == self->id) {
+        auri_store_rlx(&task->other, NULL); /* it is in this thread's cache */
         task->next = self->slab_free;
         self->slab_free = task;
         return;
@@ -171,6 +175,7 @@ static void slab_put(auri_task *task)
         self->chain_last = task;
         self->chain_home = task->home;
     }
+    auri_ahead_note(&self->freed, task);
     task->next = self->chain_first;
     self->chain_first = task;
     if (++self->chain_length >= CHAIN_MAX) {

@@ -62,21 +62,34 @@ void auri_task_queue(auri_task *task)
         flags |= AURI_F_HELP;
     }
     /* release [Q1]; pairs with the acquire of the claim [Q2]: the runner sees fn and args. */
-    auri_store_rel(&task->word, (word & AURI_GEN_MASK) | flags | AURI_QUEUED);
+    auri_store_rel(&task->word, (word & (AURI_GEN_MASK | AURI_F_SOLE)) | flags | AURI_QUEUED);
 }
 
 /* ---- claiming ------------------------------------------------------------------------------ */
 
+/* Changes QUEUED as seen in *word into RUNNING. */
+static bool claim_word(auri_task *task, uint64_t *word, unsigned owner)
+{
+    uint64_t claimed = (*word & ~(AURI_STATE_MASK | (UINT64_C(0xffff) << AURI_OWNER_SHIFT))) |
+                       AURI_RUNNING | ((uint64_t)owner << AURI_OWNER_SHIFT);
+
+    if ((*word & AURI_F_SOLE) != 0) {
+        /* relaxed: nobody else has the pointer.  The queue that passed it on, [P1] and [S1] of the deque
+         * or [I1] and [I2] of the inbox, has shown us what the creator wrote. */
+        auri_store_rlx(&task->word, claimed);
+        return true;
+    }
+    /* acq_rel [Q2] on all 64 bits, generation included: exactly one runner, no ABA.  acquire
+     * pairs with [Q1]; release orders whatever the claimer did before (its wait edge). */
+    return auri_cas_acqrel(&task->word, word, claimed);
+}
+
 bool auri_task_claim(auri_task *task, unsigned owner)
 {
-    uint64_t word = auri_load_rlx(&task->word); /* relaxed: the CAS decides */
+    uint64_t word = auri_load_rlx(&task->word); /* relaxed: the CAS decides, or we are alone */
 
     while (auri_word_state(word) == AURI_QUEUED) {
-        uint64_t claimed = (word & ~(AURI_STATE_MASK | (UINT64_C(0xffff) << AURI_OWNER_SHIFT))) |
-                           AURI_RUNNING | ((uint64_t)owner << AURI_OWNER_SHIFT);
-        /* acq_rel [Q2] on all 64 bits, generation included: exactly one runner, no ABA.  acquire
-         * pairs with [Q1]; release orders whatever the claimer did before (its wait edge). */
-        if (auri_cas_acqrel(&task->word, &word, claimed)) {
+        if (claim_word(task, &word, owner)) {
             if (task->pool != NULL && task->pool->opts.queue_max != 0) {
                 auri_pool_dequeued(task->pool);
             }
@@ -128,8 +141,12 @@ static void count_outcome(auri_task *task)
 static void publish_done(auri_task *task)
 {
     uint64_t word = auri_load_rlx(&task->word); /* relaxed: only flags can still change */
-    uint64_t done = (word & (AURI_GEN_MASK | AURI_F_HOLDS)) | AURI_DONE;
+    uint64_t done = (word & (AURI_GEN_MASK | AURI_F_HOLDS | AURI_F_SOLE)) | AURI_DONE;
 
+    if ((word & AURI_F_SOLE) != 0) {
+        auri_store_rlx(&task->word, done); /* relaxed: only this thread will look */
+        return;
+    }
     /* acq_rel [D1]; release pairs with the acquire loads of waiters (auri_task_is_done): outcome and
      * result are visible.  acquire pairs with the CAS that set WAITERS or CONTS: we see the request.
      * Flags set after this exchange find DONE and are not needed. */
@@ -232,7 +249,7 @@ static void task_free(auri_task *task)
         if (!in_store(task, task->args)) {
             free(task->args);
         }
-        if (!in_store(task, task->ret)) {
+        if (task->ret != NULL && !in_store(task, task->ret)) {
             free(task->ret);
         }
     }
@@ -244,7 +261,9 @@ static void task_free(auri_task *task)
     /* What count_outcome() did, also where it found no memory for the error. */
     bool counted = auri_word_state(auri_load_rlx(&task->word)) == AURI_DONE &&
                    task->err != AUR_OK && task->err != AUR_ECANCELED && pool != NULL;
-    free(task->error);
+    if (task->err != AUR_OK) {
+        free(task->error); /* else there is none, and its line is left alone */
+    }
     auri_slab_put(task);
     if (counted) {
         auri_pool_drop(pool);
@@ -263,5 +282,14 @@ void auri_task_unref(auri_task *task)
     AURI_ASSERT(before != 0);
     if (before == 1) {
         task_free(task);
+    }
+}
+
+void auri_task_unref_queued(auri_task *task, bool sole)
+{
+    if (sole) {
+        task_free(task);
+    } else {
+        auri_task_unref(task);
     }
 }

@@ -26,10 +26,16 @@
  *   HELP       a thread that waits for it may run it     queue             never
  *   POKE       no meaning; it changes, so that a waiter  detector          finish
  *              that is about to sleep looks again
+ *   SOLE       nobody got a handle: see below            new               never
  *
  * The right to run a task is the CAS QUEUED -> RUNNING and nothing else: queues are hints.  A queue
  * holds one reference for the pointer in it, dropped by whoever takes the pointer out, whether it
  * won the claim or not.
+ *
+ * SOLE: the pointer in the queue is the only one there is, and whoever takes it out is alone with the
+ * task.  So claim and finish are plain stores, ordered by the queue that passes the pointer on, and there
+ * is no count: refs is 0 from new to free, so that no stale id ever gets a reference (tryref), and
+ * auri_task_unref_queued() frees.  For queues that give each pointer to one taker (struct auri_backend, `threaded`).
  *
  * Fields: I set before QUEUED, then constant; R written by the runner only (visible to others after
  * DONE); A atomic; L guarded by the task's stripe lock (task/cont.c). */
@@ -52,6 +58,7 @@ enum { AURI_FREE = 0, AURI_NEW, AURI_QUEUED, AURI_RUNNING, AURI_DONE };
 #define AURI_F_HOLDS UINT64_C(0x1000)
 #define AURI_F_HELP UINT64_C(0x2000)
 #define AURI_F_POKE UINT64_C(0x4000)
+#define AURI_F_SOLE UINT64_C(0x8000)
 #define AURI_OWNER_SHIFT 16
 #define AURI_GEN_SHIFT 32
 #define AURI_GEN_MASK (~UINT64_C(0) << AURI_GEN_SHIFT)
@@ -78,7 +85,8 @@ typedef struct aur_future auri_task;
 typedef void auri_run_fn(auri_task *task);
 
 struct aur_future {
-    /* line 0: what submit, claim, run and wait touch */
+    /* lines 0 and 1, as far as store[16]: all that an ordinary small call touches from submit to free.  The
+     * rest stays in its creator's cache: bench/submit, bench/inside. */
     alignas(AURI_CACHE_LINE) _Atomic(uint64_t) word; /* A */
     _Atomic(uint32_t) refs;                          /* A */
     uint32_t index;                                  /* I for ever: place in the slabs */
@@ -87,20 +95,25 @@ struct aur_future {
     struct aur_future *next;                         /* inbox or free list link */
     void *args;                                      /* I: in store[], or malloc'ed, or backend's */
     void *ret;                                       /* R: in store[], or malloc'ed, or backend's */
-    const char *site;                                /* I: "file:line" or NULL */
+    auri_run_fn *run;                                /* I: how a thread runs it */
     /* line 1 */
-    auri_run_fn *run;                  /* I: how a thread runs it */
-    struct auri_map *map;              /* I: not NULL for the root task of a map */
-    aur_error *error;                  /* R: malloc'ed details, or NULL */
-    struct auri_cont *conts;           /* L */
+    const struct auri_limits *limits; /* I */
+    union {
+        void *priv; /* the backend's own */
+        _Atomic(struct aur_future *)
+            other; /* in threads.  A: in a list, see AURI_AHEAD; R: see run.c */
+    };
     void (*drop)(struct aur_future *); /* R: releases args/ret that are the backend's, or NULL */
-    void *priv;                        /* backend's own */
-    const struct auri_limits *limits;  /* I */
     aur_err err;                       /* R: the outcome */
     uint16_t home;                     /* I for ever: record whose slab this is */
     uint16_t attempts;                 /* R: how often it was started */
-    /* line 2: argument record and result, where they fit.  For byte-string tasks: see below. */
+    /* argument record and result, where they fit.  For byte-string tasks: see below. */
     alignas(16) unsigned char store[AURI_INLINE_BYTES];
+    /* the second half of line 2: maps, failures, continuations */
+    struct auri_map *map;    /* I: not NULL for the root task of a map */
+    aur_error *error;        /* R: malloc'ed details, or NULL; NULL if err is AUR_OK */
+    struct auri_cont *conts; /* L */
+    const char *site;        /* I: "file:line" or NULL */
 };
 _Static_assert(sizeof(struct aur_future) == 192, "a pending call costs 192 bytes");
 
@@ -114,9 +127,32 @@ struct auri_bytes_store {
 /* The lines that running or refilling a task writes, if another thread had them last. */
 static inline void auri_task_prefetch(const auri_task *task)
 {
-    for (size_t line = 0; line < sizeof(*task); line += AURI_CACHE_LINE) {
-        __builtin_prefetch((const char *)task + line, 1);
-    }
+    __builtin_prefetch(task, 1);
+    __builtin_prefetch((const char *)task + AURI_CACHE_LINE, 1);
+}
+
+/* A list of tasks that another thread has made is a chain of cache misses: the next link is not known
+ * before the one before it has come.  So each task in such a list names another one, some AURI_AHEAD links
+ * further on, in `other`; who goes along the list fetches that one early.  It is a hint: it may be any task of
+ * any time, or NULL, and nothing is read there.  bench/submit chose the distance. */
+#define AURI_AHEAD 8u
+struct auri_ahead {
+    auri_task *last[AURI_AHEAD]; /* the thread's own: what it has put into such lists lately */
+    uint32_t n;
+};
+
+/* The task goes into such a list, in front of what the thread put there before. */
+static inline void auri_ahead_note(struct auri_ahead *ahead, auri_task *task)
+{
+    auri_task **place = &ahead->last[ahead->n++ % AURI_AHEAD];
+
+    auri_store_rlx(&task->other, *place); /* relaxed: a hint */
+    *place = task;
+}
+
+static inline auri_task *auri_ahead_of(auri_task *task)
+{
+    return auri_load_rlx(&task->other); /* relaxed: a hint */
 }
 
 static inline bool auri_task_is_bytes(const auri_task *task)
@@ -124,7 +160,8 @@ static inline bool auri_task_is_bytes(const auri_task *task)
     return task->fn != NULL && (task->fn->flags & AUR_FN_BYTES) != 0;
 }
 
-/* A task in state NEW with `refs` references, all other fields zero; NULL: no memory. */
+/* A task in state NEW with `refs` references, all other fields zero; NULL: no memory.  refs 0: a SOLE one,
+ * which counts as one reference. */
 auri_task *auri_task_new(uint32_t refs);
 
 /* Room for an argument record of fn (copied from args) and for its result.  AUR_ENOMEM. */
@@ -162,7 +199,16 @@ static inline bool auri_task_is_done(const auri_task *task)
 }
 
 void auri_task_ref(auri_task *task);
-void auri_task_unref(auri_task *task);
+void auri_task_unref(auri_task *task); /* not of a SOLE one */
+
+/* The queue's reference, by whoever took the task out, or has not put it in.  sole: asked while nobody
+ * works on the task, since afterwards its word may be on its way to a waiter. */
+void auri_task_unref_queued(auri_task *task, bool sole);
+static inline bool auri_task_is_sole(const auri_task *task)
+{
+    /* relaxed: the flag is constant for who has a reference. */
+    return (auri_load_rlx(&((auri_task *)task)->word) & AURI_F_SOLE) != 0;
+}
 
 /* A reference to whatever call the slot holds now; false if it holds none.  The caller must then
  * compare generations: the slot may have been reused. */

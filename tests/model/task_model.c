@@ -311,7 +311,7 @@ static void unref(void)
 {
     be(model_self());
     MODEL_CHECK(task->next == NULL); /* whoever frees it writes that */
-    auri_task_unref(task);
+    auri_task_unref_queued(task, auri_task_is_sole(task));
 }
 
 /* The last unref gives the slot away, and its next life writes all fields. */
@@ -330,6 +330,61 @@ static void look_up_old(void)
     if (found != NULL) {
         MODEL_CHECK(found == task && auri_task_id(found) == old_id);
         auri_task_unref(found);
+    }
+}
+
+/* ---- a call without a handle ----------------------------------------------------------------------- */
+
+static void setup_sole(void)
+{
+    setup();
+    task = task_for(1);
+    old_id = auri_task_id(task); /* of the call before it in that place */
+    auri_task_unref(task);
+    task = NULL;
+}
+
+static void create_sole(void)
+{
+    be(0);
+    auri_task *new = task_for(0);
+    args = 5;
+    auri_task_queue(new);
+    auri_store_rel(&sent, new); /* as a queue does */
+}
+
+static void run_sole(void)
+{
+    unsigned me = model_self();
+    auri_task *it = auri_xchg_acq(&sent, NULL);
+
+    be(me);
+    if (it == NULL) {
+        return;
+    }
+    MODEL_CHECK(auri_task_claim(it, record[me]->id));
+    runs++;
+    MODEL_CHECK(args == 5);
+    auri_task_finish(it);
+    auri_task_unref_queued(it, true);
+}
+
+/* Nobody can get at it by its number, or by an older one. */
+static void look_up_sole(void)
+{
+    be(model_self());
+    MODEL_CHECK(auri_task_from_id(old_id) == NULL);
+    MODEL_CHECK(auri_task_from_id(old_id + (UINT64_C(1) << AURI_GEN_SHIFT)) == NULL);
+}
+
+static void sole_is_free(void)
+{
+    MODEL_CHECK(auri_load_rlx(&pool.finished) == runs);
+    if (runs == 1) {
+        be(0);
+        auri_slab_flush(record[1]);
+        auri_slab_flush(record[2]);
+        look_up_sole();
     }
 }
 
@@ -442,6 +497,8 @@ static const struct model_client clients[] = {
     CLIENT("task/continuation-removed", setup_running, fired_once, finish, add_and_remove_cont),
     CLIENT("task/join", setup_closing, join_done, finish, join_pool),
     CLIENT("task/unref-three", setup_three_refs, NULL, unref, unref, unref),
+    CLIENT("task/sole", setup_sole, sole_is_free, create_sole, run_sole, run_sole),
+    CLIENT("task/sole-id", setup_sole, sole_is_free, create_sole, run_sole, look_up_sole),
     CLIENT("task/stale-id", setup_one_ref, NULL, unref_and_new, look_up_old),
     CLIENT("task/hand-back", setup_handback, one_came_back, take_two, give_one_back),
     CLIENT("task/hand-back-two", setup_handback, two_came_back, take_two, give_one_back,
