@@ -40,6 +40,7 @@ aur_err aur_pool_stats(aur_pool *pool, aur_stats *ret_stats)
     /* relaxed, all: they may lag.  Those that are subtracted are read first, so that no difference
      * is negative. */
     uint64_t refused = face != NULL ? auri_load_rlx(&face->refused) : 0;
+    refused += auri_load_rlx(&pool->unused);
     uint64_t seen = auri_load_rlx(&pool->seen);
     stats.failed = auri_load_rlx(&pool->failed);
     stats.cancelled = auri_load_rlx(&pool->cancelled);
@@ -55,6 +56,9 @@ aur_err aur_pool_stats(aur_pool *pool, aur_stats *ret_stats)
     if (pool->backend->stats != NULL) {
         pool->backend->stats(pool, &stats);
     }
+    uint64_t ended = stats.done + stats.failed + stats.cancelled;
+    stats.submitted =
+        stats.submitted < ended ? ended : stats.submitted; /* it lags: see threads_stats() */
     aur_pool *inner = auri_auto_inner(pool);
     if (inner != NULL) {
         aur_stats more = { .size = sizeof(more) };

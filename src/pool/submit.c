@@ -63,8 +63,33 @@ static void take_back(aur_pool *pool)
     auri_pool_finished(pool, 1);
 }
 
-static aur_err count_in(aur_pool *pool)
+/* Calls that a worker counts at once when a task of the pool submits: bench/inside. */
+#define CREDIT 64u
+
+/* A task submits to its own pool: out of the worker's credit.
+ *
+ * The call that is being run has not been counted as finished, so the pool is not idle and needs not be
+ * told of each call that it makes; `submitted` only must never be less than what was submitted.  What is
+ * left is counted as finished when the worker finds nothing to do (auri_finished_flush): until then nobody
+ * takes the pool for idle. */
+static aur_err count_in_credit(aur_pool *pool, struct auri_record *self)
 {
+    uint32_t credit = auri_load_rlx(&self->credit); /* relaxed: the thread's own */
+
+    if (credit == 0) {
+        auri_add_sc(&pool->submitted, (uint64_t)CREDIT); /* seq_cst [A1] */
+        credit = CREDIT;
+    }
+    aur_err err = auri_pool_closed(pool);
+    auri_store_rlx(&self->credit, err == AUR_OK ? credit - 1 : credit);
+    return err;
+}
+
+static aur_err count_in(aur_pool *pool, struct auri_record *self)
+{
+    if (self->pool == pool && self->frame != NULL && pool->backend->threaded) {
+        return count_in_credit(pool, self);
+    }
     auri_add_sc(&pool->submitted, UINT64_C(1)); /* seq_cst [A1]; pairs with [A2] in pool.c */
     aur_err err = auri_pool_closed(pool);
     if (err != AUR_OK) {
@@ -170,7 +195,7 @@ aur_err auri_submit(aur_pool *pool, auri_task *task, enum auri_room room, aur_de
     if (err != AUR_OK) {
         return err;
     }
-    err = count_in(pool);
+    err = count_in(pool, self);
     if (err != AUR_OK) {
         if (!here) {
             give_room_back(pool);
@@ -211,7 +236,7 @@ aur_err auri_submit_and_wait(aur_pool *pool, auri_task *task, bool *ret_queued)
     if (self != NULL && may_run_here(pool, task, self)) {
         err = auri_pool_closed(pool);
         if (err == AUR_OK) {
-            err = count_in(pool);
+            err = count_in(pool, self);
         }
         if (err != AUR_OK) {
             auri_task_unref(task);

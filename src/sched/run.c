@@ -234,8 +234,16 @@ static void attempt(struct auri_record *self, auri_task *task)
 
 void auri_finished_flush(struct auri_record *self)
 {
-    uint32_t n = self->finished_unflushed;
+    uint64_t n = self->finished_unflushed;
+    uint32_t credit = auri_load_rlx(&self->credit); /* relaxed: the thread's own */
 
+    if (credit != 0) {
+        /* relaxed, both: for statistics; before the addition in auri_pool_finished(), so that they are
+         * exact for who sees that the pool is idle. */
+        auri_store_rlx(&self->credit, 0u);
+        auri_add_rlx(&self->pool->unused, (uint64_t)credit);
+        n += credit;
+    }
     if (n != 0) {
         self->finished_unflushed = 0;
         auri_pool_finished(self->pool, n);
@@ -255,10 +263,11 @@ static void finish(struct auri_record *self, auri_task *task, bool helped)
         auri_add_rlx(&pool->helped, UINT64_C(1));
     }
     auri_task_finish_uncounted(task);
-    self->finished_unflushed++;
-    /* relaxed load: a worker that misses the change flushes when it next looks for work. */
-    if (self->finished_unflushed >= FLUSH_AT || auri_load_rlx(&pool->state) != AURI_OPEN) {
-        auri_finished_flush(self);
+    /* What is not told keeps nobody waiting: this worker tells the rest when it finds nothing to do, and
+     * until then the pool is not idle.  Credit is kept, for the next task. */
+    if (++self->finished_unflushed >= FLUSH_AT) {
+        self->finished_unflushed = 0;
+        auri_pool_finished(pool, FLUSH_AT);
     }
 }
 

@@ -30,6 +30,7 @@ struct auri_member {
     /* For the monitor (sched/monitor.c), which may be late: */
     _Atomic(int) tid;       /* A: the thread's number; 0: none runs */
     _Atomic(uint32_t) away; /* A: it waits and the pool knows (a lot, a wait, a blocking section) */
+    _Atomic(struct auri_record *) record; /* A: for statistics: its thread's, or NULL */
     struct auri_place place;
 };
 

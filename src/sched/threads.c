@@ -553,6 +553,13 @@ static void threads_stats(aur_pool *pool, aur_stats *stats)
     stats->stolen += auri_load_rlx(&team->stolen);
     stats->parks += auri_load_rlx(&team->parks);
     stats->wakes += auri_load_rlx(&team->wakes);
+    uint32_t end = auri_load_acq(&team->member_end);
+    for (uint32_t i = 0; i < end; i++) {
+        struct auri_record *record = auri_load_acq(&team->member[i].record);
+        uint32_t credit = record != NULL ? auri_load_rlx(&record->credit) : 0;
+        /* relaxed: it lags; exact when the pool is idle, see auri_finished_flush(). */
+        stats->submitted -= credit < stats->submitted ? credit : stats->submitted;
+    }
     /* Under the lock a thread is started and counted at once: who has seen its work finds it here. */
     pthread_mutex_lock(&team->lock);
     stats->spares += team->spares_started;

@@ -378,6 +378,9 @@ static void search_or_sleep(struct auri_team *team, struct auri_record *self)
     struct auri_place *place = &team->member[self->worker].place;
     bool patient = false;
 
+    if (auri_load_rlx(&team->pool->state) != AURI_OPEN) {
+        auri_finished_flush(self);
+    }
     auri_ec_search_start(&team->ec);
     for (;;) {
         if (search_spinning(team, self, patient)) {
@@ -456,7 +459,8 @@ static void worker_end(struct auri_record *self)
     }
     self->blocking_counts = false;
     self->pool = NULL;
-    auri_store_rlx(&team->member[index].tid, 0); /* relaxed: for the monitor */
+    auri_store_rlx(&team->member[index].tid, 0);       /* relaxed: for the monitor */
+    auri_store_rlx(&team->member[index].record, NULL); /* relaxed: for statistics */
     self->lane = NULL;
     self->deque = NULL; /* what lies in it is for thieves, and for the next owner */
     auri_own_threads_add(-1);
@@ -480,6 +484,7 @@ void *auri_worker_thread(void *member_arg)
         self->deque =
             auri_load_rlx(&team->member[arg.index].deque); /* relaxed: set before our start */
         self->worker_end = worker_end;
+        auri_store_rel(&team->member[arg.index].record, self);
         if (pool->opts.worker_init != NULL) {
             ready = pool->opts.worker_init(pool->opts.worker_ctx, (int)arg.index) == 0;
         }
@@ -502,6 +507,7 @@ void *auri_worker_thread(void *member_arg)
     }
     auri_place_end(&team->member[arg.index].place);
     if (self != NULL) {
+        auri_store_rlx(&team->member[arg.index].record, NULL); /* relaxed: for statistics */
         self->pool = NULL;
         auri_self_release();
     }

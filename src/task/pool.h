@@ -123,7 +123,9 @@ struct aur_pool {
     alignas(AURI_CACHE_LINE) _Atomic(uint64_t) submitted; /* A: by submitters */
     alignas(
         AURI_CACHE_LINE) _Atomic(uint64_t) finished; /* A: by runners, in batches; futex low half */
-    _Atomic(uint64_t) failed;                        /* A, and so on: rare */
+    _Atomic(uint64_t) unused; /* A: counted in advance (auri_record.credit), then not submitted; as
+                               * finished, too, since joiners sleep on that word */
+    _Atomic(uint64_t) failed; /* A, and so on: rare */
     _Atomic(uint64_t) cancelled;
     _Atomic(uint64_t) seen;
     _Atomic(uint64_t) items;

@@ -114,7 +114,9 @@ struct auri_record {
     uint64_t random;             /* state of xorshift */
     aur_error *last_error;       /* malloc'ed; aur_last_error() */
     uint32_t finished_unflushed; /* tasks done, not yet told to the pool */
-    uint32_t ticks;              /* tasks run, for fairness */
+    _Atomic(uint32_t) credit; /* A, written by the thread only: calls that the pool has counted as
+                                  * submitted, and that its tasks have not made yet */
+    uint32_t ticks;           /* tasks run, for fairness */
     /* slab cache: sched of task/slab.c */
     auri_task *slab_free; /* own free tasks */
     auri_task *block;     /* slabs not made yet, in a block */
