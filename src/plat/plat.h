@@ -101,6 +101,10 @@ void *aurp_block_alloc(size_t size);
 /* CPUs by affinity and control-group quota, at least 1.  Reads files: not for hot paths. */
 unsigned aurp_cpu_count(void);
 
+/* CPUs that the quotas of our control groups (v1 and v2) make together, rounded up; UINT32_MAX: no quota.
+ * root  as of aurp_memory_available() in shm.h. */
+unsigned aurp_cpu_quota(const char *root);
+
 /* The CPU that the calling thread runs on now, or -1. */
 int aurp_cpu_here(void);
 

@@ -1,11 +1,12 @@
 /* Goal:    what the machine and its control groups leave is what may be committed.
  * Method:  made-up /proc and /sys trees.
- * Guards:  aurp_memory_available() in src/plat/linux_shm.c; auri_memory_budget() in src/wire/commit.c. */
+ * Guards:  src/plat/linux_cgroup.c; auri_memory_budget() in src/wire/commit.c. */
 #include "aurt.h"
 
 #include <errno.h>
 #include <sys/stat.h>
 
+#include "plat/plat.h"
 #include "plat/shm.h"
 #include "wire/commit.h"
 
@@ -74,6 +75,16 @@ static void unified_groups_set_the_budget(void **state)
     assert_int_equal(aurp_memory_available(tree), 295000); /* the inner one is tighter */
     put("/sys/fs/cgroup/a/b/memory.current", "300001\n");
     assert_int_equal(aurp_memory_available(tree), 0);
+
+    assert_int_equal(aurp_cpu_quota(tree), UINT32_MAX);
+    put("/sys/fs/cgroup/a/b/cpu.max", "max 100000\n");
+    assert_int_equal(aurp_cpu_quota(tree), UINT32_MAX);
+    put("/sys/fs/cgroup/a/cpu.max", "250000 100000\n");
+    assert_int_equal(aurp_cpu_quota(tree), 3); /* a part of one counts as one */
+    put("/sys/fs/cgroup/a/b/cpu.max", "100000 100000\n");
+    assert_int_equal(aurp_cpu_quota(tree), 1);
+    put("/sys/fs/cgroup/a/b/cpu.max", "1 100000\n");
+    assert_int_equal(aurp_cpu_quota(tree), 1);
 }
 
 static void old_groups_set_the_budget(void **state)
@@ -91,6 +102,15 @@ static void old_groups_set_the_budget(void **state)
     put("/sys/fs/cgroup/memory/m/memory.usage_in_bytes", "600000\n");
     put("/sys/fs/cgroup/memory/m/memory.stat", "inactive_file 5\ntotal_inactive_file 50000\n");
     assert_int_equal(aurp_memory_available(tree), 450000);
+
+    put("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n");
+    put("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n");
+    assert_int_equal(aurp_cpu_quota(tree), UINT32_MAX);
+    put("/sys/fs/cgroup/cpu/x/cpu.cfs_quota_us", "400000\n");
+    put("/sys/fs/cgroup/cpu/x/cpu.cfs_period_us", "100000\n");
+    assert_int_equal(aurp_cpu_quota(tree), 4);
+    put("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "200000\n");
+    assert_int_equal(aurp_cpu_quota(tree), 2); /* the outer one is tighter */
 }
 
 /* In a container the mount shows a part of the hierarchy, or the path means nothing inside. */
@@ -107,6 +127,8 @@ static void groups_seen_from_a_container(void **state)
     assert_int_equal(aurp_memory_available(tree), 900);
     put("/proc/self/cgroup", "0::/pod/box/in\n");
     assert_int_equal(aurp_memory_available(tree), 400);
+    put("/sys/fs/cgroup/cpu.max", "150000 50000\n");
+    assert_int_equal(aurp_cpu_quota(tree), 3);
     put("/proc/self/cgroup", "0::/pod/boxer\n");
     assert_int_equal(aurp_memory_available(tree), 900);
     put("/proc/self/cgroup", "0::/../../other\n");
