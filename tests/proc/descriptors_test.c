@@ -10,9 +10,8 @@
 /* aurt: no-tsan */
 /* aurt: no-valgrind */
 /* aurt: no-asan */
-#include "aurt.h"
+#include "still_works.h"
 
-#include <auriga.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -29,12 +28,6 @@
 #define LARGE ((size_t)6 << 20)
 
 static char path[64]; /* of the foreign file; workers inherit it */
-
-static int twice(int x)
-{
-    return 2 * x;
-}
-AUR_FN(int, twice, int);
 
 static int closes_all(int x)
 {
@@ -91,30 +84,7 @@ AUR_BYTES_FN(takes_over);
 
 static aur_pool *pool_of(uint32_t workers)
 {
-    aur_options opts = AUR_OPTIONS_INIT;
-    aur_pool *pool = NULL;
-
-    opts.kind = AUR_PROCESSES;
-    opts.start = AUR_START_FORK;
-    opts.workers = workers;
-    AURT_OK(aur_pool_new(&opts, &pool, NULL));
-    return pool;
-}
-
-/* The pool still works, and ends. */
-static void end(aur_pool *pool)
-{
-    int in[40], out[40];
-
-    for (int i = 0; i < 40; i++) {
-        in[i] = i;
-    }
-    AURT_OK(aur_map(pool, twice, in, 40, out));
-    for (int i = 0; i < 40; i++) {
-        assert_int_equal(out[i], 2 * i);
-    }
-    AURT_OK(aur_pool_join(pool, AUR_NO_DEADLINE));
-    aur_pool_unref(pool);
+    return aurt_pool_new(AUR_PROCESSES, workers, AUR_START_FORK, 0);
 }
 
 static int make_file(void **state)
@@ -178,7 +148,7 @@ static void test_closed(void **state)
         AURT_OK(aur_apply(pool, &v, closes_all, i));
         assert_int_equal(v, i);
     }
-    end(pool);
+    aurt_pool_works_and_ends(pool);
 }
 
 /* Many of them queued behind each other: a worker that ends for want of its bell is no one's death. */
@@ -198,7 +168,7 @@ static void test_closed_by_many(void **state)
         assert_int_equal(v, i);
         aur_future_unref(futures[i]);
     }
-    end(pool);
+    aurt_pool_works_and_ends(pool);
 }
 
 static void test_taken_over(void **state)
@@ -211,7 +181,7 @@ static void test_taken_over(void **state)
         AURT_OK(take(pool, sizes[i]));
         check_file();
     }
-    end(pool);
+    aurt_pool_works_and_ends(pool);
     check_file();
 }
 
@@ -254,7 +224,7 @@ static void test_older_kernel(void **state)
     }
     AURT_OK(take(pool, 8));
     check_file();
-    end(pool);
+    aurt_pool_works_and_ends(pool);
 }
 
 int main(void)

@@ -8,19 +8,12 @@
 /* aurt: no-tsan */
 /* aurt: no-valgrind */
 /* aurt: no-asan */
-#include "aurt.h"
+#include "still_works.h"
 
-#include <auriga.h>
 #include <dlfcn.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
-
-static int twice(int x)
-{
-    return 2 * x;
-}
-AUR_FN(int, twice, int);
 
 static aur_pool *pool_of(uint64_t memory_max_bytes)
 {
@@ -33,22 +26,6 @@ static aur_pool *pool_of(uint64_t memory_max_bytes)
     opts.memory_max_bytes = memory_max_bytes;
     AURT_OK(aur_pool_new(&opts, &pool, NULL));
     return pool;
-}
-
-/* The pool still works, and ends. */
-static void end(aur_pool *pool)
-{
-    int in[40], out[40];
-
-    for (int i = 0; i < 40; i++) {
-        in[i] = i;
-    }
-    AURT_OK(aur_map(pool, twice, in, 40, out));
-    for (int i = 0; i < 40; i++) {
-        assert_int_equal(out[i], 2 * i);
-    }
-    AURT_OK(aur_pool_join(pool, AUR_NO_DEADLINE));
-    aur_pool_unref(pool);
 }
 
 /* ---- tasks that misbehave ------------------------------------------------------------------ */
@@ -75,7 +52,7 @@ static void test_forks(void **state)
         AURT_OK(aur_apply(pool, &v, forks, i));
         assert_int_equal(v, i + 1); /* the child's answer is never taken for the worker's */
     }
-    end(pool);
+    aurt_pool_works_and_ends(pool);
 }
 
 /* Takes memory until there is none, and then uses what it was not given. */
@@ -99,7 +76,7 @@ static void test_memory_limit(void **state)
 
     (void)state;
     AURT_OK(aur_apply(pool, &v, twice, 4));
-    end(pool);
+    aurt_pool_works_and_ends(pool);
 
     aur_options opts = AUR_OPTIONS_INIT;
     aur_diag diag;
@@ -116,7 +93,7 @@ static void test_memory_limit(void **state)
     assert_non_null(error);
     assert_int_equal(error->signal, SIGSEGV);
     assert_string_equal(error->function, "devours");
-    end(pool);
+    aurt_pool_works_and_ends(pool);
 }
 
 static int leaves(int x)
@@ -146,7 +123,7 @@ static void test_pthread_exit(void **state)
         assert_int_equal(errs[i], i == 3 ? err : AUR_OK);
         assert_true(i == 3 || out[i] == i);
     }
-    end(pool);
+    aurt_pool_works_and_ends(pool);
 }
 
 /* ---- functions that workers do not have ---------------------------------------------------- */
@@ -166,7 +143,7 @@ static void test_no_module(void **state)
     AURT_ERR(AUR_ENOFUNC, aur_fn_submit(pool, NULL, &made, &arg, &future, NULL));
     assert_null(future);
     free(heap);
-    end(pool);
+    aurt_pool_works_and_ends(pool);
 }
 
 static void test_later_module(void **state)
@@ -189,7 +166,7 @@ static void test_later_module(void **state)
     memcpy(&later.range, &symbol, sizeof(later.range));
     AURT_ERR(AUR_ESTALE, aur_fn_submit(pool, NULL, &later, &arg, &future, NULL));
     assert_null(future);
-    end(pool);
+    aurt_pool_works_and_ends(pool);
     dlclose(library);
 }
 

@@ -5,9 +5,8 @@
  */
 /* aurt: no-tsan */
 /* aurt: no-valgrind */
-#include "aurt.h"
+#include "pools.h"
 
-#include <auriga.h>
 #include <sys/mman.h>
 
 #define LIMIT_NS UINT64_C(2000000000) /* much more than what ends in time takes */
@@ -90,12 +89,6 @@ static aur_pool *new_pool(uint32_t retries)
     return pool;
 }
 
-static void end(aur_pool *pool)
-{
-    AURT_OK(aur_pool_join(pool, AUR_NO_DEADLINE));
-    aur_pool_unref(pool);
-}
-
 static int setup(void **state)
 {
     shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -133,7 +126,7 @@ static void test_circle(void **state)
         for (int i = 0; i < n; i++) {
             aur_future_unref(futures[i]);
         }
-        end(pool);
+        aurt_pool_end(pool);
     }
 }
 
@@ -159,7 +152,7 @@ static void test_cancel(void **state)
     assert_int_equal(v, AUR_OK);
     aur_future_unref(inner);
     aur_future_unref(below);
-    end(pool);
+    aurt_pool_end(pool);
 }
 
 /* A cancel of the task below kills the worker; the one on top is lost with it, and not begun again. */
@@ -188,7 +181,7 @@ static void test_cancel_below(void **state)
         assert_int_equal(atomic_load(&shared->inner), 1 + (int)retries);
         aur_future_unref(inner);
         aur_future_unref(below);
-        end(pool);
+        aurt_pool_end(pool);
     }
 }
 
@@ -221,7 +214,7 @@ static void test_limit(void **state)
         assert_int_equal(atomic_load(&shared->inner), 1 + (int)retries);
         aur_future_unref(inner);
         aur_future_unref(below);
-        end(pool);
+        aurt_pool_end(pool);
     }
 }
 
@@ -254,7 +247,7 @@ static void test_limit_of_item(void **state)
     }
     aur_future_unref(map);
     aur_future_unref(below);
-    end(pool);
+    aurt_pool_end(pool);
 }
 
 int main(void)
