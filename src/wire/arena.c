@@ -114,7 +114,6 @@ static aur_err arena_over(int fd, uint64_t bytes, uint64_t warm_bytes, unsigned 
     if (a == NULL) {
         return AUR_ENOMEM;
     }
-    a->pages = calloc((size_t)(bytes / page_bytes / LEAF_PAGES + 1), sizeof(struct leaf *));
     pthread_mutex_init(&a->lock, NULL);
     a->fd = -1;
     a->readonly_fd = -1;
@@ -122,7 +121,7 @@ static aur_err arena_over(int fd, uint64_t bytes, uint64_t warm_bytes, unsigned 
     a->page_bytes = page_bytes;
     a->random = UINT64_C(0x9e3779b97f4a7c15); /* any but 0 */
     a->committed = warm_bytes;
-    if (a->pages == NULL || !auri_extent_add_locked(a, 0, warm_bytes, true) ||
+    if (!auri_extent_add_locked(a, 0, warm_bytes, true) ||
         !auri_extent_add_locked(a, warm_bytes, bytes - warm_bytes, false)) {
         auri_arena_delete(a);
         return AUR_ENOMEM;
@@ -226,7 +225,7 @@ void auri_arena_delete(auri_arena *a)
         free(e);
         e = next;
     }
-    for (uint64_t i = 0; a->pages != NULL && i < a->bytes / a->page_bytes / LEAF_PAGES + 1; i++) {
+    for (uint64_t i = 0; i < a->leaves; i++) {
         free(a->pages[i]);
     }
     free(a->pages);

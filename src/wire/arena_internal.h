@@ -69,6 +69,8 @@ struct auri_arena {
     struct extent *tree[2];    /* L: [warm] */
     struct leaf **pages;       /* L: the extent or block that a page belongs to: the first page of
                                   an extent, all pages of a block; NULL where nothing is used */
+    uint64_t leaves;           /* L: entries in `pages`, which grows with the offsets in use: all at
+                                  once would be 200 KB to clear in each process of a pool */
     struct slot_class classes[CLASSES]; /* L */
     uint64_t extents;                   /* L: in the list */
     uint64_t used;                      /* L */
@@ -98,7 +100,8 @@ bool auri_pages_set_locked(auri_arena *a, uint64_t offset, uint64_t count, struc
 /* The entry of a page, or NULL if none of its leaf was ever used. */
 static inline struct extent **auri_page_slot_locked(const auri_arena *a, uint64_t page)
 {
-    struct leaf *leaf = a->pages[page / LEAF_PAGES];
+    uint64_t at = page / LEAF_PAGES;
+    struct leaf *leaf = at < a->leaves ? a->pages[at] : NULL;
 
     return leaf != NULL ? &leaf->page[page % LEAF_PAGES] : NULL;
 }

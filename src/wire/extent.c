@@ -7,6 +7,7 @@
 #include "wire/arena_internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "plat/shm.h"
 
@@ -291,11 +292,34 @@ bool auri_extent_add_locked(auri_arena *a, uint64_t offset, uint64_t bytes, bool
 
 /* ---- which extent a page belongs to -------------------------------------------------------- */
 
+/* Makes room for leaf number `last`. */
+static bool pages_grow_locked(auri_arena *a, uint64_t last)
+{
+    uint64_t room = a->leaves < 8 ? 8 : 2 * a->leaves;
+
+    if (last < a->leaves) {
+        return true;
+    }
+    room = room > last ? room : last + 1;
+    struct leaf **pages = realloc(a->pages, room * sizeof(struct leaf *));
+    if (pages == NULL) {
+        return false;
+    }
+    memset(pages + a->leaves, 0, (room - a->leaves) * sizeof(struct leaf *));
+    a->pages = pages;
+    a->leaves = room;
+    return true;
+}
+
 bool auri_pages_set_locked(auri_arena *a, uint64_t offset, uint64_t count, struct extent *e)
 {
     uint64_t from = offset / a->page_bytes;
+    uint64_t last = (from + count - 1) / LEAF_PAGES;
 
-    for (uint64_t i = from / LEAF_PAGES; i <= (from + count - 1) / LEAF_PAGES; i++) {
+    if (!pages_grow_locked(a, last)) {
+        return false;
+    }
+    for (uint64_t i = from / LEAF_PAGES; i <= last; i++) {
         if (a->pages[i] == NULL && (a->pages[i] = calloc(1, sizeof(struct leaf))) == NULL) {
             return false;
         }
