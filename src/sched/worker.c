@@ -153,10 +153,10 @@ static auri_task *steal(struct auri_team *team, struct auri_record *self)
     return NULL;
 }
 
-bool auri_team_has_work(struct auri_team *team)
+/* The same without loops. */
+static bool has_calls(struct auri_team *team)
 {
-    if (auri_load_acq(&team->inbox) != NULL || auri_load_acq(&team->fifo_filled) != 0 ||
-        auri_board_looks_open(&team->board)) {
+    if (auri_load_acq(&team->inbox) != NULL || auri_load_acq(&team->fifo_filled) != 0) {
         return true;
     }
     uint32_t end = auri_load_acq(&team->member_end);
@@ -167,6 +167,11 @@ bool auri_team_has_work(struct auri_team *team)
         }
     }
     return auri_forks_look_open(team);
+}
+
+bool auri_team_has_work(struct auri_team *team)
+{
+    return auri_board_looks_open(&team->board) || has_calls(team);
 }
 
 /* ---- waking -------------------------------------------------------------------------------- */
@@ -302,6 +307,18 @@ static void found(struct auri_team *team)
     }
 }
 
+/* The same for one who has seen a loop, and is about to take part in it.  A loop needs no more threads
+ * than there are CPUs, and ends without any: whoever takes part calls more if it does (share.c). */
+static void found_loop(struct auri_team *team)
+{
+    if (auri_ec_search_stop(&team->ec)) {
+        bool room = auri_load_rlx(&team->looping) + 1 < team->cpus; /* relaxed: a hint */
+        if (room ? auri_team_has_work(team) : has_calls(team)) {
+            auri_team_notify(team);
+        }
+    }
+}
+
 /* Looks everywhere once, as a searcher.  True: it ran something and is no searcher any more. */
 static bool search_once(struct auri_team *team, struct auri_record *self, bool patient)
 {
@@ -322,7 +339,7 @@ static bool search_once(struct auri_team *team, struct auri_record *self, bool p
         return true;
     }
     if (auri_board_looks_open(&team->board)) {
-        found(team);
+        found_loop(team);
         if (auri_range_steal(team, self)) {
             return true;
         }
