@@ -439,9 +439,12 @@ class AutoPool(Pool):
         if progress is not None:
             chunksize = 1  # it counts items, not chunks
         submit = functools.partial(self._submit_chunk, self._verdict_of(func), func, star)
-        # All of the first window runs in threads, so it is short; it widens where items are.
+        # All of the first window runs in threads; it widens if items are short.
         window = 2 * self._processes
         return kind(self, submit, _chunks(iterable, chunksize), True, window, progress)
+
+    def _large(self):
+        return max(self._core.large, self._inner._core.large if self._inner is not None else 0)
 
     def _submit_chunk(self, verdict, fn, star, chunk):
         choice = self._choose_for_one(verdict, fn) if self._at_home() else HERE

@@ -358,7 +358,8 @@ class Pool:
     ):
         """An iterator over the results, in order.
 
-        The input is read as far ahead as keeps the workers busy.  Other arguments are those of
+        The input is read as far ahead as keeps the workers busy, and as 64 MB of results allow,
+        but at least two items or chunks for each worker.  Other arguments are those of
         ``map()``.  An item that failed raises its exception from ``next()``, and the iterator goes
         on with the next one; a chunk of several items fails as a whole.
 
@@ -398,8 +399,13 @@ class Pool:
         else:
             chunksize = 1
             submit = self._call_submitter(func, star, limits)
-        window = max(16, 4 * self._processes) if chunked else max(128, 16 * self._processes)
+        # Just enough at first, since nobody knows yet how large results are.
+        window = 2 * self._processes
         return kind(self, submit, _chunks(iterable, chunksize), chunked, window, progress)
+
+    def _large(self):
+        """Bytes of a large result, or of a chunk's, among the last ones."""
+        return self._core.large
 
     def istarmap(
         self, func, iterable, chunksize=1, *, kwds=None, timeout=None, retries=None,

@@ -187,6 +187,7 @@ def _name_item(error, first, single):
 
 
 _WINDOW_MAX = 1024
+_BYTES_MAX = 64 << 20  # of results that nobody has taken yet
 
 
 class IMapIterator:
@@ -202,6 +203,7 @@ class IMapIterator:
         self._chunks = chunks  # iterator of lists; may raise
         self._chunked = chunked
         self._window = window
+        self._least = window
         self._tasks = self._container()  # under way
         self._items = iter(())
         self._lock = threading.Lock()
@@ -212,13 +214,16 @@ class IMapIterator:
 
     def _feed_ahead(self):
         """Refills the window when half of it is used up, and widens it while that half took less
-        than 5 ms: as far ahead as keeps the workers busy, and no further."""
-        if len(self._tasks) * 2 > self._window:
+        than 5 ms: as far ahead as keeps the workers busy, and no further.  If all results were as
+        large as a large one of the last, those in the window would have to keep within a bound."""
+        large = self._pool._large()
+        fitting = max(self._least, _BYTES_MAX // large if large else _WINDOW_MAX)
+        if len(self._tasks) * 2 > min(self._window, fitting):
             return
         now = time.monotonic()
-        if now - self._fed < 0.005 and self._window < _WINDOW_MAX:
+        if now - self._fed < 0.005 and self._window < min(fitting, _WINDOW_MAX):
             self._window *= 2
-        self._feed(self._window)
+        self._feed(min(self._window, fitting))
         self._fed = now
 
     def _feed(self, window):

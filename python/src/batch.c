@@ -547,6 +547,22 @@ static bool read_piece(const struct piece *piece, bool views, core_state *state,
     return true;
 }
 
+uint64_t batch_bytes(const struct batch *b)
+{
+    uint64_t bytes = 0;
+    const void *data;
+    size_t size;
+
+    for (size_t i = 0; i < b->pieces_n; i++) {
+        const struct piece *piece = &b->pieces[i];
+        bytes += piece->used;
+        if (piece->answer != NULL && aur_future_view(piece->answer, &data, &size, 0) == AUR_OK) {
+            bytes += size;
+        }
+    }
+    return bytes;
+}
+
 PyObject *batch_results(struct batch *b, core_state *state, PyObject **ret_error, aur_err *ret_err)
 {
     PyObject *list = PyList_New(0);

@@ -139,6 +139,8 @@ bool batch_done(struct batch *batch);
 bool batch_withdraw(struct batch *batch);
 /* fn(ctx) once it is done; at once if it is. */
 void batch_on_done(struct batch *batch, void (*fn)(void *ctx), void *ctx);
+/* Of all results. */
+uint64_t batch_bytes(const struct batch *batch);
 /* A list of results, or NULL with *ret_error (new), *ret_err or an exception set. */
 PyObject *batch_results(struct batch *batch, core_state *state, PyObject **ret_error,
                         aur_err *ret_err);
@@ -154,6 +156,7 @@ typedef struct pool {
     PyObject *boot; /* called in each new worker, and kept until the last has ended */
     bool joined;    /* they have */
     bool views;     /* large buffers of results are views of shared memory */
+    uint64_t large; /* bytes of a large result among the last ones */
     PyObject *weakrefs;
     int kind; /* AUR_THREADS or AUR_PROCESSES */
     unsigned workers;
@@ -167,6 +170,8 @@ typedef struct pool {
 } pool;
 
 extern PyType_Spec pool_spec;
+/* A result of so many bytes was taken in. */
+void pool_saw(pool *self, uint64_t bytes);
 /* Keeps what a process task whose object goes away still needs, and takes it from the task. */
 void pool_orphan(task *self);
 

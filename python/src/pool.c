@@ -353,6 +353,12 @@ static PyObject *pool_submit_batch(pool *self, PyObject *args)
     return (PyObject *)one;
 }
 
+void pool_saw(pool *self, uint64_t bytes)
+{
+    /* It fades, so that one large result is not the measure for ever: to a half over 44 others. */
+    self->large = bytes > self->large ? bytes : self->large - (self->large >> 6);
+}
+
 /* ---- the end ------------------------------------------------------------------------------------- */
 
 static PyObject *pool_close(pool *self, PyObject *unused)
@@ -536,6 +542,7 @@ static PyGetSetDef getset[] = {
 static PyMemberDef members[] = {
     { "__weaklistoffset__", T_PYSSIZET, offsetof(pool, weakrefs), READONLY, NULL },
     { "kind", T_INT, offsetof(pool, kind), READONLY, NULL },
+    { "large", T_ULONGLONG, offsetof(pool, large), READONLY, NULL },
     { "views", T_BOOL, offsetof(pool, views), 0, NULL },
     { NULL, 0, 0, 0, NULL },
 };

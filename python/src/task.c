@@ -95,6 +95,7 @@ static void settle_bytes(task *self, aur_future *future, const char *data, size_
     PyObject *value = NULL;
     PyObject *error = NULL;
 
+    pool_saw(self->pool, size);
     if (size == 0) {
         PyErr_SetString(PyExc_ValueError, "a result of no bytes");
     } else if (data[0] == 0) {
@@ -126,6 +127,7 @@ static void settle_batch(task *self)
     aur_err err = AUR_OK;
     PyObject *value = batch_results(self->batch, self->state, &error, &err);
 
+    pool_saw(self->pool, batch_bytes(self->batch));
     if (err != AUR_OK) {
         settle_failure(self, err, NULL);
         return;

@@ -72,6 +72,33 @@ void worker_thread_fini(void *ctx, int index)
     PyThreadState_DeleteCurrent();
 }
 
+#define LOOKED_AT 64 /* items of a chunk */
+
+/* What a result in this process takes, as far as that is easily told. */
+static uint64_t bytes_of(PyObject *value)
+{
+    Py_buffer view;
+
+    if (PyList_CheckExact(value)) { /* of a chunk */
+        uint64_t sum = 0;
+        for (Py_ssize_t i = 0; i < PyList_GET_SIZE(value) && i < LOOKED_AT; i++) {
+            PyObject *item = PyList_GET_ITEM(value, i);
+            sum += PyList_CheckExact(item) ? 0 : bytes_of(item);
+        }
+        return sum;
+    }
+    if (!PyObject_CheckBuffer(value)) {
+        return 0;
+    }
+    if (PyObject_GetBuffer(value, &view, PyBUF_SIMPLE) < 0) {
+        PyErr_Clear(); /* not in one piece */
+        return 0;
+    }
+    uint64_t bytes = (uint64_t)view.len;
+    PyBuffer_Release(&view);
+    return bytes;
+}
+
 /* The call of a task in this thread; it gives up what it was called with. */
 static void call_here(task *self)
 {
@@ -88,6 +115,7 @@ static void call_here(task *self)
         }
     }
     PyObject *error = value == NULL ? core_take_exception() : NULL;
+    pool_saw(self->pool, value != NULL ? bytes_of(value) : 0);
     Py_DECREF(fn);
     Py_DECREF(positional);
     Py_XDECREF(named);

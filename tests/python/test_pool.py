@@ -9,11 +9,57 @@ import pathlib
 import threading
 import unittest
 import weakref
+from unittest import mock
 
 import auriga
 import auriga.stdlib
 import work
+from auriga import _results
 from support import Case
+
+
+class Window(unittest.TestCase):
+    """How far ahead an iterator reads, with results of given sizes and a clock that stands still."""
+
+    def setUp(self):
+        patched = mock.patch.object(_results.time, "monotonic", lambda: 0.0)
+        patched.start()
+        self.addCleanup(patched.stop)
+        self.large = 0
+        self.read = 0
+
+    def _large(self):  # of a pool
+        return self.large
+
+    def inputs(self):
+        for self.read in range(1, 100_001):
+            yield [self.read]
+
+    def ahead(self, taken):
+        """The farthest, over so many results."""
+        self._feeders = set()
+        results = _results.IMapIterator(self, lambda chunk: Taken(chunk[0]), self.inputs(), False, 4)
+        farthest = self.read
+        for n in range(1, taken + 1):
+            self.assertEqual(next(results), n)
+            farthest = max(farthest, self.read - n)
+        return farthest
+
+    def test_small_results(self):
+        self.assertGreater(self.ahead(5000), 1000)
+
+    def test_large_results(self):
+        self.large = 1 << 20
+        self.assertIn(self.ahead(5000), range(32, 64 + 1))
+
+    def test_huge_results(self):
+        self.large = 1 << 30
+        self.assertLessEqual(self.ahead(100), 4)
+
+
+class Taken(_results.Failed):
+    def get(self):
+        return self.error
 
 
 class Verbs:
@@ -45,6 +91,13 @@ class Verbs:
                     self.assertEqual(got, want)
                     got = pool.imap_unordered(work.square, iter(range(500)), chunksize)
                     self.assertEqual(sorted(got), want)
+
+    def test_large_results_are_noticed(self):
+        with self.make(2) as pool:
+            for chunksize in (1, 3):
+                self.assertEqual(len(list(pool.imap(work.big, [200_000] * 7, chunksize))), 7)
+                if not isinstance(pool, auriga.AutoPool):  # it may have run them here
+                    self.assertGreaterEqual(pool._large(), 190_000 * chunksize)
 
     def test_exceptions(self):
         with self.make(2) as pool:
