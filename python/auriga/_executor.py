@@ -101,7 +101,15 @@ class _PoolExecutor(Executor):
         self._finalizer.atexit = False
 
     def submit(self, fn, /, *args, **kwargs):
-        """Queues ``fn(*args, **kwargs)``; the result is a Future."""
+        """Queues ``fn(*args, **kwargs)`` and returns at once: a ``Future``.
+
+        Raises RuntimeError after shutdown(), and ``BrokenProcessPool`` or ``BrokenThreadPool`` if
+        the executor is of no use any more.  What cannot be pickled is the error of its own future.
+
+        >>> with auriga.ThreadPoolExecutor(2) as executor:
+        ...     executor.submit(pow, 2, 5).result()
+        32
+        """
         core = self._core
         if core is None or self._shutdown or _exiting or self._broken:
             core = self._begin()
@@ -126,7 +134,20 @@ class _PoolExecutor(Executor):
         return future
 
     def map(self, fn, *iterables, timeout=None, chunksize=1, buffersize=None):
-        """``map(fn, *iterables)`` in parallel; results in order."""
+        """``map(fn, *iterables)`` in parallel: an iterator over the results, in order.
+
+        timeout: float, seconds from now for all of them; then ``TimeoutError``.
+        chunksize: int, items that are sent together; to processes only.
+        buffersize: int, calls that are submitted ahead of the results that were taken; by default
+            all, at once.
+
+        Raises ValueError or TypeError if a number makes no sense.  The iterator raises what fn
+        raised for an item, and is at its end then.
+
+        >>> with auriga.ThreadPoolExecutor(2) as executor:
+        ...     list(executor.map(pow, [2, 3, 10], [5, 2, 3]))
+        [32, 9, 1000]
+        """
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
         if buffersize is not None and not isinstance(buffersize, int):
@@ -141,7 +162,11 @@ class _PoolExecutor(Executor):
         return _results(self, lambda args: submit(fn, *args), items, end, buffersize)
 
     def shutdown(self, wait=True, *, cancel_futures=False):
-        """No more work; what was accepted still runs, unless it is cancelled."""
+        """No more work; what was accepted still runs.  Leaving a ``with`` block does so.
+
+        wait: whether to return only when all of it has ended.
+        cancel_futures: whether calls that have not started are cancelled.
+        """
         with self._shutdown_lock:
             self._shutdown = True
             core = self._core
@@ -195,8 +220,16 @@ def _take(fs, end):
 class ThreadPoolExecutor(_PoolExecutor):
     """Threads, as ``concurrent.futures.ThreadPoolExecutor``.
 
+    max_workers: int, threads; by default four more than CPUs, at most 32.
+    thread_name_prefix: str, what the names of threads begin with.
+    initializer, initargs: callable and its arguments, run in each new thread.
+
     A task may wait for another one of the same executor: a thread that waits is stood in for, and
     tasks that wait for each other get ``auriga.DeadlockError``.
+
+    >>> with auriga.ThreadPoolExecutor(1) as executor:
+    ...     executor.submit(lambda: executor.submit(pow, 5, 2).result()).result()
+    25
     """
 
     _counter = itertools.count().__next__
@@ -235,6 +268,17 @@ class ProcessPoolExecutor(_PoolExecutor):
     """Worker processes, as ``concurrent.futures.ProcessPoolExecutor``.
 
     A worker that dies costs the call it was running, which raises ``auriga.WorkerDied``.
+
+    max_workers: int, processes; by default one per CPU.
+    mp_context: what ``multiprocessing.get_context()`` returns; decides how workers start.
+    initializer, initargs: callable and its arguments, run in each new worker.
+    max_tasks_per_child: int, calls after which a worker is replaced by a new one.
+    contextvars, views: as of ``auriga.Pool``.
+
+    >>> with auriga.ProcessPoolExecutor(2) as executor:
+    ...     futures = [executor.submit(pow, 2, n) for n in range(4)]
+    ...     [future.result() for future in futures]
+    [1, 2, 4, 8]
     """
 
     _broken_error = BrokenProcessPool
@@ -284,12 +328,13 @@ class ProcessPoolExecutor(_PoolExecutor):
         self._setup()
 
     def submit(self, fn, /, *args, **kwargs):
-        """Queues ``fn(*args, **kwargs)``; the result is a Future."""
         if not self._strict:
             fn = _helpers.portable(fn)
             if self._carried and copy_context():  # most programs never set a variable
                 fn = _context.carried(fn, self._carried)
         return super().submit(fn, *args, **kwargs)
+
+    submit.__doc__ = _PoolExecutor.submit.__doc__
 
     def _start_core(self):
         from . import _worker

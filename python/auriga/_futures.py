@@ -36,9 +36,17 @@ def _complete(future):
 
 
 class Future(_core.Task, _Standard):
-    """The outcome of a call; ``concurrent.futures.Future`` over a task of the library."""
+    """The outcome of a call: a ``concurrent.futures.Future``.
 
-    __doc__ = _Standard.__doc__
+    ``result(timeout)`` waits and returns it, or raises the exception of the call, CancelledError if
+    it was cancelled, ``TimeoutError`` if it is not there in time, ``auriga.DeadlockError`` if the
+    wait would never end.  ``exception(timeout)`` returns the exception instead, or None.
+
+    >>> with auriga.ThreadPoolExecutor(2) as executor:
+    ...     future = executor.submit(pow, 2, 5)
+    ...     future.result(timeout=60), future.exception(), future.done(), future.cancel()
+    (32, None, True, False)
+    """
 
     def __getattr__(self, name):
         if self._full or self._alone or name not in (
@@ -99,7 +107,17 @@ def _failed(future):
 
 
 def wait(fs, timeout=None, return_when=ALL_COMPLETED):
-    """Waits for futures, as ``concurrent.futures.wait()``: (done, not_done)."""
+    """Waits for futures, as ``concurrent.futures.wait()``: (done, not_done), two sets.
+
+    fs: iterable of futures, of this package or standard ones.
+    timeout: float, seconds; what is not done then is in the second set.
+    return_when: ALL_COMPLETED, FIRST_COMPLETED or FIRST_EXCEPTION; else ValueError.
+
+    >>> with auriga.ThreadPoolExecutor(2) as executor:
+    ...     done, left = auriga.wait([executor.submit(pow, 2, n) for n in range(4)])
+    ...     sorted(future.result() for future in done), left
+    ([1, 2, 4, 8], set())
+    """
     fs = set(fs)
     if return_when not in (ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION):
         if not all(_is_done(f) for f in fs):
@@ -220,7 +238,16 @@ def _told_completions(futures, timeout):
 
 
 def as_completed(fs, timeout=None):
-    """The futures as they complete, as ``concurrent.futures.as_completed()``."""
+    """The futures as they complete, as ``concurrent.futures.as_completed()``: an iterator.
+
+    fs: iterable of futures, of this package or standard ones; one that occurs twice comes once.
+    timeout: float, seconds for all of them; then ``TimeoutError``.
+
+    >>> with auriga.ThreadPoolExecutor(2) as executor:
+    ...     futures = {executor.submit(pow, 2, n): n for n in range(4)}
+    ...     sorted((futures[f], f.result()) for f in auriga.as_completed(futures))
+    [(0, 1), (1, 2), (2, 4), (3, 8)]
+    """
     end = None if timeout is None else time.monotonic() + timeout
     fs = set(fs)
     total = len(fs)

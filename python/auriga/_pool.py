@@ -181,7 +181,15 @@ class Pool:
         return fn
 
     def apply(self, func, args=(), kwds={}, *, timeout=None, retries=None):
-        """Calls ``func(*args, **kwds)`` in a worker and waits for the result."""
+        """Calls ``func(*args, **kwds)`` in a worker and waits for the result.
+
+        Arguments and errors are those of ``apply_async()``.  Called in a loop it runs one call at
+        a time: submit all, then collect.
+
+        >>> with auriga.Pool(2) as pool:
+        ...     pool.apply(pow, (2, 5))
+        32
+        """
         return self.apply_async(func, args, kwds, timeout=timeout, retries=retries).get()
 
     def apply_async(
@@ -195,10 +203,23 @@ class Pool:
         timeout=None,
         retries=None,
     ):
-        """The same without the wait.  The result: ``AsyncResult``.
+        """Queues ``func(*args, **kwds)`` and returns at once: an ``AsyncResult``.
 
-        timeout: seconds that the call may run; then ``auriga.ItemTimeout``.
-        retries: how often it is run again after the death of its worker or a timeout.
+        func: callable; of a pool of processes, one that can be pickled, as arguments and result.
+        args: iterable of arguments; kwds: mapping of arguments by name.
+        callback: called with the result, in a thread of the library, before it counts as ready.
+        error_callback: called with the exception instead, if there is one.
+        timeout: float, seconds that the call may run; in processes only.
+        retries: int, how often it is run again after the death of its worker or a timeout.
+
+        Raises ValueError if the pool is closed or a number is out of range.  ``get()`` of the
+        result raises what func raises; ``auriga.WorkerDied`` if its worker died,
+        ``auriga.ItemTimeout`` if it ran too long, ``auriga.DeadlockError`` if it waited for itself.
+
+        >>> with auriga.Pool(2) as pool:
+        ...     results = [pool.apply_async(pow, (2, n)) for n in range(4)]
+        ...     [result.get() for result in results]
+        [1, 2, 4, 8]
         """
         if self._state != RUN:
             raise ValueError("Pool not running")
@@ -288,7 +309,13 @@ class Pool:
         retries=None,
         progress=None,
     ):
-        """``starmap()`` without the wait.  Callbacks and result are those of ``map_async()``."""
+        """``starmap()`` without the wait.  Callbacks and result are those of ``map_async()``.
+
+        >>> with auriga.Pool(2) as pool:
+        ...     result = pool.starmap_async(pow, [(2, 5), (3, 2)])
+        ...     result.get()
+        [32, 9]
+        """
         func = _with(func, kwds)
         told = callback, error_callback
         return self._map(func, iterable, True, chunksize, (timeout, retries), progress, *told)
@@ -374,7 +401,14 @@ class Pool:
         self, func, iterable, chunksize=1, *, kwds=None, timeout=None, retries=None,
         progress=None,
     ):
-        """The same, as they come."""
+        """``imap()`` whose results come as soon as they are there, in any order.
+
+        Arguments and errors are those of ``imap()``; a result does not say which item it is of.
+
+        >>> with auriga.Pool(2) as pool:
+        ...     sorted(pool.imap_unordered(abs, [-1, 2, -3]))
+        [1, 2, 3]
+        """
         limits = timeout, retries
         kind = IMapUnorderedIterator
         return self._imap(kind, func, iterable, False, chunksize, kwds, limits, progress)
@@ -411,7 +445,12 @@ class Pool:
         self, func, iterable, chunksize=1, *, kwds=None, timeout=None, retries=None,
         progress=None,
     ):
-        """``imap()`` whose items are tuples of arguments."""
+        """``imap()`` whose items are tuples of arguments: ``func(*item, **kwds)``.
+
+        >>> with auriga.Pool(2) as pool:
+        ...     list(pool.istarmap(pow, [(2, 5), (3, 2)]))
+        [32, 9]
+        """
         limits = timeout, retries
         return self._imap(IMapIterator, func, iterable, True, chunksize, kwds, limits, progress)
 
@@ -419,7 +458,12 @@ class Pool:
         self, func, iterable, chunksize=1, *, kwds=None, timeout=None, retries=None,
         progress=None,
     ):
-        """The same, as they come."""
+        """``istarmap()`` whose results come as soon as they are there, in any order.
+
+        >>> with auriga.Pool(2) as pool:
+        ...     sorted(pool.istarmap_unordered(pow, [(2, 5), (3, 2)]))
+        [9, 32]
+        """
         limits = timeout, retries
         kind = IMapUnorderedIterator
         return self._imap(kind, func, iterable, True, chunksize, kwds, limits, progress)
@@ -427,17 +471,29 @@ class Pool:
     # -- the end
 
     def close(self):
-        """No more work; what was accepted still runs."""
+        """No more work; what was accepted still runs.  Verbs raise ValueError from now on.
+
+        >>> pool = auriga.Pool(2)
+        >>> result = pool.map_async(abs, [-1, 2, -3])
+        >>> pool.close()
+        >>> pool.join()
+        >>> result.get()
+        [1, 2, 3]
+        """
         if self._state == RUN:
             self._state = CLOSE
 
     def terminate(self):
-        """Ends the workers at once; what has not run will not."""
+        """Ends the workers at once; what has not run will not.  Leaving a ``with`` block does so.
+
+        Who waits for a result that will not come gets an error: CancelledError, or what
+        became of the worker.
+        """
         self._state = TERMINATE
         self._finalizer()
 
     def join(self):
-        """Waits for the end of all work and all workers; after close() or terminate()."""
+        """Waits for the end of all work and all workers; ValueError before close() or terminate()."""
         if self._state == RUN:
             raise ValueError("Pool is still running")
         if self._state == CLOSE:
@@ -511,7 +567,18 @@ def _exit_threads(core):
 
 
 class ThreadPool(Pool):
-    """The same over threads, as ``multiprocessing.pool.ThreadPool``."""
+    """A pool of threads, as ``multiprocessing.pool.ThreadPool``; all verbs are those of ``Pool``.
+
+    processes: int, threads; by default one per CPU.
+    initializer, initargs: callable and its arguments, run in each new thread.
+
+    Nothing is pickled, and a task runs in a copy of the caller's context.  A thread cannot be
+    ended, so ``timeout=`` and ``retries=`` raise ValueError.
+
+    >>> with auriga.ThreadPool(2) as pool:
+    ...     pool.map(lambda x: x + 1, range(3))
+    [1, 2, 3]
+    """
 
     _flags = _CONTEXT
 
@@ -542,5 +609,6 @@ class ThreadPool(Pool):
         return lambda chunk: submit(kind, _helpers.run_chunk, (func, star, chunk), None, flags)
 
     def terminate(self):
+        """What has not run will not; a call that runs goes on to its end, which join() awaits."""
         self._state = TERMINATE
         self._core.terminate(False)

@@ -15,7 +15,13 @@ def _timeout_error():
 
 
 class AsyncResult:
-    """The outcome of one ``apply_async()``."""
+    """The outcome of one ``apply_async()``.
+
+    >>> with auriga.ThreadPool(1) as pool:
+    ...     result = pool.apply_async(pow, (2, 5))
+    ...     result.get(timeout=60), result.ready(), result.successful()
+    (32, True, True)
+    """
 
     def __init__(self, pool, task, callback=None, error_callback=None):
         self._pool = pool

@@ -26,25 +26,42 @@ def fail_on_seven(x):
     return work.fail(x) if x == 7 else x
 
 
+HELPED = (
+    auriga.Pool, auriga.ThreadPool, auriga.AutoPool, auriga.AsyncResult, auriga.ThreadPoolExecutor,
+    auriga.ProcessPoolExecutor, auriga.Future, auriga.wait, auriga.as_completed,
+)
+VERBS = (
+    "apply", "apply_async", "map", "map_async", "starmap", "starmap_async", "imap",
+    "imap_unordered", "istarmap", "istarmap_unordered", "close",
+)
+
+
 class Help(Case):
     def test_the_examples(self):
         finder = doctest.DocTestFinder()
         found = [
             examples
-            for one in (auriga.Pool, auriga.AutoPool)
-            for examples in finder.find(one, globs={"auriga": auriga})
+            for one in HELPED
+            for examples in finder.find(one, one.__name__, globs={"auriga": auriga})
         ]
         runner = doctest.DocTestRunner(verbose=False)
         for examples in found:
             out = []
             runner.run(examples, out=out.append)
             self.assertEqual(out, [], examples.name)
-        self.assertGreaterEqual(runner.tries, 5)
+        self.assertGreaterEqual(runner.tries, 25)
 
     def test_every_verb(self):
-        for name in dir(auriga.AutoPool):
-            if not name.startswith("_"):
-                self.assertTrue(getattr(auriga.AutoPool, name).__doc__, name)
+        for one in HELPED:
+            for name in dir(one) if isinstance(one, type) else ():
+                if not name.startswith("_"):
+                    self.assertTrue(getattr(one, name).__doc__, f"{one.__name__}.{name}")
+
+    def test_examples(self):
+        verbs = [getattr(auriga.Pool, name) for name in VERBS]
+        executor = auriga.ProcessPoolExecutor
+        for one in (*HELPED, *verbs, executor.submit, executor.map):
+            self.assertIn(">>> ", one.__doc__, one.__qualname__)
 
 
 class Extras(Case):
