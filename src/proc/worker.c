@@ -276,6 +276,7 @@ static aur_err become_worker(struct auri_worker_self *self)
     self->task->pool = auri_remote_pool();
     auri_task_queue(self->task);
     (void)auri_task_claim(self->task, record->id);
+    record->forked = false; /* if a task made the pool: what this process runs is its own */
     record->pool = self->task->pool;
     record->running = self->task;
     record->worker = (int)self->slot;

@@ -610,6 +610,46 @@ static void test_last_task_waits(void **state)
     aur_pool_unref(pool);
 }
 
+static int square_in_own_pool(int x)
+{
+    aur_options opts = AUR_OPTIONS_INIT;
+    aur_pool *pool = NULL;
+    int v = -1;
+
+    opts.kind = AUR_PROCESSES;
+    opts.start = AUR_START_FORK;
+    opts.workers = 2;
+    aur_err err = aur_pool_new(&opts, &pool, NULL);
+    if (err == AUR_OK) {
+        err = aur_apply(pool, &v, square, x);
+        (void)aur_pool_close(pool);
+        (void)aur_pool_join(pool, AUR_NO_DEADLINE);
+        aur_pool_unref(pool);
+    }
+    return err == AUR_OK ? v : -(int)err;
+}
+AUR_FN(int, square_in_own_pool, int);
+
+/* The pool's workers are forked while the task runs, and are no children that it has left behind. */
+static void test_pool_made_by_a_task(void **state)
+{
+    aur_options opts = AUR_OPTIONS_INIT;
+    aur_pool *pool = NULL;
+
+    (void)state;
+    opts.kind = AUR_PROCESSES;
+    opts.workers = 1;
+    AURT_OK(aur_pool_new(&opts, &pool, NULL));
+    for (int i = 0; i < 3; i++) {
+        int v = 0;
+        AURT_OK(aur_apply(pool, &v, square_in_own_pool, i));
+        assert_int_equal(v, i * i);
+    }
+    AURT_OK(aur_pool_close(pool));
+    AURT_OK(aur_pool_join(pool, AUR_NO_DEADLINE));
+    aur_pool_unref(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -627,6 +667,7 @@ int main(void)
         cmocka_unit_test(test_killed_waiters),
         cmocka_unit_test(test_draining),
         cmocka_unit_test(test_last_task_waits),
+        cmocka_unit_test(test_pool_made_by_a_task),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

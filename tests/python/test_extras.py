@@ -159,6 +159,12 @@ class Extras(Case):
                     self.assertIsNotNone(getattr(module, name))
         self.assertRaises(AttributeError, getattr, auriga, "nothing")
 
+    def test_pools_that_tasks_make(self):
+        for kind in (auriga.Pool, auriga.ThreadPool):
+            with self.subTest(kind=kind.__name__), kind(2) as pool:
+                want = [[x * x for x in range(n + 1)] for n in range(4)]
+                self.assertEqual(pool.map(work.squares_in_own_pool, range(4), 1), want)
+
     def test_joblib(self):
         try:
             import joblib

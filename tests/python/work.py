@@ -75,6 +75,13 @@ def die_once(path, x):
     return x
 
 
+def squares_in_own_pool(n):
+    import auriga
+
+    with auriga.Pool(2) as pool, auriga.ProcessPoolExecutor(1) as executor:
+        return pool.map(square, range(n)) + [executor.submit(square, n).result()]
+
+
 class Unloadable:
     """Cannot be loaded where it arrives."""
 
