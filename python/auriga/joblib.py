@@ -10,6 +10,7 @@
 from joblib import register_parallel_backend
 from joblib._parallel_backends import AutoBatchingMixin, ParallelBackendBase
 
+from . import _helpers
 from ._executor import ProcessPoolExecutor
 
 __all__ = ["AurigaBackend", "register"]
@@ -20,6 +21,18 @@ class _Result:
 
     def __init__(self, future):
         self.get = future.result
+
+
+def _portable(batch):
+    """joblib's batch of calls; its functions without a name go by value, as with its own workers."""
+    items = getattr(batch, "items", None)
+    if isinstance(items, list):
+        known = {}
+        for fn, *_ in items:
+            if id(fn) not in known:
+                known[id(fn)] = _helpers.portable(fn)
+        batch.items = [(known[id(fn)], *rest) for fn, *rest in items]
+    return batch
 
 
 class AurigaBackend(AutoBatchingMixin, ParallelBackendBase):
@@ -45,7 +58,7 @@ class AurigaBackend(AutoBatchingMixin, ParallelBackendBase):
         return n_jobs
 
     def apply_async(self, func, callback=None):
-        future = self._executor.submit(func)
+        future = self._executor.submit(_portable(func))
         if callback is not None:
             future.add_done_callback(lambda future: callback(_Result(future)))
         return _Result(future)

@@ -180,6 +180,21 @@ class Extras(Case):
             calls = (joblib.delayed(work.fail)(i) for i in range(3))
             self.assertRaises(ValueError, joblib.Parallel(), calls)
 
+    def test_joblib_takes_functions_without_a_name(self):
+        try:
+            import cloudpickle  # noqa: F401
+            import joblib
+        except ImportError:
+            self.skipTest("there is no joblib or no cloudpickle for this interpreter")
+        import auriga.joblib
+
+        auriga.joblib.register()
+        with joblib.Parallel(n_jobs=2, backend="auriga") as parallel:
+            calls = (joblib.delayed(lambda x, y: x + y)(i, y=1) for i in range(20))
+            self.assertEqual(parallel(calls), list(range(1, 21)))
+            calls = (joblib.delayed(work.fail_on(7))(i) for i in range(5))
+            self.assertEqual(parallel(calls), list(range(5)))
+
 
 if __name__ == "__main__":
     unittest.main()
