@@ -19,6 +19,7 @@ auriga_check(api/needed api ${CMAKE_CURRENT_SOURCE_DIR}/tools/needed $<TARGET_FI
 find_program(AURIGA_PYTHON3 python3)
 if(AURIGA_PYTHON3)
   auriga_check(bench/runner api ${AURIGA_PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/bench/runner_test.py)
+  auriga_check(bench/python api ${AURIGA_PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/bench/python_test.py)
 endif()
 auriga_check(api/reject api ${CMAKE_CURRENT_SOURCE_DIR}/tools/reject ${CMAKE_C_COMPILER}
              ${PROJECT_SOURCE_DIR}/include)

@@ -1,0 +1,64 @@
+"""docs/BENCHMARKS-python.md: a table for each interpreter."""
+
+import textwrap
+
+from goals import GOALS
+from runner import machine
+from runner.stats import number
+from runner.tables import table
+
+
+def paragraph(text):
+    return textwrap.wrap(text, width=98, break_on_hyphens=False, break_long_words=False)
+
+
+def outcome(goal, met):
+    if goal.bound is None:
+        return ""
+    return "not measured" if met is None else "met" if met else "missed"
+
+
+def lines(rows):
+    """The table's rows, and how many goals are met, missed and not measured."""
+    wanted = [["", "unit", "standard library", "Auriga", "ratio", "goal", "outcome"]]
+    counts = {"met": 0, "missed": 0, "not measured": 0}
+    for goal in GOALS:
+        ours, theirs = (rows.get(goal.row, {}).get(side, []) for side in ("ours", "theirs"))
+        ratio = goal.ratio(ours, theirs) if ours else None
+        told = outcome(goal, goal.is_met(ours, theirs))
+        counts[told] = counts.get(told, 0) + 1
+        wanted.append([
+            goal.text,
+            goal.unit,
+            number(goal.of(theirs)) + (f" ({goal.peer})" if goal.peer else "") if theirs else "",
+            number(goal.of(ours)) if ours else "",
+            f"{ratio:.1f} x" if ratio else "",
+            goal.goal_text,
+            told,
+        ])
+    return wanted, counts
+
+
+def document(runs):
+    yield "# Benchmarks of the Python package"
+    yield ""
+    yield from paragraph(
+        "Written by `bench/python/run`; do not edit. 2 workers; `auriga.stdlib` and the standard "
+        "library in turn, in one process where that is possible. Each figure is the median of 9 "
+        "rounds after one for nothing, or the percentile of all trips of these rounds; the ratio "
+        "says how many times better Auriga is. Times of many calls are per call. What is measured: "
+        "[bench/python/rows.py](../bench/python/rows.py).")
+    for run in runs:
+        wanted, counts = lines(run["rows"])
+        yield ""
+        yield f"## CPython {run['version']}"
+        yield ""
+        yield from paragraph(f"The machine: {machine.line(run['host'])}")
+        if run["host"].get("busy during", 0) > 0.1:
+            yield ""
+            yield "**Other work was running on this machine, so the figures are rough.**"
+        yield ""
+        yield (f"{counts['met']} of {len(GOALS) - counts.get('', 0)} goals are met, {counts['missed']} missed, "
+               f"{counts['not measured']} not measured.")
+        yield ""
+        yield from table(wanted)
