@@ -42,7 +42,6 @@ aur_err auri_buf_new(aur_pool *pool, size_t size, unsigned flags, void **ret_dat
     unsigned char *at = auri_arena_at(inout ? p->shared : p->args, offset);
     struct header header = { HEADER_MAGIC, size };
     memcpy(at, &header, sizeof(header));
-    memset(at + HEADER_BYTES, 0, size);
     *ret_data = at + HEADER_BYTES;
     *ret_key = auri_extent_make(inout ? AURI_SEG_SHARED : AURI_SEG_ARGS, offset, 0).where;
     return AUR_OK;

@@ -101,6 +101,7 @@ static void storm(uint32_t retries, int start)
     AURT_OK(aur_pool_new(&opts, &pool, NULL));
     AURT_OK(aur_buf_new(pool, sizeof(struct board), AUR_BUF_INOUT, &buf));
     killer.board = aur_buf_data(buf);
+    memset(killer.board, 0, sizeof(*killer.board));
     size_t fds_before = aurt_fd_count();
     size_t maps_before = aurt_map_count();
     (void)maps_before;
@@ -190,6 +191,7 @@ static void test_map(void **state)
     AURT_OK(aur_pool_new(&opts, &pool, NULL));
     AURT_OK(aur_buf_new(pool, sizeof(struct board), AUR_BUF_INOUT, &buf));
     killer.board = aur_buf_data(buf);
+    memset(killer.board, 0, sizeof(*killer.board));
     for (int i = 0; i < TASKS; i++) {
         args[i] = (struct item_args){ aur_buf_id(buf), i, 1000000 };
         out[i] = -1;

@@ -252,6 +252,7 @@ static void test_retries(void **state)
 
     (void)state;
     AURT_OK(aur_buf_new(pool, N * sizeof(int), AUR_BUF_INOUT, &buf));
+    memset(aur_buf_data(buf), 0, N * sizeof(int));
     for (int i = 0; i < N; i++) {
         args[i] = (struct flaky_args){ aur_buf_id(buf), i };
     }
@@ -330,6 +331,7 @@ static void test_loop(void **state)
 
     (void)state;
     AURT_OK(aur_buf_new(pool, N, AUR_BUF_INOUT, &buf));
+    memset(aur_buf_data(buf), 0, N);
     struct loop loop = { aur_buf_id(buf), 5 };
     AURT_OK(aur_for(pool, LO, N, mark, &loop));
     AURT_OK(aur_for(pool, LO, LO, mark, &loop));

@@ -81,6 +81,7 @@ static aur_buf *words_new(aur_pool *pool, struct words **ret_words)
 
     AURT_OK(aur_buf_new(pool, sizeof(struct words), AUR_BUF_INOUT, &buf));
     *ret_words = aur_buf_data(buf);
+    memset(*ret_words, 0, sizeof(**ret_words));
     return buf;
 }
 
