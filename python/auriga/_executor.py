@@ -367,7 +367,7 @@ class ProcessPoolExecutor(_PoolExecutor):
         flags = self._flags | 1 | (16 if self._strict else 0)
 
         def submit(chunk):
-            return self._begin().submit_batch(fn, chunk, flags, 0)
+            return self._begin().submit_batch(fn, chunk, 0, len(chunk), flags, 0)
 
         return _flat(_results(self, submit, chunks, end, buffersize))
 

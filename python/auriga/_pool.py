@@ -339,13 +339,15 @@ class Pool:
         if progress is not None:
             chunksize = 1  # it counts items, not chunks
         tasks = []
-        if chunksize == 1:
-            submit = self._call_submitter(func, star, limits)
-        else:
-            submit = self._chunk_submitter(func, star, limits)
         try:
-            for chunk in _chunks(iterable, max(1, chunksize)):
-                tasks.append(submit(chunk))
+            if chunksize == 1:
+                submit = self._call_submitter(func, star, limits)
+                for item in iterable:
+                    tasks.append(submit(item))
+            else:
+                submit = self._chunk_submitter(func, star, limits)
+                for items, lo, hi in _ranges(iterable, max(1, chunksize)):
+                    tasks.append(submit(items, lo, hi))
         except Exception as error:
             tasks.append(Failed(error))
         if chunksize != 1:
@@ -353,20 +355,20 @@ class Pool:
         return MapResult(self, tasks, chunksize, callback, error_callback, progress)
 
     def _call_submitter(self, func, star, limits):
-        """Submits chunks of one item each."""
+        """Submits one item."""
         submit = self._core.submit
         kind = _core.Task
         flags = self._flags
         func = self._portable(func)
         if star:
-            return lambda chunk: submit(kind, func, tuple(chunk[0]), None, flags, *limits)
-        return lambda chunk: submit(kind, func, (chunk[0],), None, flags, *limits)
+            return lambda item: submit(kind, func, tuple(item), None, flags, *limits)
+        return lambda item: submit(kind, func, (item,), None, flags, *limits)
 
     def _chunk_submitter(self, func, star, limits):
         flags = self._flags | (_STAR if star else 0) | (_STOP if self._strict else 0)
         submit = self._core.submit_batch
         func = self._portable(func)
-        return lambda chunk: submit(func, chunk, flags, limits[1])
+        return lambda items, lo, hi: submit(func, items, lo, hi, flags, limits[1])
 
     def _keep(self, tasks):
         """Chunks that join() has to wait for: the rest of one may still have to be submitted."""
@@ -426,7 +428,7 @@ class Pool:
             chunk_submit = self._chunk_submitter(func, star, limits)
 
             def submit(chunk):
-                task = chunk_submit(chunk)
+                task = chunk_submit(chunk, 0, len(chunk))
                 self._keep((task,))
                 return task
 
@@ -435,7 +437,8 @@ class Pool:
             submit = self._call_submitter(func, star, limits)
         # Just enough at first, since nobody knows yet how large results are.
         window = 2 * self._processes
-        return kind(self, submit, _chunks(iterable, chunksize), chunked, window, progress)
+        chunks = _chunks(iterable, chunksize) if chunked else iter(iterable)
+        return kind(self, submit, chunks, chunked, window, progress)
 
     def _large(self):
         """Bytes of a large result, or of a chunk's, among the last ones."""
@@ -550,16 +553,24 @@ def _count(name, number):
 
 
 def _chunks(iterable, size):
+    """Lists of so many items."""
     iterator = iter(iterable)
-    if size > 1 and isinstance(iterable, (list, tuple)):
-        for at in range(0, len(iterable), size):
-            yield list(iterable[at : at + size])
-        return
     while True:
         chunk = list(itertools.islice(iterator, size))
         if not chunk:
             return
         yield chunk
+
+
+def _ranges(iterable, size):
+    """The same as (list or tuple, from, to): nothing is copied that is one of these."""
+    if type(iterable) in (list, tuple):
+        end = len(iterable)
+        for at in range(0, end, size):
+            yield iterable, at, min(at + size, end)
+        return
+    for chunk in _chunks(iterable, size):
+        yield chunk, 0, len(chunk)
 
 
 def _exit_threads(core):
@@ -606,7 +617,8 @@ class ThreadPool(Pool):
         submit = self._core.submit
         kind = _core.Task
         flags = self._flags
-        return lambda chunk: submit(kind, _helpers.run_chunk, (func, star, chunk), None, flags)
+        run = _helpers.run_chunk
+        return lambda items, lo, hi: submit(kind, run, (func, star, items[lo:hi]), None, flags)
 
     def terminate(self):
         """What has not run will not; a call that runs goes on to its end, which join() awaits."""

@@ -128,6 +128,7 @@ class MapResult(AsyncResult):
         self._tasks = tasks
         self._chunksize = chunksize  # 1: a task is a call, not a list of them
         self._list = None
+        self._lock = threading.Lock()
         self._told = None
         self._progress = progress
         if callback is not None or error_callback is not None or progress is not None:
@@ -135,7 +136,7 @@ class MapResult(AsyncResult):
             self._left = len(tasks)
             if progress is not None:
                 progress.last(len(tasks))
-            self._lock = threading.Lock()
+            self._left_lock = threading.Lock()
             if not tasks:
                 self._tell(callback, error_callback)
             for task in tasks:
@@ -146,27 +147,29 @@ class MapResult(AsyncResult):
             if self._progress is not None:
                 self._progress.one()
         finally:
-            with self._lock:
+            with self._left_lock:
                 self._left -= 1
                 last = self._left == 0
             if last:
                 self._tell(callback, error_callback)
 
     def _value(self):
-        if self._list is None:
-            results = []
-            put = results.append if self._chunksize == 1 else results.extend
-            for number, task in enumerate(self._tasks):
-                try:
-                    put(task.get())
-                except BaseException as error:
-                    if not self._pool._strict:
-                        _name_item(error, number * self._chunksize, self._chunksize == 1)
-                    raise
-            self._list = results
-            self._pool._forget(self._tasks)
-            self._tasks = ()
-        return self._list
+        with self._lock:
+            if self._list is None:
+                lists = [self._outcome(number) for number in range(len(self._tasks))]
+                self._list = lists if self._chunksize == 1 else _core.join(lists)
+                self._pool._forget(self._tasks)
+                self._tasks = ()
+            return self._list
+
+    def _outcome(self, number):
+        """The result, or the list of results, of one task; its error with the item's number."""
+        try:
+            return self._tasks[number].get()
+        except BaseException as error:
+            if not self._pool._strict:
+                _name_item(error, number * self._chunksize, self._chunksize == 1)
+            raise
 
     def _ended(self):
         return all(task.done() for task in self._tasks)
@@ -194,6 +197,7 @@ def _name_item(error, first, single):
 
 _WINDOW_MAX = 1024
 _BYTES_MAX = 64 << 20  # of results that nobody has taken yet
+_END = object()
 
 
 class IMapIterator:
@@ -206,7 +210,7 @@ class IMapIterator:
         self._submitted = 0
         self._pool = pool
         self._submit = submit
-        self._chunks = chunks  # iterator of lists; may raise
+        self._chunks = chunks  # iterator of items, or of lists of them; may raise
         self._chunked = chunked
         self._window = window
         self._least = window
@@ -236,8 +240,8 @@ class IMapIterator:
         """Submits until so many chunks are under way, or the input ends."""
         while self._chunks is not None and len(self._tasks) < window:
             try:
-                chunk = next(self._chunks, None)
-                if chunk is None:
+                chunk = next(self._chunks, _END)
+                if chunk is _END:
                     self._end()
                     return
                 task = self._submit(chunk)

@@ -9,11 +9,13 @@
 
 #include <string.h>
 
+#include "codec.h"
 #include "core.h"
 
 #define REGION_MIN ((size_t)4096)
 #define REGION_MAX ((size_t)8 << 20)
-#define BYTES_PER_ITEM 48u
+#define BYTES_PER_ITEM 24u /* of a result, until a batch of the pool has told */
+#define SAMPLE 32          /* items that tell how large the record will be */
 
 enum { PIECE_RESULTS, PIECE_LARGE, PIECE_LOST };
 
@@ -41,8 +43,10 @@ struct batch {
     aur_future *current; /* the call that runs, or NULL once all is known */
     aur_err err;         /* why the rest was given up, or AUR_OK */
     char *record;        /* head, function, items: as first submitted */
-    size_t head_size;    /* of head and function */
-    uint64_t *offsets;   /* of the items in record; count + 1 */
+    size_t record_size;
+    size_t head_size; /* of head and function */
+    const char *at;   /* item `passed` in the record */
+    uint32_t passed;
     uint32_t count;
     uint32_t first; /* the item that `current` begins with */
     uint32_t flags;
@@ -50,8 +54,9 @@ struct batch {
     uint32_t attempts; /* of item `first` */
     aur_buf **regions;
     size_t regions_n;
-    size_t region_size;
-    uint64_t from; /* in the last region: where `current` writes */
+    size_t region_size; /* of the last one */
+    size_t next_size;   /* of one more */
+    uint64_t from;      /* in the last region: where `current` writes */
     struct piece *pieces;
     size_t pieces_n;
     bool views;     /* large buffers of results are views of shared memory */
@@ -83,7 +88,6 @@ void batch_unref(struct batch *b)
     pthread_mutex_destroy(&b->lock);
     PyMem_RawFree(b->pieces);
     PyMem_RawFree(b->regions);
-    PyMem_RawFree(b->offsets);
     PyMem_RawFree(b->record);
     PyMem_RawFree(b->bufs);
     PyMem_RawFree(b);
@@ -123,9 +127,10 @@ static aur_err need_region(struct batch *b)
         return AUR_ENOMEM;
     }
     b->regions = regions;
-    aur_err err = aur_buf_new(b->core, b->region_size, AUR_BUF_INOUT, &regions[b->regions_n]);
+    aur_err err = aur_buf_new(b->core, b->next_size, AUR_BUF_INOUT, &regions[b->regions_n]);
     if (err == AUR_OK) {
         b->regions_n++;
+        b->region_size = b->next_size;
         b->from = 0;
     }
     return err;
@@ -139,21 +144,12 @@ static void put(char **at, const void *data, size_t size)
     *at += size;
 }
 
-/* Submits the items from b->first on.  With the lock held, or alone. */
-static aur_err submit_rest(struct batch *b)
+static void put_head(const struct batch *b, char *at)
 {
-    aur_call_options opts = AUR_CALL_OPTIONS_INIT;
-    uint64_t tail = b->offsets[b->count] - b->offsets[b->first];
-    aur_err err = need_region(b);
-    char *record = err == AUR_OK ? PyMem_RawMalloc(b->head_size + tail) : NULL;
-
-    if (record == NULL) {
-        return err != AUR_OK ? err : AUR_ENOMEM;
-    }
     uint64_t buf = aur_buf_id(b->regions[b->regions_n - 1]);
     uint64_t room = b->region_size - b->from;
     uint32_t count = b->count - b->first;
-    char *at = record;
+
     memset(region_at(b), 0, sizeof(struct tally));
     put(&at, "M", 1);
     put(&at, &b->flags, sizeof(b->flags));
@@ -161,12 +157,56 @@ static aur_err submit_rest(struct batch *b)
     put(&at, &b->from, sizeof(b->from));
     put(&at, &room, sizeof(room));
     put(&at, &count, sizeof(count));
-    put(&at, b->record + HEAD_BYTES, b->head_size - HEAD_BYTES);
-    put(&at, b->record + b->offsets[b->first], tail);
+}
+
+/* Goes on to item b->first. */
+static bool pass_items(struct batch *b)
+{
+    while (b->passed < b->first && b->at != NULL) {
+        b->at = codec_skip(b->at, b->record + b->record_size);
+        b->passed++;
+    }
+    return b->at != NULL;
+}
+
+/* A record of the items from b->first on; the batch's own while nothing is known. */
+static char *make_record(struct batch *b, size_t *ret_size)
+{
+    if (b->first == 0) {
+        *ret_size = b->record_size;
+        return b->record;
+    }
+    if (!pass_items(b)) {
+        return NULL;
+    }
+    size_t tail = (size_t)(b->record + b->record_size - b->at);
+    char *record = PyMem_RawMalloc(b->head_size + tail);
+    if (record != NULL) {
+        memcpy(record, b->record, b->head_size);
+        memcpy(record + b->head_size, b->at, tail);
+        *ret_size = b->head_size + tail;
+    }
+    return record;
+}
+
+/* Submits the items from b->first on.  With the lock held, or alone. */
+static aur_err submit_rest(struct batch *b)
+{
+    aur_call_options opts = AUR_CALL_OPTIONS_INIT;
+    size_t size = 0;
+    aur_err err = need_region(b);
+    char *record = err == AUR_OK ? make_record(b, &size) : NULL;
+
+    if (record == NULL) {
+        return err != AUR_OK ? err : AUR_ENOMEM;
+    }
+    put_head(b, record);
     opts.retries = UINT32_MAX; /* counted here, item by item */
-    err = aur_fn_submit_bytes(b->core, &opts, &core_process_fn, record, b->head_size + tail,
-                              &b->current, b->label);
-    PyMem_RawFree(record);
+    err =
+        aur_fn_submit_bytes(b->core, &opts, &core_process_fn, record, size, &b->current, b->label);
+    if (record != b->record) {
+        PyMem_RawFree(record);
+    }
     return err;
 }
 
@@ -191,7 +231,8 @@ static aur_err keep_results(struct batch *b, uint64_t done, uint64_t used)
     return AUR_OK;
 }
 
-static aur_err keep_large(struct batch *b, aur_future *answer)
+/* A result that found no room.  One of many that are larger than was thought: the next region is. */
+static aur_err keep_large(struct batch *b, aur_future *answer, size_t size)
 {
     struct piece *piece = add_piece(b, PIECE_LARGE);
 
@@ -201,6 +242,11 @@ static aur_err keep_large(struct batch *b, aur_future *answer)
     piece->answer = aur_future_ref(answer);
     b->first++;
     b->attempts = 0;
+    if (size < b->region_size) {
+        size_t wanted = b->region_size * 2;
+        b->next_size = wanted < REGION_MAX ? wanted : REGION_MAX;
+        b->from = b->region_size;
+    }
     return AUR_OK;
 }
 
@@ -250,7 +296,7 @@ static aur_err take_in(struct batch *b, bool *ret_more)
     if (kept == AUR_OK && died && !whole) {
         kept = keep_lost(b, err, b->current);
     } else if (kept == AUR_OK && size != 0 && !whole) {
-        kept = keep_large(b, b->current);
+        kept = keep_large(b, b->current, size);
     } else if (kept == AUR_OK && !died) {
         return AUR_OK; /* all, or it was to stop at an exception */
     }
@@ -379,50 +425,70 @@ void batch_on_done(struct batch *b, void (*fn)(void *ctx), void *ctx)
 
 /* ---- making one -------------------------------------------------------------------------------- */
 
-static int write_items(writer *w, PyObject *items, uint32_t flags, uint64_t *offsets)
+static int write_item(writer *w, PyObject *item, uint32_t flags)
 {
-    Py_ssize_t n = PyList_GET_SIZE(items);
+    char *end = (flags & CALL_STAR) == 0 && w->room - w->inner >= SHORT_BYTES
+                    ? put_short(w->data + w->inner, item)
+                    : NULL;
 
-    for (Py_ssize_t i = 0; i < n; i++) {
-        PyObject *item = PyList_GET_ITEM(items, i);
-        int done;
-        offsets[i] = w->size;
-        if ((flags & CALL_STAR) == 0 || PyTuple_CheckExact(item)) {
-            done = writer_value(w, item);
-        } else {
-            PyObject *tuple = PySequence_Tuple(item);
-            done = tuple != NULL ? writer_value(w, tuple) : -1;
-            Py_XDECREF(tuple);
-        }
-        if (done < 0 || PyList_GET_SIZE(items) != n) {
-            return -1;
-        }
+    if (end != NULL) {
+        size_t size = (size_t)(end - (w->data + w->inner));
+        w->inner += size;
+        w->size += size;
+        return 0;
     }
-    offsets[n] = w->size;
-    return 0;
+    if ((flags & CALL_STAR) == 0 || PyTuple_CheckExact(item)) {
+        return writer_value(w, item);
+    }
+    PyObject *tuple = PySequence_Tuple(item);
+    int done = tuple != NULL ? writer_value(w, tuple) : -1;
+    Py_XDECREF(tuple);
+    return done;
 }
 
-static int write_record(struct batch *b, writer *w, pool *owner, PyObject *fn, PyObject *items)
+/* The items lo .. hi of a list or tuple; pickling one may run code that changes the list. */
+static int write_items(writer *w, PyObject *items, Py_ssize_t lo, Py_ssize_t hi, uint32_t flags)
 {
-    static const char head[HEAD_BYTES];
+    size_t from = w->size;
 
-    if (writer_bytes(w, head, sizeof(head)) < 0 || pool_write_fn(owner, w, fn, &b->flags) < 0) {
-        return -1;
+    for (Py_ssize_t i = lo; i < hi; i++) {
+        if (hi > PySequence_Fast_GET_SIZE(items)) {
+            PyErr_SetString(PyExc_RuntimeError, "the list was changed while it was sent");
+            return -1;
+        }
+        PyObject *item = PySequence_Fast_GET_ITEM(items, i);
+        Py_INCREF(item);
+        int done = write_item(w, item, flags);
+        Py_DECREF(item);
+        if (done < 0) {
+            return -1;
+        }
+        if (i - lo == SAMPLE) {
+            size_t mean = (w->size - from) / SAMPLE + 1;
+            if (writer_reserve(w, mean * (size_t)(hi - i)) < 0) {
+                return -1;
+            }
+        }
     }
-    b->head_size = w->size;
-    return write_items(w, items, b->flags, b->offsets);
+    return 0;
 }
 
 /* What the writer made becomes the batch's. */
 static int take_record(struct batch *b, writer *w)
 {
-    b->record = PyMem_RawMalloc(w->inner);
+    b->record = w->owned ? w->data : PyMem_RawMalloc(w->inner);
     b->bufs = w->bufs_n != 0 ? PyMem_RawMalloc(w->bufs_n * sizeof(*b->bufs)) : NULL;
     if (b->record == NULL || (w->bufs_n != 0 && b->bufs == NULL)) {
+        b->record = w->owned ? NULL : b->record;
         PyErr_NoMemory();
         return -1;
     }
-    memcpy(b->record, w->data, w->inner);
+    if (!w->owned) {
+        memcpy(b->record, w->data, w->inner);
+    }
+    b->record_size = w->inner;
+    b->at = b->record + b->head_size;
+    w->owned = false;
     for (size_t i = 0; i < w->bufs_n; i++) {
         b->bufs[i] = w->bufs[i];
     }
@@ -431,18 +497,38 @@ static int take_record(struct batch *b, writer *w)
     return 0;
 }
 
-static size_t region_bytes(size_t count)
+static int write_record(struct batch *b, pool *owner, PyObject *fn, PyObject *items, Py_ssize_t lo,
+                        Py_ssize_t hi)
 {
-    size_t bytes = REGION_MIN + count * BYTES_PER_ITEM;
+    static const char head[HEAD_BYTES];
+    writer w;
+    int done = -1;
+
+    writer_init(&w, owner->state, owner->core);
+    if (writer_bytes(&w, head, sizeof(head)) == 0 && pool_write_fn(owner, &w, fn, &b->flags) == 0) {
+        b->head_size = w.size;
+        done = write_items(&w, items, lo, hi, b->flags);
+    }
+    if (done == 0) {
+        done = take_record(b, &w);
+    }
+    writer_clear(&w);
+    return done;
+}
+
+/* Room for the results of so many items, if they are like those of the last batch. */
+static size_t region_bytes(const pool *owner, size_t count)
+{
+    size_t item = owner->result_bytes != 0 ? owner->result_bytes : BYTES_PER_ITEM;
+    size_t bytes = REGION_MIN + count * (item + item / 4);
 
     return bytes < REGION_MAX ? bytes : REGION_MAX;
 }
 
-struct batch *batch_start(pool *owner, PyObject *fn, PyObject *items, uint32_t flags,
-                          uint32_t retries)
+struct batch *batch_start(pool *owner, PyObject *fn, PyObject *items, Py_ssize_t lo, Py_ssize_t hi,
+                          uint32_t flags, uint32_t retries)
 {
     struct batch *b = PyMem_RawCalloc(1, sizeof(*b));
-    writer w;
 
     if (b == NULL) {
         PyErr_NoMemory();
@@ -451,21 +537,13 @@ struct batch *batch_start(pool *owner, PyObject *fn, PyObject *items, uint32_t f
     b->refs = 1;
     pthread_mutex_init(&b->lock, NULL);
     b->core = aur_pool_ref(owner->core);
-    b->count = (uint32_t)PyList_GET_SIZE(items);
+    b->count = (uint32_t)(hi - lo);
     b->flags = flags;
     b->retries = retries;
     b->views = owner->views;
     b->label = pool_label(owner->state, fn, NULL);
-    b->region_size = region_bytes(b->count);
-    b->offsets = PyMem_RawMalloc((b->count + 1) * sizeof(*b->offsets));
-    writer_init(&w, owner->state, owner->core);
-    int made = -1;
-    if (b->offsets == NULL) {
-        PyErr_NoMemory();
-    } else if (write_record(b, &w, owner, fn, items) == 0) {
-        made = take_record(b, &w);
-    }
-    writer_clear(&w);
+    b->next_size = region_bytes(owner, b->count);
+    int made = write_record(b, owner, fn, items, lo, hi);
     if (made == 0) {
         aur_err err = submit_rest(b);
         if (err != AUR_OK) {
@@ -498,7 +576,7 @@ static PyObject *read_one(reader *r, bool sized, PyObject **ret_error)
         return NULL;
     }
     if (*status == 0) {
-        return reader_value(r);
+        return read_value(r);
     }
     if (!sized) {
         size = (uint32_t)(r->end - r->at);
@@ -514,8 +592,26 @@ static PyObject *read_one(reader *r, bool sized, PyObject **ret_error)
     return NULL;
 }
 
-/* Adds the piece's results to the list.  False: *ret_error or an exception is set. */
-static bool read_piece(const struct piece *piece, bool views, core_state *state, PyObject *list,
+/* A list that is being filled: its first n items are there. */
+struct filling {
+    PyObject *list;
+    Py_ssize_t n;
+};
+
+static bool fill(struct filling *f, PyObject *value)
+{
+    if (value != NULL && f->n == PyList_GET_SIZE(f->list)) {
+        PyErr_SetString(PyExc_ValueError, "a batch has more results than items");
+        Py_CLEAR(value);
+    }
+    if (value != NULL) {
+        PyList_SET_ITEM(f->list, f->n++, value);
+    }
+    return value != NULL;
+}
+
+/* Adds the piece's results.  False: *ret_error or an exception is set. */
+static bool read_piece(const struct piece *piece, bool views, core_state *state, struct filling *f,
                        PyObject **ret_error)
 {
     reader r = { state, piece->results, piece->results, piece->results + piece->used, NULL };
@@ -537,12 +633,9 @@ static bool read_piece(const struct piece *piece, bool views, core_state *state,
         n = 1;
     }
     while (n-- > 0) {
-        PyObject *value = read_one(&r, piece->kind == PIECE_RESULTS, ret_error);
-        if (value == NULL || PyList_Append(list, value) < 0) {
-            Py_XDECREF(value);
+        if (!fill(f, read_one(&r, piece->kind == PIECE_RESULTS, ret_error))) {
             return false;
         }
-        Py_DECREF(value);
     }
     return true;
 }
@@ -563,26 +656,49 @@ uint64_t batch_bytes(const struct batch *b)
     return bytes;
 }
 
-PyObject *batch_results(struct batch *b, core_state *state, PyObject **ret_error, aur_err *ret_err)
+/* What results of the next batch may take. */
+static void note_size(const struct batch *b, pool *owner)
 {
-    PyObject *list = PyList_New(0);
-    bool good = list != NULL;
+    uint64_t used = 0;
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < b->pieces_n; i++) {
+        used += b->pieces[i].used;
+        n += b->pieces[i].n;
+    }
+    if (n != 0) {
+        owner->result_bytes = (size_t)(used / n) + 1;
+    }
+}
+
+PyObject *batch_results(struct batch *b, pool *owner, PyObject **ret_error, aur_err *ret_err)
+{
+    core_state *state = owner->state;
+    struct filling f = { PyList_New(b->count), 0 };
+    bool good = f.list != NULL;
 
     /* It is done: nothing changes any more. */
+    note_size(b, owner);
     for (size_t i = 0; good && i < b->pieces_n; i++) {
-        good = read_piece(&b->pieces[i], b->views, state, list, ret_error);
-        if (!good && *ret_error != NULL &&
-            PyObject_CallMethod(state->helpers, "note_item", "On", *ret_error,
-                                PyList_GET_SIZE(list)) == NULL) {
-            PyErr_Clear();
+        good = read_piece(&b->pieces[i], b->views, state, &f, ret_error);
+        if (!good && *ret_error != NULL) {
+            PyObject *noted =
+                PyObject_CallMethod(state->helpers, "note_item", "On", *ret_error, f.n);
+            if (noted == NULL) {
+                PyErr_Clear();
+            }
+            Py_XDECREF(noted);
         }
     }
     if (good && b->err != AUR_OK) {
         *ret_err = b->err;
         good = false;
+    } else if (good && f.n != (Py_ssize_t)b->count) {
+        PyErr_SetString(PyExc_ValueError, "a batch has fewer results than items");
+        good = false;
     }
     if (!good) {
-        Py_CLEAR(list);
+        Py_CLEAR(f.list);
     }
-    return list;
+    return f.list;
 }

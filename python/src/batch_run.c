@@ -3,14 +3,54 @@
 
 #include <string.h>
 
+#include "codec.h"
 #include "core.h"
 
-static PyObject *call_item(PyObject *fn, PyObject *item, uint32_t flags)
+#define ARGS_MAX 8 /* more of them make a tuple first */
+
+/* A call by a tuple that is not made: its values go to the call as they are read. */
+static PyObject *call_star(PyObject *fn, reader *items)
 {
-    if ((flags & CALL_STAR) == 0) {
-        return PyObject_CallOneArg(fn, item);
+    const char *at = items->at;
+    PyObject *argv[ARGS_MAX + 1];
+    PyObject *value = NULL;
+    size_t n = 0;
+
+    if (items->end - at < 2 || at[0] != TAG_TUPLE || (unsigned char)at[1] > ARGS_MAX) {
+        PyObject *item = reader_value(items);
+        value = item != NULL ? PyObject_Call(fn, item, NULL) : NULL;
+        Py_XDECREF(item);
+        return value;
     }
-    return PyObject_Call(fn, item, NULL);
+    size_t wanted = (unsigned char)at[1];
+    items->at += 2;
+    while (n < wanted && (argv[n + 1] = read_value(items)) != NULL) {
+        n++;
+    }
+    if (n == wanted) {
+        value = PyObject_Vectorcall(fn, argv + 1, n | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    }
+    while (n > 0) {
+        Py_DECREF(argv[n--]);
+    }
+    return value;
+}
+
+/* The call of the next item. */
+static PyObject *call_item(PyObject *fn, reader *items, uint32_t flags)
+{
+    PyObject *argv[2];
+
+    if ((flags & CALL_STAR) != 0) {
+        return call_star(fn, items);
+    }
+    argv[1] = read_value(items);
+    if (argv[1] == NULL) {
+        return NULL;
+    }
+    PyObject *value = PyObject_Vectorcall(fn, argv + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    Py_DECREF(argv[1]);
+    return value;
 }
 
 static int write_error(writer *w, PyObject *packed)
@@ -30,12 +70,19 @@ static int write_error(writer *w, PyObject *packed)
 static int run_item(writer *w, PyObject *fn, reader *items, uint32_t flags, bool *ret_raised)
 {
     core_state *state = w->state;
-    PyObject *item = reader_value(items);
-    PyObject *value = item != NULL ? call_item(fn, item, flags) : NULL;
+    PyObject *value = call_item(fn, items, flags);
     PyObject *error;
     int done = 0;
 
-    Py_XDECREF(item);
+    if (value != NULL && w->room > SHORT_BYTES) { /* nothing is in it yet */
+        char *end = put_short(w->data + 1, value);
+        if (end != NULL) {
+            w->data[0] = 0;
+            w->inner = w->size = (size_t)(end - w->data);
+            Py_DECREF(value);
+            return 0;
+        }
+    }
     if (value != NULL && writer_u8(w, 0) == 0 && writer_value(w, value) == 0) {
         Py_DECREF(value);
         return 0;
@@ -88,6 +135,8 @@ static aur_err run_items(writer *w, PyObject *fn, reader *items, struct place *p
     memcpy(&count, items->base + HEAD_BYTES - sizeof(count), sizeof(count));
     for (uint32_t i = 0; i < count; i++) {
         bool raised = false;
+        char *to = place->results + used;
+        writer_begin_at(w, to, place->room - used);
         if (run_item(w, fn, items, flags, &raised) < 0) {
             PyErr_Print();
             aur_fail(1, "the result of an item could not be told");
@@ -98,9 +147,13 @@ static aur_err run_items(writer *w, PyObject *fn, reader *items, struct place *p
             writer_clear(w);
             return err;
         }
-        memcpy(place->results + used, w->data, w->size);
+        if (w->data != to) {
+            memcpy(to, w->data, w->size);
+        }
         used += w->size;
-        w->size = w->inner = 0;
+        if (w->owned) {
+            writer_clear(w);
+        }
         place->tally->used = used;
         __atomic_store_n(&place->tally->done, (uint64_t)i + 1, __ATOMIC_RELEASE);
         if (raised && (flags & CALL_STOP) != 0) {

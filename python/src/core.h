@@ -53,6 +53,7 @@ typedef struct writer {
     core_state *state;
     aur_pool *pool; /* the pool whose shared buffers take large payloads; NULL: parts */
     char *data;
+    bool owned;   /* data is a block of the heap; else `small`, or the place that was given */
     size_t size;  /* of the whole, parts included */
     size_t inner; /* bytes in data */
     size_t room;
@@ -65,12 +66,16 @@ typedef struct writer {
 
 void writer_init(writer *w, core_state *state, aur_pool *shared);
 void writer_clear(writer *w);
+/* Starts anew in a place of the caller's; what does not fit goes to the heap, `owned` tells. */
+void writer_begin_at(writer *w, char *place, size_t room);
 /* All return -1 with an exception set on failure. */
 int writer_bytes(writer *w, const void *data, size_t size);
 int writer_u8(writer *w, uint8_t value);
 int writer_u32(writer *w, uint32_t value);
 int writer_u64(writer *w, uint64_t value);
 int writer_value(writer *w, PyObject *value);
+/* Makes room for so many bytes more. */
+int writer_reserve(writer *w, size_t more);
 /* Writes the whole to `to`, which has w->size bytes. */
 void writer_copy(const writer *w, char *to);
 
@@ -131,8 +136,9 @@ int task_push(task *self);
 
 /* ---- batch.c: a chunk of a map in a process pool -------------------------------------------- */
 
-struct batch *batch_start(struct pool *pool, PyObject *fn, PyObject *items, uint32_t flags,
-                          uint32_t retries);
+/* The items lo .. hi of a list or tuple. */
+struct batch *batch_start(struct pool *pool, PyObject *fn, PyObject *items, Py_ssize_t lo,
+                          Py_ssize_t hi, uint32_t flags, uint32_t retries);
 /* Waits without the GIL; AUR_OK: all items are accounted for. */
 aur_err batch_wait(struct batch *batch, aur_deadline deadline);
 bool batch_done(struct batch *batch);
@@ -142,7 +148,7 @@ void batch_on_done(struct batch *batch, void (*fn)(void *ctx), void *ctx);
 /* Of all results. */
 uint64_t batch_bytes(const struct batch *batch);
 /* A list of results, or NULL with *ret_error (new), *ret_err or an exception set. */
-PyObject *batch_results(struct batch *batch, core_state *state, PyObject **ret_error,
+PyObject *batch_results(struct batch *batch, struct pool *owner, PyObject **ret_error,
                         aur_err *ret_err);
 void batch_unref(struct batch *batch);
 /* Runs in the worker. */
@@ -164,6 +170,7 @@ typedef struct pool {
     bool broken;       /* its results cannot be trusted: what is cancelled has failed */
     PyObject *last_fn; /* the function whose pickle is last_pickle; one found by its name */
     PyObject *last_pickle;
+    size_t result_bytes;    /* of an item of the last batch; guides the room for the next */
     task tasks;             /* head of the list of tasks not known to be done */
     struct orphan *orphans; /* process tasks whose object is gone */
     size_t orphans_n, orphans_room;

@@ -200,6 +200,7 @@ PyObject *reader_value(reader *r)
     const char *tag = take(r, 1);
     const char *at;
     int64_t number;
+    int32_t half;
     double real;
 
     switch (tag != NULL ? *tag : 0) {
@@ -212,6 +213,13 @@ PyObject *reader_value(reader *r)
     case TAG_INT8:
         at = take(r, 1);
         return at != NULL ? PyLong_FromLong((signed char)*at) : NULL;
+    case TAG_INT32:
+        at = take(r, sizeof(half));
+        if (at == NULL) {
+            return NULL;
+        }
+        memcpy(&half, at, sizeof(half));
+        return PyLong_FromLong(half);
     case TAG_INT:
         at = take(r, sizeof(number));
         if (at == NULL) {
@@ -238,4 +246,100 @@ PyObject *reader_value(reader *r)
     default:
         return tag != NULL ? bad_record() : NULL;
     }
+}
+
+/* ---- past a value ------------------------------------------------------------------------------ */
+
+static const char *skip_payload(const char *at, const char *end)
+{
+    uint64_t size;
+    uint64_t where;
+
+    if (at == NULL || (size_t)(end - at) < sizeof(size) + sizeof(where)) {
+        return NULL;
+    }
+    memcpy(&size, at, sizeof(size));
+    memcpy(&where, at + sizeof(size), sizeof(where));
+    at += sizeof(size) + sizeof(where);
+    if (where == UINT64_MAX || (where == 0 && size > (size_t)(end - at))) {
+        return NULL;
+    }
+    return where == 0 ? at + size : at;
+}
+
+/* Its payload, then a byte and a payload for each buffer. */
+static const char *skip_pickle(const char *at, const char *end)
+{
+    uint32_t n;
+
+    if ((size_t)(end - at) < sizeof(n)) {
+        return NULL;
+    }
+    memcpy(&n, at, sizeof(n));
+    at = skip_payload(at + sizeof(n), end);
+    while (n-- > 0 && at != NULL) {
+        at = at < end ? skip_payload(at + 1, end) : NULL;
+    }
+    return at;
+}
+
+static const char *skip_text(const char *at, const char *end)
+{
+    uint32_t size;
+
+    if ((size_t)(end - at) < sizeof(size)) {
+        return NULL;
+    }
+    memcpy(&size, at, sizeof(size));
+    at += sizeof(size);
+    return size <= (size_t)(end - at) ? at + size : NULL;
+}
+
+static const char *skip_fixed(const char *at, const char *end, size_t size)
+{
+    return size <= (size_t)(end - at) ? at + size : NULL;
+}
+
+const char *codec_skip(const char *at, const char *end)
+{
+    unsigned values = 1; /* to be passed; a tuple is as many more as it has */
+
+    while (values-- > 0) {
+        char tag = at != NULL && at < end ? *at++ : 0;
+        switch (tag) {
+        case TAG_NONE:
+        case TAG_TRUE:
+        case TAG_FALSE:
+            break;
+        case TAG_INT8:
+            at = skip_fixed(at, end, sizeof(int8_t));
+            break;
+        case TAG_INT32:
+            at = skip_fixed(at, end, sizeof(int32_t));
+            break;
+        case TAG_INT:
+        case TAG_FLOAT:
+            at = skip_fixed(at, end, sizeof(int64_t));
+            break;
+        case TAG_ASCII:
+        case TAG_STR:
+            at = skip_text(at, end);
+            break;
+        case TAG_BYTES:
+            at = skip_payload(at, end);
+            break;
+        case TAG_TUPLE:
+            if (at == end) {
+                return NULL;
+            }
+            values += (unsigned char)*at++;
+            break;
+        case TAG_PICKLE:
+            at = skip_pickle(at, end);
+            break;
+        default:
+            return NULL;
+        }
+    }
+    return at;
 }

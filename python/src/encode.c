@@ -29,13 +29,19 @@ void writer_init(writer *w, core_state *state, aur_pool *shared)
 {
     w->state = state;
     w->pool = shared;
-    w->data = w->small;
-    w->size = w->inner = 0;
-    w->room = sizeof(w->small);
+    writer_begin_at(w, w->small, sizeof(w->small));
     w->parts = NULL;
     w->parts_n = 0;
     w->bufs = NULL;
     w->bufs_n = 0;
+}
+
+void writer_begin_at(writer *w, char *place, size_t room)
+{
+    w->data = place;
+    w->owned = false;
+    w->size = w->inner = 0;
+    w->room = room;
 }
 
 void writer_clear(writer *w)
@@ -48,7 +54,7 @@ void writer_clear(writer *w)
     }
     PyMem_Free(w->parts);
     PyMem_Free(w->bufs);
-    if (w->data != w->small) {
+    if (w->owned) {
         PyMem_RawFree(w->data);
     }
     writer_init(w, w->state, w->pool);
@@ -56,39 +62,60 @@ void writer_clear(writer *w)
 
 static int grow(writer *w, size_t more)
 {
-    size_t room = w->room * 2;
+    size_t room = w->inner + more > w->room * 2 ? w->inner + more : w->room * 2;
+    char *data = PyMem_RawRealloc(w->owned ? w->data : NULL, room);
 
-    while (room < w->inner + more) {
-        room *= 2;
-    }
-    char *data = PyMem_RawRealloc(w->data != w->small ? w->data : NULL, room);
     if (data == NULL) {
         PyErr_NoMemory();
         return -1;
     }
-    if (w->data == w->small) {
-        memcpy(data, w->small, w->inner);
+    if (!w->owned) {
+        memcpy(data, w->data, w->inner);
     }
     core_prefer_huge(data, room);
     w->data = data;
+    w->owned = true;
     w->room = room;
     return 0;
 }
 
-int writer_bytes(writer *w, const void *data, size_t size)
+int writer_reserve(writer *w, size_t more)
+{
+    return w->room - w->inner < more ? grow(w, more) : 0;
+}
+
+/* The next so many bytes, to be written by the caller; NULL: exception. */
+static inline char *extend(writer *w, size_t size)
 {
     if (w->room - w->inner < size && grow(w, size) < 0) {
-        return -1;
+        return NULL;
     }
-    memcpy(w->data + w->inner, data, size);
+    char *at = w->data + w->inner;
     w->inner += size;
     w->size += size;
+    return at;
+}
+
+int writer_bytes(writer *w, const void *data, size_t size)
+{
+    char *at = extend(w, size);
+
+    if (at == NULL) {
+        return -1;
+    }
+    memcpy(at, data, size);
     return 0;
 }
 
 int writer_u8(writer *w, uint8_t value)
 {
-    return writer_bytes(w, &value, sizeof(value));
+    char *at = extend(w, sizeof(value));
+
+    if (at == NULL) {
+        return -1;
+    }
+    *at = (char)value;
+    return 0;
 }
 
 int writer_u32(writer *w, uint32_t value)
@@ -162,18 +189,23 @@ static int put_payload(writer *w, PyObject *owner, const void *data, size_t size
     return w->pool != NULL ? put_shared(w, data, size) : put_part(w, owner);
 }
 
-static int put_int(writer *w, int64_t value)
+/* An int of at most 64 bits; 0: it has more. */
+static int put_long(writer *w, PyObject *value)
 {
-    char record[9];
+    int overflow;
+    int64_t number = PyLong_AsLongLongAndOverflow(value, &overflow);
 
-    if (value >= -128 && value < 128) {
-        record[0] = TAG_INT8;
-        record[1] = (char)value;
-        return writer_bytes(w, record, 2);
+    if (overflow != 0) {
+        return 0;
     }
-    record[0] = TAG_INT;
-    memcpy(record + 1, &value, sizeof(value));
-    return writer_bytes(w, record, sizeof(record));
+    if (writer_reserve(w, SHORT_BYTES) < 0) {
+        return -1;
+    }
+    char *at = w->data + w->inner;
+    size_t size = (size_t)(put_int(at, number) - at);
+    w->inner += size;
+    w->size += size;
+    return 1;
 }
 
 static int put_text(writer *w, PyObject *value)
@@ -206,21 +238,18 @@ static int put_text(writer *w, PyObject *value)
 /* 1: written; 0: not one of the simple values; -1: exception. */
 static int put_simple(writer *w, PyObject *value, int depth)
 {
+    if (writer_reserve(w, SHORT_BYTES) < 0) {
+        return -1;
+    }
+    char *at = w->data + w->inner;
+    char *end = put_short(at, value);
+    if (end != NULL) {
+        w->inner += (size_t)(end - at);
+        w->size += (size_t)(end - at);
+        return 1;
+    }
     if (PyLong_CheckExact(value)) {
-        int overflow;
-        long long number = PyLong_AsLongLongAndOverflow(value, &overflow);
-        return overflow != 0 ? 0 : put_int(w, number) < 0 ? -1 : 1;
-    }
-    if (value == Py_None || value == Py_True || value == Py_False) {
-        return writer_u8(w, value == Py_None   ? TAG_NONE
-                            : value == Py_True ? TAG_TRUE
-                                               : TAG_FALSE) < 0
-                   ? -1
-                   : 1;
-    }
-    if (PyFloat_CheckExact(value)) {
-        double number = PyFloat_AS_DOUBLE(value);
-        return writer_u8(w, TAG_FLOAT) < 0 || writer_bytes(w, &number, sizeof(number)) < 0 ? -1 : 1;
+        return put_long(w, value);
     }
     if (PyUnicode_CheckExact(value)) {
         return put_text(w, value);

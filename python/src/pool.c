@@ -329,18 +329,25 @@ static PyObject *pool_submit(pool *self, PyObject *const *argv, Py_ssize_t n)
     return (PyObject *)one;
 }
 
-/* submit_batch(fn, list, flags, retries) -> task of a list */
+/* submit_batch(fn, items, lo, hi, flags, retries) -> task of a list; items: a list or tuple */
 static PyObject *pool_submit_batch(pool *self, PyObject *args)
 {
     PyObject *fn;
     PyObject *items;
+    Py_ssize_t lo;
+    Py_ssize_t hi;
     unsigned flags;
     unsigned retries;
 
-    if (!PyArg_ParseTuple(args, "OO!II", &fn, &PyList_Type, &items, &flags, &retries)) {
+    if (!PyArg_ParseTuple(args, "OOnnII", &fn, &items, &lo, &hi, &flags, &retries)) {
         return NULL;
     }
-    struct batch *batch = batch_start(self, fn, items, flags, retries);
+    if (!(PyList_Check(items) || PyTuple_Check(items)) || lo < 0 || hi < lo ||
+        hi > PySequence_Fast_GET_SIZE(items) || hi - lo > UINT32_MAX) {
+        PyErr_SetString(PyExc_TypeError, "a list or tuple and a range of it are needed");
+        return NULL;
+    }
+    struct batch *batch = batch_start(self, fn, items, lo, hi, flags, retries);
     if (batch == NULL) {
         return NULL;
     }
@@ -522,7 +529,7 @@ static PyMethodDef methods[] = {
     { "submit", (PyCFunction)(void (*)(void))pool_submit, METH_FASTCALL,
       "submit(type, fn, args, kwargs, flags[, timeout_ns[, retries]]) -> task" },
     { "submit_batch", (PyCFunction)pool_submit_batch, METH_VARARGS,
-      "submit_batch(fn, list, flags, retries) -> task of the list of results" },
+      "submit_batch(fn, items, lo, hi, flags, retries) -> task of the list of results" },
     { "close", (PyCFunction)pool_close, METH_NOARGS, "No new tasks from now on" },
     { "terminate", (PyCFunction)pool_terminate, METH_O, "Ends everything; whether it is broken" },
     { "join", (PyCFunction)pool_join, METH_O, "join(timeout or None) -> whether all has ended" },

@@ -125,7 +125,7 @@ static void settle_batch(task *self)
 {
     PyObject *error = NULL;
     aur_err err = AUR_OK;
-    PyObject *value = batch_results(self->batch, self->state, &error, &err);
+    PyObject *value = batch_results(self->batch, self->pool, &error, &err);
 
     pool_saw(self->pool, batch_bytes(self->batch));
     if (err != AUR_OK) {
