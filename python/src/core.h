@@ -26,6 +26,7 @@ typedef struct core_state {
     PyObject *pack_result; /* helpers.pack_result_error(exception, value, flags) -> bytes */
     PyObject *names;       /* name of a function -> capsule with its aur_fn (threads) or label */
     PyObject *fns;         /* worker process: pickle of a function -> the function */
+    unsigned waiting;      /* threads in a wait, without the GIL; atomic */
     unsigned depth;        /* worker processes between the program and this one */
     aur_pool *deliverer;   /* one thread that tells Python of finished process tasks, or NULL */
 } core_state;
@@ -119,6 +120,7 @@ typedef struct task {
     PyObject *error;
     PyObject *context;            /* THREAD: what it runs in, or NULL */
     PyObject *fn, *args, *kwargs; /* THREAD, until it has run */
+    uint64_t submitted_ns;        /* THREAD */
     PyObject *callbacks;          /* list or NULL */
     struct task *prev, *next;     /* pool->tasks, those not known to be done */
 } task;
@@ -208,8 +210,8 @@ PyObject *worker_function(core_state *state, reader *r, uint32_t flags);
 /* ---- waits.c -------------------------------------------------------------------------------- */
 
 /* Waits without the GIL; signals are served in the main thread.  -1: exception set. */
-int wait_future(aur_future *future, aur_deadline deadline, aur_err *ret);
-int wait_batch(struct batch *batch, aur_deadline deadline, aur_err *ret);
+int wait_future(core_state *state, aur_future *future, aur_deadline deadline, aur_err *ret);
+int wait_batch(core_state *state, struct batch *batch, aur_deadline deadline, aur_err *ret);
 /* Seconds or None to a deadline; -1: exception. */
 int wait_deadline(PyObject *timeout, aur_deadline *ret);
 PyObject *wait_set(PyObject *module, PyObject *tasks);

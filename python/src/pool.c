@@ -229,6 +229,7 @@ static int submit_thread(task *self, PyObject *const *argv)
     self->args = args;
     self->kwargs = kwargs != Py_None ? kwargs : NULL;
     Py_XINCREF(self->kwargs);
+    self->submitted_ns = aur_deadline_in_ns(0);
     aur_err err = aur_fn_submit(self->pool->core, NULL, named, &self, &self->future, site);
     if (err != AUR_OK) {
         core_raise(self->state, err, NULL);

@@ -177,8 +177,8 @@ static int await(task *self, aur_deadline deadline)
     int got = 0;
 
     if (self->phase < TASK_CANCELLED) {
-        got = self->kind == TASK_BATCH ? wait_batch(self->batch, deadline, &err)
-                                       : wait_future(self->future, deadline, &err);
+        got = self->kind == TASK_BATCH ? wait_batch(self->state, self->batch, deadline, &err)
+                                       : wait_future(self->state, self->future, deadline, &err);
     }
     if (got < 0) {
         return -1;

@@ -111,18 +111,22 @@ static struct bell *bell_new(void)
 /* ---- one future ------------------------------------------------------------------------------ */
 
 /* One wait of the library's kind, without the GIL. */
-static aur_err wait_once(aur_future *future, struct batch *batch, aur_deadline deadline)
+static aur_err wait_once(core_state *state, aur_future *future, struct batch *batch,
+                         aur_deadline deadline)
 {
-    aur_err err;
+    PyThreadState *saved = PyEval_SaveThread();
 
-    Py_BEGIN_ALLOW_THREADS err =
-        batch != NULL ? batch_wait(batch, deadline) : aur_future_wait(future, deadline);
-    Py_END_ALLOW_THREADS return err;
+    /* relaxed: a hint for settle_down() in worker.c */
+    __atomic_fetch_add(&state->waiting, 1, __ATOMIC_RELAXED);
+    aur_err err = batch != NULL ? batch_wait(batch, deadline) : aur_future_wait(future, deadline);
+    __atomic_fetch_sub(&state->waiting, 1, __ATOMIC_RELAXED);
+    PyEval_RestoreThread(saved);
+    return err;
 }
 
 /* The rest of a wait in the main thread. */
-static int wait_with_signals(aur_future *future, struct batch *batch, aur_deadline deadline,
-                             aur_err *ret)
+static int wait_with_signals(core_state *state, aur_future *future, struct batch *batch,
+                             aur_deadline deadline, aur_err *ret)
 {
     struct bell *bell = bell_new();
     int got = 0;
@@ -141,45 +145,46 @@ static int wait_with_signals(aur_future *future, struct batch *batch, aur_deadli
     }
     do {
         Py_BEGIN_ALLOW_THREADS poll_fd(bell->fd, deadline);
-        Py_END_ALLOW_THREADS *ret = wait_once(future, batch, 0);
+        Py_END_ALLOW_THREADS *ret = wait_once(state, future, batch, 0);
         got = PyErr_CheckSignals();
     } while (got == 0 && *ret == AUR_ETIMEDOUT && aur_deadline_in_ns(0) < deadline);
     bell_drop(bell);
     return got;
 }
 
-static int wait_any_kind(aur_future *future, struct batch *batch, aur_deadline deadline,
-                         aur_err *ret)
+static int wait_any_kind(core_state *state, aur_future *future, struct batch *batch,
+                         aur_deadline deadline, aur_err *ret)
 {
     *ret = AUR_OK;
     if (batch != NULL ? batch_done(batch) : aur_future_done(future)) {
         return 0;
     }
     if (deadline == 0 || !serves_signals()) {
-        *ret = wait_once(future, batch, deadline);
+        *ret = wait_once(state, future, batch, deadline);
         return 0;
     }
-    *ret = wait_once(future, batch, earlier(deadline, aur_deadline_in_ns(FIRST_NS)));
+    *ret = wait_once(state, future, batch, earlier(deadline, aur_deadline_in_ns(FIRST_NS)));
     if (*ret != AUR_ETIMEDOUT) {
         return 0;
     }
     if (PyErr_CheckSignals() < 0) {
         return -1;
     }
-    return aur_deadline_in_ns(0) < deadline ? wait_with_signals(future, batch, deadline, ret) : 0;
+    return aur_deadline_in_ns(0) < deadline ? wait_with_signals(state, future, batch, deadline, ret)
+                                            : 0;
 }
 
-int wait_future(aur_future *future, aur_deadline deadline, aur_err *ret)
+int wait_future(core_state *state, aur_future *future, aur_deadline deadline, aur_err *ret)
 {
     (void)aur_future_ref(future); /* somebody else may settle the task meanwhile */
-    int got = wait_any_kind(future, NULL, deadline, ret);
+    int got = wait_any_kind(state, future, NULL, deadline, ret);
     (void)aur_future_unref(future);
     return got;
 }
 
-int wait_batch(struct batch *batch, aur_deadline deadline, aur_err *ret)
+int wait_batch(core_state *state, struct batch *batch, aur_deadline deadline, aur_err *ret)
 {
-    return wait_any_kind(NULL, batch, deadline, ret);
+    return wait_any_kind(state, NULL, batch, deadline, ret);
 }
 
 /* ---- several ----------------------------------------------------------------------------------- */

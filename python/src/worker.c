@@ -99,6 +99,20 @@ static uint64_t bytes_of(PyObject *value)
     return bytes;
 }
 
+#define SETTLE_NS 10000
+
+/* Whoever has just submitted a task holds the GIL, and mostly gives it back a moment later, in a wait
+ * for the task.  To ask for it meanwhile is to sleep and be woken, ten times that moment.  A thread
+ * that waits is a hint that it is there; no more, so nothing is ordered by it. */
+static void settle_down(const task *self)
+{
+    const unsigned *waiting = &self->state->waiting;
+
+    while (__atomic_load_n(waiting, __ATOMIC_RELAXED) == 0 &&
+           aur_deadline_in_ns(0) < self->submitted_ns + SETTLE_NS) {
+    }
+}
+
 /* The call of a task in this thread; it gives up what it was called with. */
 static void call_here(task *self)
 {
@@ -132,6 +146,7 @@ static void run_thread(const void *args, void *ret, uint64_t lo, uint64_t hi, ui
     (void)hi;
     *item = lo;
     memcpy(&self, (const char *)args + lo * sizeof(self), sizeof(self));
+    settle_down(self);
     enter();
     if (self->phase == TASK_PENDING && self->fn != NULL) {
         call_here(self);
@@ -181,6 +196,7 @@ int worker_process_init(void *ctx, int index)
     worker_state = find_state();
     if (worker_state != NULL) {
         worker_state->deliverer = NULL;
+        worker_state->waiting = 0; /* those threads are in the program */
         worker_state->depth++;
         done = PyObject_CallFunction(ctx != NULL ? ctx : worker_boot, "i", index);
     }
