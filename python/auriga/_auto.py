@@ -462,7 +462,7 @@ class AutoPool(Pool):
         if choice == PROCESSES:
             inner = self._pool_of_processes()
             try:
-                task = inner._chunk_submitter(fn, star, (0, 0))(chunk)
+                task = inner._chunk_submitter(fn, star, (0, 0))(chunk, 0, len(chunk))
                 inner._keep((task,))
                 return task
             except Exception:

@@ -159,7 +159,20 @@ class _PoolExecutor(Executor):
 
     def _map(self, fn, items, end, chunksize, buffersize):
         submit = self.submit
+        if buffersize is None and getattr(submit, "__func__", None) in _own_submits:
+            return _results(self, None, self._submit_all(fn, items), end, None)
         return _results(self, lambda args: submit(fn, *args), items, end, buffersize)
+
+    def _submit_all(self, fn, items):
+        """A future for each tuple of arguments."""
+        fs = [self.submit(fn, *args) for args in itertools.islice(items, 1)]
+        while fs:
+            core = self._core
+            error = core.submit_each(fs, items, True, Future, fn, self._flags)
+            if error is None:
+                break
+            fs.append(self._not_submitted(error))
+        return fs
 
     def shutdown(self, wait=True, *, cancel_futures=False):
         """No more work; what was accepted still runs.  Leaving a ``with`` block does so.
@@ -181,10 +194,14 @@ class _PoolExecutor(Executor):
 
 def _results(executor, submit, items, end, buffersize):
     """Submits now, and hands out results as they are asked for."""
-    items = iter(items)
     limit = buffersize if buffersize is not None else None
-    fs = [submit(args) for args in itertools.islice(items, limit)]
+    if submit is None:
+        fs = items  # they are submitted
+    else:
+        items = iter(items)
+        fs = [submit(args) for args in itertools.islice(items, limit)]
     fs.reverse()
+    pace = _helpers.Pace()
     owner = weakref.ref(executor)
     del executor
 
@@ -198,7 +215,16 @@ def _results(executor, submit, items, end, buffersize):
                         items = None
                     else:
                         fs.insert(0, submit(args))
-                yield _take(fs, end)
+                    yield _take(fs, end)
+                    continue
+                left = None if end is None else end - time.monotonic()
+                values = _core.take_values(fs, left, pace.next())
+                if values is None:
+                    yield _take(fs, end)
+                    continue
+                values.reverse()
+                while values:
+                    yield values.pop()
         finally:
             for future in fs:
                 future.cancel()
@@ -370,6 +396,9 @@ class ProcessPoolExecutor(_PoolExecutor):
             return self._begin().submit_batch(fn, chunk, 0, len(chunk), flags, 0)
 
         return _flat(_results(self, submit, chunks, end, buffersize))
+
+
+_own_submits = (_PoolExecutor.submit, ProcessPoolExecutor.submit)
 
 
 def _flat(lists):

@@ -8,6 +8,7 @@ import sys
 import weakref
 from _pickle import PickleBuffer, Pickler, loads as _loads
 from io import BytesIO
+from time import monotonic
 from types import FunctionType
 
 _APART = 1 << 16  # bytes; smaller buffers stay inside the pickle
@@ -224,6 +225,27 @@ def process_ends():
 def run_chunk(fn, star, items):
     """The items of a chunk, one after the other: what a thread runs of a map."""
     return [fn(*item) for item in items] if star else [fn(item) for item in items]
+
+
+class Pace:
+    """How far ahead of the next result a consumer that takes all as they come is woken: as many
+    results as come in about 0.3 ms, so that short calls do not cost a wake each."""
+
+    __slots__ = ("ahead", "since")
+
+    def __init__(self):
+        self.ahead = 1
+        self.since = monotonic()
+
+    def next(self):
+        """Called before each wait; the number of results that it should be for."""
+        now = monotonic()
+        took, self.since = now - self.since, now
+        if took > 0.0006:
+            self.ahead = 1
+        elif took < 0.0003 and self.ahead < 64:
+            self.ahead *= 2
+        return self.ahead
 
 
 StandardFuture = None  # set by auriga._futures, without which no task is a Future

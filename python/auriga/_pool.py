@@ -341,9 +341,12 @@ class Pool:
         tasks = []
         try:
             if chunksize == 1:
-                submit = self._call_submitter(func, star, limits)
-                for item in iterable:
-                    tasks.append(submit(item))
+                kind, flags = _core.Task, self._flags
+                func = self._portable(func)
+                submit = self._core.submit_each
+                error = submit(tasks, iter(iterable), star, kind, func, flags, *limits)
+                if error is not None:
+                    raise error
             else:
                 submit = self._chunk_submitter(func, star, limits)
                 for items, lo, hi in _ranges(iterable, max(1, chunksize)):

@@ -5,7 +5,7 @@ import threading
 import time
 from collections import deque
 
-from . import _core
+from . import _core, _helpers
 
 
 def _timeout_error():
@@ -156,14 +156,16 @@ class MapResult(AsyncResult):
     def _value(self):
         with self._lock:
             if self._list is None:
-                lists = [self._outcome(number) for number in range(len(self._tasks))]
-                self._list = lists if self._chunksize == 1 else _core.join(lists)
+                values = _core.values(self._tasks)
+                for number in range(len(values), len(self._tasks)):
+                    values.append(self._one(number))
+                self._list = values if self._chunksize == 1 else _core.join(values)
                 self._pool._forget(self._tasks)
                 self._tasks = ()
             return self._list
 
-    def _outcome(self, number):
-        """The result, or the list of results, of one task; its error with the item's number."""
+    def _one(self, number):
+        """What one task came to; its exception with the item's number."""
         try:
             return self._tasks[number].get()
         except BaseException as error:
@@ -175,10 +177,7 @@ class MapResult(AsyncResult):
         return all(task.done() for task in self._tasks)
 
     def _wait_tasks(self, timeout):
-        if timeout is None:
-            return all(task.wait() for task in self._tasks)
-        end = time.monotonic() + timeout
-        return all(task.wait(max(0, end - time.monotonic())) for task in self._tasks)
+        return _core.wait_all(list(self._tasks), timeout)
 
 
 def _name_item(error, first, single):
@@ -215,6 +214,9 @@ class IMapIterator:
         self._window = window
         self._least = window
         self._tasks = self._container()  # under way
+        self._ready = []  # done, to be handed out from the end
+        self._ready_chunks = []
+        self._pace = _helpers.Pace()
         self._items = iter(())
         self._lock = threading.Lock()
         self._fed = time.monotonic()
@@ -228,12 +230,13 @@ class IMapIterator:
         large as a large one of the last, those in the window would have to keep within a bound."""
         large = self._pool._large()
         fitting = max(self._least, _BYTES_MAX // large if large else _WINDOW_MAX)
-        if len(self._tasks) * 2 > min(self._window, fitting):
+        held = len(self._ready) if fitting < _WINDOW_MAX else 0
+        if (len(self._tasks) + held) * 2 > min(self._window, fitting):
             return
         now = time.monotonic()
         if now - self._fed < 0.005 and self._window < min(fitting, _WINDOW_MAX):
             self._window *= 2
-        self._feed(min(self._window, fitting))
+        self._feed(min(self._window, fitting) - held)
         self._fed = now
 
     def _feed(self, window):
@@ -264,10 +267,8 @@ class IMapIterator:
             self._progress.last(self._submitted)
 
     def _take(self, timeout):
-        """The next task that is done, or None if it is not there in time."""
-        if not self._tasks[0].wait(timeout):
-            return None
-        return self._tasks.popleft()
+        """The next tasks that are done, at least one; None if none is in time."""
+        return _core.take_first(self._tasks, timeout, self._pace.next())
 
     def __iter__(self):
         return self
@@ -275,27 +276,50 @@ class IMapIterator:
     def next(self, timeout=None):
         """The next result, or the exception of its call.  ``multiprocessing.TimeoutError`` if it is
         not there in time."""
+        try:
+            task = self._ready.pop()
+        except IndexError:
+            pass
+        else:
+            return task.get()
         with self._lock:
+            return self._next(timeout)
+
+    __next__ = next
+
+    def _next(self, timeout):
+        while True:
             for item in self._items:
                 return item
+            if self._ready_chunks:
+                task = self._ready_chunks.pop()
+                self._items = iter(task.get())
+                self._pool._forget((task,))
+                continue
+            if self._ready:
+                return self._ready.pop().get()
             if self._chunks is not None:
                 self._feed_ahead()
             if not self._tasks:
                 if self._progress is not None:
                     self._progress.wait()
                 raise StopIteration
-            task = self._take(timeout)
-        if task is None:
-            raise _timeout_error()
-        value = task.get()
-        if not self._chunked:
-            return value
-        self._pool._forget((task,))
-        del task
-        self._items = iter(value)
-        return self.next(timeout)
+            taken = self._take(timeout)
+            if taken is None:
+                raise _timeout_error()
+            taken.reverse()
+            if self._chunked:
+                self._ready_chunks = taken
+                continue
+            task = taken.pop()
+            self._ready = taken
+            if self._chunks is not None:
+                self._feed_ahead()  # the workers go on while these are used
+            return task.get()
 
-    __next__ = next
+
+_LOOK = 8  # tasks that are not done, before a look at them ends
+_SHORT = 50e-6  # seconds
 
 
 class IMapUnorderedIterator(IMapIterator):
@@ -304,19 +328,23 @@ class IMapUnorderedIterator(IMapIterator):
     _container = dict  # by number, or by themselves
 
     def __init__(self, pool, submit, chunks, chunked, window, progress=None):
-        # Single calls are waited for by the library; a chunk may be several calls, and tells.
-        self._set = None if chunked or progress is not None else _core.completed(())
+        # A chunk may be several calls of the library, and tells; single calls are looked at.
+        self._told = chunked or progress is not None
         self._numbers = itertools.count()
+        self._slow = None  # the oldest task, if it was waited for in vain
+        self._set = None  # of tasks that the library watches
+        self._watched = {}  # index there: number
+        self._last = -1  # the highest number there
+        self._indexes = itertools.count()
         self._done = deque()
         self._there = threading.Semaphore(0)
         super().__init__(pool, submit, chunks, chunked, window, progress)
 
     def _add(self, task):
-        if self._set is None or isinstance(task, Failed):
+        if self._told:
             self._tasks[task] = task
             task.on_done(self._one_done)
         else:
-            _core.completed_add(self._set, task)
             self._tasks[next(self._numbers)] = task
 
     def _one_done(self, task):
@@ -324,17 +352,45 @@ class IMapUnorderedIterator(IMapIterator):
         self._there.release()
 
     def _take(self, timeout):
-        if self._set is not None and len(self._tasks) > len(self._done):
-            number = _core.completed_next(self._set, timeout)
-            if number is None:
+        if self._told:
+            return self._take_told(timeout)
+        taken = _core.take_done(self._tasks, _LOOK)
+        if taken:
+            return taken
+        first = next(iter(self._tasks.values()))
+        if first is not self._slow:
+            # Tasks end roughly in order: a short wait for the oldest costs less than to be told.
+            self._slow = first
+            if first.wait(_SHORT if timeout is None else min(timeout, _SHORT)):
+                return _core.take_done(self._tasks, _LOOK)
+        return self._take_watched(timeout)
+
+    def _take_watched(self, timeout):
+        """Whichever is done first."""
+        if self._set is None:
+            self._set = _core.completed(())
+        for number, task in self._tasks.items():
+            if isinstance(task, Failed):
+                return [self._tasks.pop(number)]
+            if number > self._last:
+                _core.completed_add(self._set, task)
+                self._watched[next(self._indexes)] = self._last = number
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = None if end is None else max(0, end - time.monotonic())
+            index = _core.completed_next(self._set, left)
+            if index is None:
                 return None
-            task = self._tasks.pop(number)
-            task.wait()
-            return task
+            task = self._tasks.pop(self._watched.pop(index), None)
+            if task is not None:  # else it was seen before
+                task.wait()
+                return [task]
+
+    def _take_told(self, timeout):
         _core.blocking(True)
         try:
             if not self._there.acquire(timeout=timeout):
                 return None
         finally:
             _core.blocking(False)
-        return self._tasks.pop(self._done.popleft())
+        return [self._tasks.pop(self._done.popleft())]

@@ -26,9 +26,11 @@ typedef struct core_state {
     PyObject *pack_result; /* helpers.pack_result_error(exception, value, flags) -> bytes */
     PyObject *names;       /* name of a function -> capsule with its aur_fn (threads) or label */
     PyObject *fns;         /* worker process: pickle of a function -> the function */
-    unsigned waiting;      /* threads in a wait, without the GIL; atomic */
-    unsigned depth;        /* worker processes between the program and this one */
-    aur_pool *deliverer;   /* one thread that tells Python of finished process tasks, or NULL */
+    PyObject *last_name;   /* the key of the last that was looked up there, and the function */
+    PyObject *last_fn;
+    unsigned waiting;    /* threads in a wait, without the GIL; atomic */
+    unsigned depth;      /* worker processes between the program and this one */
+    aur_pool *deliverer; /* one thread that tells Python of finished process tasks, or NULL */
 } core_state;
 
 /* Flags of a call or batch; they travel to the worker. */
@@ -136,6 +138,19 @@ void task_unlink(task *self);
 bool task_is_done(task *self);
 int task_push(task *self);
 
+/* Waits; 1: done and settled, 0: not in time, -1: exception. */
+int task_await(task *self, aur_deadline deadline);
+
+/* ---- many.c: many tasks in one call from Python ---------------------------------------------- */
+
+PyObject *many_wait(PyObject *module, PyObject *args);
+PyObject *many_values(PyObject *module, PyObject *tasks);
+PyObject *many_take_first(PyObject *module, PyObject *args);
+PyObject *many_take_values(PyObject *module, PyObject *args);
+PyObject *many_take_done(PyObject *module, PyObject *args);
+PyObject *many_join(PyObject *module, PyObject *lists);
+PyObject *pool_submit_each(struct pool *self, PyObject *const *args, Py_ssize_t n);
+
 /* ---- batch.c: a chunk of a map in a process pool -------------------------------------------- */
 
 /* The items lo .. hi of a list or tuple. */
@@ -172,6 +187,7 @@ typedef struct pool {
     bool broken;       /* its results cannot be trusted: what is cancelled has failed */
     PyObject *last_fn; /* the function whose pickle is last_pickle; one found by its name */
     PyObject *last_pickle;
+    const char *last_label;
     size_t result_bytes;    /* of an item of the last batch; guides the room for the next */
     task tasks;             /* head of the list of tasks not known to be done */
     struct orphan *orphans; /* process tasks whose object is gone */
@@ -181,6 +197,7 @@ typedef struct pool {
 extern PyType_Spec pool_spec;
 /* A result of so many bytes was taken in. */
 void pool_saw(pool *self, uint64_t bytes);
+PyObject *pool_submit(pool *self, PyObject *const *argv, Py_ssize_t n);
 /* Keeps what a process task whose object goes away still needs, and takes it from the task. */
 void pool_orphan(task *self);
 
@@ -190,6 +207,8 @@ void pool_orphan(task *self);
 int pool_write_fn(pool *self, writer *w, PyObject *fn, uint32_t *flags);
 /* What the library's messages call the function; a thread's call has the name in its descriptor. */
 const char *pool_label(core_state *state, PyObject *fn, const aur_fn **ret_thread_fn);
+/* The same for a process's call, faster for the function that was written last. */
+const char *pool_call_label(pool *self, PyObject *fn);
 
 /* ---- worker.c: what runs in workers ---------------------------------------------------------- */
 

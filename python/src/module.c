@@ -52,41 +52,18 @@ static PyObject *in_task(PyObject *module, PyObject *unused)
     return PyBool_FromLong(aur_pool_current() != NULL);
 }
 
-/* join(lists) -> one list of all their items, which are taken out of them. */
-static PyObject *join_lists(PyObject *module, PyObject *lists)
-{
-    Py_ssize_t n = 0;
-
-    (void)module;
-    for (Py_ssize_t i = 0; PyList_Check(lists) && i < PyList_GET_SIZE(lists); i++) {
-        if (!PyList_CheckExact(PyList_GET_ITEM(lists, i))) {
-            lists = Py_None;
-            break;
-        }
-        n += PyList_GET_SIZE(PyList_GET_ITEM(lists, i));
-    }
-    PyObject *all = PyList_Check(lists) ? PyList_New(n) : NULL;
-    if (all == NULL) {
-        return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_TypeError, "a list of lists is needed");
-    }
-    n = 0;
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(lists); i++) {
-        PyObject *list = PyList_GET_ITEM(lists, i);
-        for (Py_ssize_t k = 0; k < PyList_GET_SIZE(list); k++) {
-            PyList_SET_ITEM(all, n++, PyList_GET_ITEM(list, k));
-        }
-        Py_SET_SIZE((PyVarObject *)list, 0); /* its items have changed hands */
-    }
-    return all;
-}
-
 static PyMethodDef methods[] = {
     { "run_nursery", run_nursery, METH_O, "Becomes the process that forks a pool's workers" },
     { "cpu_count", cpu_count, METH_NOARGS, "CPUs this process may use; quotas count" },
     { "completed", wait_set, METH_O, "The set behind as_completed()" },
     { "completed_add", wait_add, METH_VARARGS, "One more task for the set" },
     { "completed_next", wait_next, METH_VARARGS, "The index of the next task that is done" },
-    { "join", join_lists, METH_O, "One list of what is in several, taken out of them" },
+    { "wait_all", many_wait, METH_VARARGS, "wait_all(list, timeout) -> whether all are done" },
+    { "values", many_values, METH_O, "Values of the first tasks, up to one that has none" },
+    { "take_first", many_take_first, METH_VARARGS, "The first task and those done behind it" },
+    { "take_values", many_take_values, METH_VARARGS, "The last one's value and those before it" },
+    { "take_done", many_take_done, METH_VARARGS, "Those of a dict that are done, taken from it" },
+    { "join", many_join, METH_O, "One list of what is in several, taken out of them" },
     { "in_task", in_task, METH_NOARGS, "Whether the calling thread runs a task of a pool" },
     { "blocking", blocking, METH_O, "The calling task is about to block, or goes on" },
     { NULL, NULL, 0, NULL },
@@ -108,6 +85,8 @@ static int traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(s->pack_result);
     Py_VISIT(s->names);
     Py_VISIT(s->fns);
+    Py_VISIT(s->last_name);
+    Py_VISIT(s->last_fn);
     return 0;
 }
 
@@ -127,6 +106,8 @@ static int clear(PyObject *module)
     Py_CLEAR(s->pack_result);
     Py_CLEAR(s->names);
     Py_CLEAR(s->fns);
+    Py_CLEAR(s->last_name);
+    Py_CLEAR(s->last_fn);
     return 0;
 }
 

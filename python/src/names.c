@@ -119,6 +119,17 @@ const char *pool_label(core_state *state, PyObject *fn, const aur_fn **ret_threa
     return ret_thread_fn != NULL ? label->site : label->call;
 }
 
+const char *pool_call_label(pool *self, PyObject *fn)
+{
+    if (fn != self->last_fn) {
+        return pool_label(self->state, fn, NULL);
+    }
+    if (self->last_label == NULL) {
+        self->last_label = pool_label(self->state, fn, NULL);
+    }
+    return self->last_label;
+}
+
 /* ---- functions as bytes -------------------------------------------------------------------------- */
 
 /* Whether its pickle is its name: then it can be kept on both sides. */
@@ -161,6 +172,7 @@ int pool_write_fn(pool *self, writer *w, PyObject *fn, uint32_t *flags)
     } else if (by_name) {
         Py_INCREF(fn);
         Py_INCREF(bytes);
+        self->last_label = NULL;
         Py_XSETREF(self->last_fn, fn);
         Py_XSETREF(self->last_pickle, bytes);
     }

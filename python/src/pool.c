@@ -278,7 +278,7 @@ static int submit_process(task *self, PyObject *const *argv, const aur_call_opti
 
     writer_init(&w, self->state, remote ? NULL : self->pool->core);
     if (write_call(self->pool, &w, argv[1], argv[2], argv[3], flags) == 0) {
-        aur_err err = submit_record(self, &w, opts, pool_label(self->state, argv[1], NULL));
+        aur_err err = submit_record(self, &w, opts, pool_call_label(self->pool, argv[1]));
         if (err != AUR_OK) {
             core_raise(self->state, err, NULL);
         } else {
@@ -306,7 +306,7 @@ static int call_options(PyObject *const *argv, Py_ssize_t n, aur_call_options *o
 }
 
 /* submit(type, fn, args, kwargs or None, flags[, timeout_ns[, retries]]) -> task */
-static PyObject *pool_submit(pool *self, PyObject *const *argv, Py_ssize_t n)
+PyObject *pool_submit(pool *self, PyObject *const *argv, Py_ssize_t n)
 {
     aur_call_options opts = AUR_CALL_OPTIONS_INIT;
 
@@ -529,6 +529,8 @@ static void dealloc(pool *self)
 static PyMethodDef methods[] = {
     { "submit", (PyCFunction)(void (*)(void))pool_submit, METH_FASTCALL,
       "submit(type, fn, args, kwargs, flags[, timeout_ns[, retries]]) -> task" },
+    { "submit_each", (PyCFunction)(void (*)(void))pool_submit_each, METH_FASTCALL,
+      "submit_each(list, iterator, star, type, fn, flags[, timeout_ns[, retries]])" },
     { "submit_batch", (PyCFunction)pool_submit_batch, METH_VARARGS,
       "submit_batch(fn, items, lo, hi, flags, retries) -> task of the list of results" },
     { "close", (PyCFunction)pool_close, METH_NOARGS, "No new tasks from now on" },

@@ -170,8 +170,7 @@ bool task_is_done(task *self)
     return done;
 }
 
-/* Waits; 1: done and settled, 0: not in time, -1: exception. */
-static int await(task *self, aur_deadline deadline)
+int task_await(task *self, aur_deadline deadline)
 {
     aur_err err = AUR_OK;
     int got = 0;
@@ -312,7 +311,7 @@ static PyObject *task_wait(task *self, PyObject *args, PyObject *kwargs)
     if (!parse_timeout(args, kwargs, &timeout) || wait_deadline(timeout, &deadline) < 0) {
         return NULL;
     }
-    int done = await(self, deadline);
+    int done = task_await(self, deadline);
     return done < 0 ? NULL : PyBool_FromLong(done);
 }
 
@@ -356,7 +355,7 @@ static PyObject *task_result(task *self, PyObject *args, PyObject *kwargs)
     if (wait_deadline(timeout, &deadline) < 0) {
         return NULL;
     }
-    int done = await(self, deadline);
+    int done = task_await(self, deadline);
     return done < 0 ? NULL : done == 0 ? raise_helper(self, "raise_timeout") : task_get(self, NULL);
 }
 
@@ -374,7 +373,7 @@ static PyObject *task_exception(task *self, PyObject *args, PyObject *kwargs)
     if (wait_deadline(timeout, &deadline) < 0) {
         return NULL;
     }
-    int done = await(self, deadline);
+    int done = task_await(self, deadline);
     if (done <= 0) {
         return done < 0 ? NULL : raise_helper(self, "raise_timeout");
     }

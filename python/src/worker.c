@@ -256,6 +256,27 @@ void worker_leave_context(PyObject *context)
     }
 }
 
+/* The function under a name that may be kept: the last one, or one of the dictionary; new or NULL. */
+static PyObject *kept_function(core_state *state, PyObject *name)
+{
+    PyObject *fn = PyDict_GetItemWithError(state->fns, name);
+
+    if (fn != NULL) {
+        Py_INCREF(name);
+        Py_XSETREF(state->last_name, name);
+        Py_INCREF(fn);
+        Py_XSETREF(state->last_fn, fn);
+        Py_INCREF(fn);
+    }
+    return fn;
+}
+
+static bool is_last(const core_state *state, const char *name, size_t size)
+{
+    return state->last_name != NULL && (size_t)PyBytes_GET_SIZE(state->last_name) == size &&
+           memcmp(PyBytes_AS_STRING(state->last_name), name, size) == 0;
+}
+
 PyObject *worker_function(core_state *state, reader *r, uint32_t flags)
 {
     uint32_t size;
@@ -268,14 +289,18 @@ PyObject *worker_function(core_state *state, reader *r, uint32_t flags)
         PyErr_SetString(PyExc_ValueError, "a record without its function");
         return NULL;
     }
+    if ((flags & CALL_FN_CACHED) != 0 && is_last(state, r->at, size)) {
+        r->at += size;
+        Py_INCREF(state->last_fn);
+        return state->last_fn;
+    }
     PyObject *name = PyBytes_FromStringAndSize(r->at, size);
     r->at += size;
     if (name == NULL) {
         return NULL;
     }
     if ((flags & CALL_FN_CACHED) != 0) {
-        fn = PyDict_GetItemWithError(state->fns, name);
-        Py_XINCREF(fn);
+        fn = kept_function(state, name);
     }
     if (fn == NULL && !PyErr_Occurred()) {
         reader inner = { state, PyBytes_AS_STRING(name), PyBytes_AS_STRING(name),
