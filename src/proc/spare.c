@@ -81,21 +81,50 @@ struct auri_worker *auri_reserve(struct auri_proc *p, bool *ret_awaited)
     return reserve;
 }
 
-void auri_relieve(struct auri_proc *p)
+/* Workers that may run something else, now or soon.  *ret_leaving: a place will be free in a moment. */
+static unsigned active_workers(const struct auri_proc *p, bool *ret_leaving)
 {
     unsigned active = 0;
-    bool leaving = false; /* a place will be free in a moment */
 
-    if (p->blocked == 0 || p->queue_first == NULL || p->stopping || p->broken) {
-        return;
-    }
+    *ret_leaving = false;
     for (unsigned i = 0; i < p->slots_end; i++) {
         const struct auri_worker *w = p->slots[i].worker;
         active += w == NULL || w->state == AURI_W_ASKED ? p->slots[i].wanted
                                                         : w->state == AURI_W_LIVE && !w->blocked;
         /* One that waits itself will not, unless it is killed: it answers its QUIT after its task. */
-        leaving |= w != NULL && w->state == AURI_W_QUITTING &&
-                   (!w->blocked || w->kill_reason != AURI_KILL_NONE);
+        *ret_leaving |= w != NULL && w->state == AURI_W_QUITTING &&
+                        (!w->blocked || w->kill_reason != AURI_KILL_NONE);
+    }
+    return active;
+}
+
+/* A worker that has been at one entry for a tick may be at it for ever: perhaps until the caller has the
+ * result of an entry behind it.  Takes back what it has not begun.  False: there is nothing. */
+static bool take_from_stuck(struct auri_proc *p)
+{
+    uint64_t now = aurp_now_ns();
+
+    for (unsigned i = 0; i < p->slots_end; i++) {
+        struct auri_worker *w = p->slots[i].worker;
+        if (w != NULL && w->state == AURI_W_LIVE && !w->blocked &&
+            auri_unanswered(w) - w->revoked > 1 && now > w->busy_since_ns + AURI_TICK_NS &&
+            auri_revoke_from(p, w, w->head + 1) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void auri_relieve(struct auri_proc *p)
+{
+    bool leaving;
+
+    if (p->blocked == 0 || p->stopping || p->broken) {
+        return;
+    }
+    unsigned active = active_workers(p, &leaving);
+    if (p->queue_first == NULL && (active >= p->pool->workers || !take_from_stuck(p))) {
+        return;
     }
     if (active != 0) {
         auri_dry_mark(p, false);
