@@ -2,7 +2,7 @@
  *
  * Order of looking: own deque (newest first), tasks from outside, other deques (oldest first),
  * published loops.  Every FAIRNESS-th task the outside comes first, so that nested work cannot starve
- * it. */
+ * it; but not where what is next in the deque came from outside, since that is older. */
 #include <stdlib.h>
 
 #include "base/err.h"
@@ -87,6 +87,7 @@ static auri_task *take_outside(struct auri_team *team, struct auri_record *self,
         }
     }
     if (several) {
+        self->outside_end = auri_deque_end(self->deque);
         auri_team_notify(team); /* the others could not see them while they were in `batch` */
     }
     return n == 1 ? batch[0] : NULL;
@@ -290,11 +291,13 @@ static auri_task *find_near(struct auri_team *team, struct auri_record *self)
 {
     auri_task *task = NULL;
 
-    if (++self->ticks % FAIRNESS == 0) {
+    if (++self->ticks % FAIRNESS == 0 && auri_deque_end(self->deque) > self->outside_end) {
         task = take_outside(team, self, false);
     }
     if (task == NULL) {
         task = auri_deque_take(self->deque);
+        int64_t end = auri_deque_end(self->deque);
+        self->outside_end = end < self->outside_end ? end : self->outside_end;
     }
     return task != NULL ? task : take_outside(team, self, false);
 }
@@ -500,6 +503,7 @@ void *auri_worker_thread(void *member_arg)
         self->worker = (int)arg.index;
         self->deque =
             auri_load_rlx(&team->member[arg.index].deque); /* relaxed: set before our start */
+        self->outside_end = auri_deque_end(self->deque);
         self->worker_end = worker_end;
         auri_store_rel(&team->member[arg.index].record, self);
         if (pool->opts.worker_init != NULL) {

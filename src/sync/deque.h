@@ -67,6 +67,12 @@ static inline bool auri_deque_push(struct auri_deque *d, struct aur_future *task
     return true;
 }
 
+/* Owner only: the place of the next push; grows with each push, and is less by one after each take. */
+static inline int64_t auri_deque_end(struct auri_deque *d)
+{
+    return auri_load_rlx(&d->bottom); /* relaxed: owner's own */
+}
+
 static inline struct aur_future *auri_deque_take(struct auri_deque *d)
 {
     int64_t bottom = auri_load_rlx(&d->bottom) - 1; /* relaxed: owner's own */

@@ -117,6 +117,7 @@ struct auri_record {
     _Atomic(uint32_t) credit; /* A, written by the thread only: calls that the pool has counted as
                                   * submitted, and that its tasks have not made yet */
     uint32_t ticks;           /* tasks run, for fairness */
+    int64_t outside_end; /* in its deque: below lie tasks from outside, above those of its tasks */
     /* slab cache: sched of task/slab.c */
     auri_task *slab_free; /* own free tasks */
     auri_task *block;     /* slabs not made yet, in a block */

@@ -415,6 +415,47 @@ static void test_forked(void **state)
     aurt_pool_end(pool);
 }
 
+static int order[500];
+static atomic_int order_n;
+
+static int note(int x)
+{
+    order[atomic_fetch_add(&order_n, 1)] = x;
+    return x;
+}
+AUR_FN(int, note, int);
+
+/* One worker runs what comes from outside in the order of its submission, also what comes while it does. */
+static void test_order(void **state)
+{
+    enum { N = sizeof(order) / sizeof(order[0]) };
+    aur_options opts = aurt_options(state);
+    aur_future *futures[N];
+    int v = 0;
+
+    opts.workers = 1;
+    opts.flags = AUR_POOL_FIXED; /* no spare that stands in for the gate */
+    aur_pool *pool = aurt_pool_with(&opts);
+    reset();
+    atomic_store(&order_n, 0);
+    AURT_OK(aur_apply_async(pool, NULL, gate, 0));
+    aurt_event_wait(&running);
+    for (int i = 0; i < N; i++) {
+        if (i == N / 2) {
+            aurt_event_set(&go);
+        }
+        AURT_OK(aur_apply_async(pool, &futures[i], note, i));
+    }
+    AURT_OK(aur_pool_close(pool));
+    AURT_OK(aur_pool_join(pool, AUR_NO_DEADLINE)); /* no wait that could run one of them here */
+    for (int i = 0; i < N; i++) {
+        AURT_OK(aur_future_result(futures[i], &v, AUR_NO_DEADLINE));
+        assert_int_equal(order[i], i);
+        aur_future_unref(futures[i]);
+    }
+    aurt_pool_end(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -423,6 +464,7 @@ int main(void)
         AURT_EACH(test_references),       AURT_OF(test_init_refuses, threads),
         AURT_SHARED(test_inside),         AURT_OF(test_worker_index, threads),
         AURT_SHARED(test_depth),          AURT_SHARED(test_forked),
+        AURT_OF(test_order, threads),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -173,7 +173,19 @@ class StandardProcesses(Executors, Case):
         self.assertEqual(len(set(pids)), 3)
 
 
-class Threads(Executors, Case):
+class OneThread:
+    def test_order(self):
+        """One worker is a queue, also for what comes while it works."""
+        with self.make(1) as executor:
+            order = []
+            results = executor.map(order.append, range(500))
+            for i in range(500, 1000):
+                executor.submit(order.append, i)
+            self.assertEqual(list(results), [None] * 500)
+        self.assertEqual(order, list(range(1000)))
+
+
+class Threads(Executors, OneThread, Case):
     make = auriga.ThreadPoolExecutor
 
     def test_names(self):
@@ -182,7 +194,7 @@ class Threads(Executors, Case):
         self.assertEqual(name, "mine_0")
 
 
-class StandardThreads(Executors, Case):
+class StandardThreads(Executors, OneThread, Case):
     make = auriga.stdlib.ThreadPoolExecutor
 
 
