@@ -4,13 +4,10 @@
  *          from costs is tested in tests/unit/pool/verdict_test.c.  Real calls are measured all the
  *          while, but too few to change a verdict: one in 64, and four are needed.
  * Guards:  src/pool/auto.c. */
-#include "kinds.h"
+#include "auto_rig.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
-
-#include "pool/auto.h"
 
 #define BURST 24
 
@@ -105,43 +102,6 @@ static void fill(uint64_t lo, uint64_t hi, int **out)
     }
 }
 AUR_RANGE_FN(fill, int *);
-
-/* ---- verdicts ------------------------------------------------------------------------------ */
-
-static void wait_idle(aur_pool *pool)
-{
-    while (!auri_pool_is_idle(pool)) { /* the last call is counted out after its waiter knows */
-        sched_yield();
-    }
-}
-
-/* Feeds the verdict on fn with what such a function costs, until it is that. */
-static void decide(aur_pool *pool, const aur_fn *fn, uint32_t choice)
-{
-    static const struct auri_measure measure = { .cheap_ns = 1000,
-                                                 .may_loop = true,
-                                                 .side_by_side = true };
-    static const struct auri_outcome alone[] = {
-        [AURI_TO_LOOP] = { .wall_ns = 200, .cpu_ns = 200 },
-        [AURI_TO_THREADS] = { .wall_ns = 100000, .cpu_ns = 100000 },
-        [AURI_WAITS] = { .wall_ns = 100000, .cpu_ns = 3000, .slept = true },
-        [AURI_TO_PROCESSES] = { .wall_ns = 100000, .cpu_ns = 100000 },
-    };
-    struct auri_outcome beside = alone[choice];
-    struct auri_verdict *verdict = auri_auto_verdict(pool, fn);
-
-    assert_non_null(verdict);
-    beside.beside = 3;
-    if (choice == AURI_TO_PROCESSES) {
-        beside.wall_ns *= 3;
-        beside.slept = true;
-    }
-    wait_idle(pool);
-    for (int i = 0; atomic_load(&verdict->choice) != choice; i++) {
-        assert_true(i < 1000);
-        auri_verdict_count(verdict, &measure, i % 16 < 4 ? &alone[choice] : &beside);
-    }
-}
 
 static void test_cheap(void **state)
 {
