@@ -1,5 +1,5 @@
-/* Goal:    AUR_AUTO: the processes inside end with their pool, neither sooner nor later, and what cannot run in
- *          them runs in threads.
+/* Goal:    AUR_AUTO: the processes inside are not forked at a bad moment, they end with their pool, neither sooner
+ *          nor later, and what cannot run in them runs in threads.
  * Method:  the verdicts are made up, as in auto_test.c.  What a process runs waits for a word that it shares
  *          with the test; what has to happen between two steps of the library does so in a task, or in a handler
  *          of fork().
@@ -12,15 +12,21 @@
 
 static aur_pool *outer;
 
-static aur_pool *auto_pool(uint32_t flags)
+static aur_pool *auto_pool_of(int32_t start, uint32_t flags)
 {
     aur_options opts = AUR_OPTIONS_INIT;
 
     opts.kind = AUR_AUTO;
+    opts.start = start;
     opts.workers = 3;
     opts.flags = flags;
     outer = aurt_pool_with(&opts);
     return outer;
+}
+
+static aur_pool *auto_pool(uint32_t flags)
+{
+    return auto_pool_of(AUR_START_DEFAULT, flags);
 }
 
 /* ---- cheap calls --------------------------------------------------------------------------- */
@@ -142,6 +148,82 @@ static aur_pool *pool_with_processes(uint32_t flags)
     return pool;
 }
 
+/* ---- while a call is under way ------------------------------------------------------------- */
+
+static aurt_barrier meeting;
+
+/* In a thread, on either side of what main() does between the two. */
+static int64_t calls_later(int what)
+{
+    aurt_barrier_wait(&meeting);
+    aurt_barrier_wait(&meeting);
+    return nested(aur_pool_current(), what);
+}
+AUR_FN(int64_t, calls_later, int);
+
+/* A call of where(), once the pool needs processes for it, while another call is under way.  Returns who ran it,
+ * and whether there are processes then. */
+static int64_t call_beside(aur_pool *pool, bool *ret_made)
+{
+    AUR_SCOPED(aur_future) *future = NULL;
+    int64_t pid = 0;
+    int64_t later = 0;
+
+    decide_where(pool);
+    meeting = (aurt_barrier){ .parties = 2 };
+    AURT_OK(aur_apply_async(pool, &future, calls_later, PID));
+    aurt_barrier_wait(&meeting);
+    AURT_OK(aur_apply(pool, &pid, where, PID));
+    *ret_made = auri_auto_inner(pool) != NULL;
+    aurt_barrier_wait(&meeting);
+    AURT_OK(aur_future_result(future, &later, AUR_NO_DEADLINE));
+    return pid;
+}
+
+/* No fork while a call may hold a lock. */
+static void test_fork_waits(void **state)
+{
+    aur_pool *pool = auto_pool(0);
+    bool made = true;
+
+    (void)state;
+    assert_int_equal(call_beside(pool, &made), getpid());
+    assert_false(made);
+    assert_null(auri_auto_inner(pool));
+    aurt_pool_end(pool);
+}
+
+/* Nor by a task of another pool, which may hold one itself. */
+static void test_task_does_not_fork(void **state)
+{
+    aur_pool *pool = auto_pool(0);
+    aur_options opts = AUR_OPTIONS_INIT;
+    int64_t pid = 0;
+
+    (void)state;
+    opts.kind = AUR_THREADS;
+    opts.workers = 1;
+    aur_pool *other = aurt_pool_with(&opts);
+    decide_where(pool);
+    AURT_OK(aur_apply(other, &pid, where, OUTER));
+    assert_int_equal(pid, getpid());
+    assert_null(auri_auto_inner(pool));
+    aurt_pool_end(other);
+    aurt_pool_end(pool);
+}
+
+/* A fresh image has none of the locks. */
+static void test_spawn_does_not_wait(void **state)
+{
+    aur_pool *pool = auto_pool_of(AUR_START_SPAWN, 0);
+    bool made = false;
+
+    (void)state;
+    assert_int_not_equal(call_beside(pool, &made), getpid());
+    assert_true(made);
+    aurt_pool_end(pool);
+}
+
 /* ---- what cannot run in processes ---------------------------------------------------------- */
 
 /* A descriptor that the processes do not have. */
@@ -201,17 +283,6 @@ static void test_other_worker(void **state)
 }
 
 /* ---- the end ------------------------------------------------------------------------------- */
-
-static aurt_barrier meeting;
-
-/* In a thread, on either side of what main() does between the two. */
-static int64_t calls_later(int what)
-{
-    aurt_barrier_wait(&meeting);
-    aurt_barrier_wait(&meeting);
-    return nested(aur_pool_current(), what);
-}
-AUR_FN(int64_t, calls_later, int);
 
 /* A call that runs in a thread of a closed pool still has the processes. */
 static void test_close(void **state)
@@ -304,6 +375,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #ifndef AURT_NO_PROCESSES
         WITH_SHARED(test_join), /* first: it counts threads, and a test that fails leaves some */
+        cmocka_unit_test(test_fork_waits),
+        cmocka_unit_test(test_task_does_not_fork),
+        cmocka_unit_test(test_spawn_does_not_wait),
         cmocka_unit_test(test_unknown_function),
         cmocka_unit_test(test_broken),
         cmocka_unit_test(test_other_worker),
