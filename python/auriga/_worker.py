@@ -93,6 +93,9 @@ def end():
         if util is not None:
             util._exit_function()
     finally:
+        main = threading.main_thread()
+        if getattr(main, "_tstate_lock", False) is None:
+            main._set_tstate_lock()  # forked by a thread of C: before 3.13 _shutdown() misses this
         threading._shutdown()
         for stream in (sys.stdout, sys.stderr):
             try:

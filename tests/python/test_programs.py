@@ -132,6 +132,23 @@ if __name__ == "__main__":
             print(pool.map(use, range(4), 1))
 """
 
+FORKED_BY_A_THREAD = """
+import threading
+import auriga
+
+def inner(x):
+    threading.current_thread()  # makes one up for a thread that Python has not started
+    with auriga.Pool(1) as pool:
+        got = pool.apply(abs, (x,))
+        pool.close()
+        pool.join()
+    return got
+
+if __name__ == "__main__":
+    with auriga.ThreadPool(1) as pool:
+        print(pool.apply(inner, (-3,)))
+"""
+
 OWN_EXECUTOR = """
 import auriga
 def use(x):
@@ -159,7 +176,8 @@ if __name__ == "__main__":
 """
 
 INTERRUPTED = """
-import sys, time, auriga
+import signal, sys, time, auriga
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 def wait(x):
     print("started", flush=True)
     time.sleep(600)
@@ -274,6 +292,9 @@ class Inherited(Case):
     def test_pools_that_are_older_than_its_own(self):
         status, out, err = run_program(INHERITED)
         self.assertEqual((status, out), (0, "[[0, 0], [1, 1], [4, 4], [9, 9]]\n"), err)
+
+    def test_a_worker_forked_by_a_thread_ends_quietly(self):
+        self.assertEqual(run_program(FORKED_BY_A_THREAD), (0, "3\n", ""))
 
     def test_its_own_executor_is_refused(self):
         status, out, err = run_program(OWN_EXECUTOR)
