@@ -1,0 +1,142 @@
+/* The results of a batch, when all is known. */
+#include "batch_state.h"
+#include "codec.h"
+
+/* One result; *ret_error is set instead if the item raised. */
+static PyObject *read_one(reader *r, bool sized, PyObject **ret_error)
+{
+    const char *status = r->at++;
+    uint32_t size;
+
+    r->base = status;
+    if (status >= r->end) {
+        PyErr_SetString(PyExc_ValueError, "a batch ends too early");
+        return NULL;
+    }
+    if (*status == 0) {
+        return read_value(r);
+    }
+    if (!sized) {
+        size = (uint32_t)(r->end - r->at);
+    } else if (reader_u32(r, &size) < 0) {
+        return NULL;
+    }
+    if ((size_t)(r->end - r->at) < size) {
+        PyErr_SetString(PyExc_ValueError, "a batch ends too early");
+        return NULL;
+    }
+    *ret_error = PyObject_CallFunction(r->state->load_error, "y#", r->at, (Py_ssize_t)size);
+    r->at += size;
+    return NULL;
+}
+
+/* A list that is being filled: its first n items are there. */
+struct filling {
+    PyObject *list;
+    Py_ssize_t n;
+};
+
+static bool fill(struct filling *f, PyObject *value)
+{
+    if (value != NULL && f->n == PyList_GET_SIZE(f->list)) {
+        PyErr_SetString(PyExc_ValueError, "a batch has more results than items");
+        Py_CLEAR(value);
+    }
+    if (value != NULL) {
+        PyList_SET_ITEM(f->list, f->n++, value);
+    }
+    return value != NULL;
+}
+
+/* Adds the piece's results.  False: *ret_error or an exception is set. */
+static bool read_piece(const struct piece *piece, bool views, core_state *state, struct filling *f,
+                       PyObject **ret_error)
+{
+    reader r = { state, piece->results, piece->results, piece->results + piece->used, NULL };
+    uint64_t n = piece->n;
+    const void *data;
+    size_t size;
+
+    if (piece->kind == PIECE_LOST) {
+        *ret_error = core_error(state, piece->err, piece->error);
+        return false;
+    }
+    if (piece->kind == PIECE_LARGE) {
+        if (aur_future_view(piece->answer, &data, &size, 0) != AUR_OK || size < 4) {
+            PyErr_SetString(PyExc_ValueError, "a large result is not there");
+            return false;
+        }
+        r = (reader){ state, data, data, (const char *)data + size - 4,
+                      views ? piece->answer : NULL };
+        n = 1;
+    }
+    while (n-- > 0) {
+        if (!fill(f, read_one(&r, piece->kind == PIECE_RESULTS, ret_error))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+uint64_t batch_bytes(const struct batch *b)
+{
+    uint64_t bytes = 0;
+    const void *data;
+    size_t size;
+
+    for (size_t i = 0; i < b->pieces_n; i++) {
+        const struct piece *piece = &b->pieces[i];
+        bytes += piece->used;
+        if (piece->answer != NULL && aur_future_view(piece->answer, &data, &size, 0) == AUR_OK) {
+            bytes += size;
+        }
+    }
+    return bytes;
+}
+
+/* What results of the next batch may take. */
+static void note_size(const struct batch *b, pool *owner)
+{
+    uint64_t used = 0;
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < b->pieces_n; i++) {
+        used += b->pieces[i].used;
+        n += b->pieces[i].n;
+    }
+    if (n != 0) {
+        owner->result_bytes = (size_t)(used / n) + 1;
+    }
+}
+
+PyObject *batch_results(struct batch *b, pool *owner, PyObject **ret_error, aur_err *ret_err)
+{
+    core_state *state = owner->state;
+    struct filling f = { PyList_New(b->count), 0 };
+    bool good = f.list != NULL;
+
+    /* It is done: nothing changes any more. */
+    note_size(b, owner);
+    for (size_t i = 0; good && i < b->pieces_n; i++) {
+        good = read_piece(&b->pieces[i], b->views, state, &f, ret_error);
+        if (!good && *ret_error != NULL) {
+            PyObject *noted =
+                PyObject_CallMethod(state->helpers, "note_item", "On", *ret_error, f.n);
+            if (noted == NULL) {
+                PyErr_Clear();
+            }
+            Py_XDECREF(noted);
+        }
+    }
+    if (good && b->err != AUR_OK) {
+        *ret_err = b->err;
+        good = false;
+    } else if (good && f.n != (Py_ssize_t)b->count) {
+        PyErr_SetString(PyExc_ValueError, "a batch has fewer results than items");
+        good = false;
+    }
+    if (!good) {
+        Py_CLEAR(f.list);
+    }
+    return f.list;
+}
