@@ -385,6 +385,7 @@ static void storm_of_acyclic_waits(void **state)
 /* ---- depth --------------------------------------------------------------------------------- */
 
 static _Atomic(uint32_t) too_deep;
+static _Atomic(uint32_t) no_spare;
 
 static int descend(pool_ptr pool, int depth);
 AUR_FN(int, descend, pool_ptr, int);
@@ -397,12 +398,15 @@ static int descend(pool_ptr pool, int depth)
         return 0;
     }
     aur_err err = aur_apply_async(pool, &next, descend, pool, depth - 1);
+    err = err == AUR_OK ? aur_future_wait(next, AUR_NO_DEADLINE) : err;
+    if (err == AUR_E2DEEP) {
+        atomic_fetch_add(&too_deep, 1);
+    } else if (err == AUR_EAGAIN) {
+        atomic_fetch_add(&no_spare, 1);
+    }
     err = err == AUR_OK ? aur_future_result(next, &v, AUR_NO_DEADLINE) : err;
     if (err == AUR_OK) {
         return v + 1;
-    }
-    if (err == AUR_E2DEEP || err == AUR_EAGAIN) {
-        atomic_fetch_add(&too_deep, 1);
     }
     return aur_fail(err, "%s", aur_err_name(err));
 }
@@ -417,13 +421,18 @@ static void deep_recursion(void **state)
         AUR_SCOPED(aur_future) *top = NULL;
         int v = 0;
         atomic_store(&too_deep, 0);
+        atomic_store(&no_spare, 0);
         AURT_OK(aur_apply_async(pool, &top, descend, pool, 100000));
         aur_err err = aur_future_result(top, &v, AUR_NO_DEADLINE);
         if (err == AUR_OK) {
             assert_int_equal(v, 100000);
         } else {
             AURT_ERR(AUR_ETASK, err);
-            assert_true(atomic_load(&too_deep) > 0);
+            assert_true(atomic_load(&too_deep) + atomic_load(&no_spare) > 0);
+        }
+        if (spares[i] == AUR_NO_SPARES) {
+            AURT_ERR(AUR_ETASK, err);
+            assert_true(atomic_load(&too_deep) > 0 && atomic_load(&no_spare) == 0);
         }
     }
 }

@@ -414,6 +414,64 @@ static void all_bodies(void **state)
     }
 }
 
+/* ---- the calls that say AUR_ENOMEM, and nothing else ------------------------------------------ */
+
+/* No memory from here on. */
+#define WITHOUT_MEMORY(...)                                                                        \
+    do {                                                                                           \
+        fault_arm(CALL_MALLOC, ENOMEM, 1, UINT32_MAX);                                             \
+        aur_err err_ = (__VA_ARGS__);                                                              \
+        fault_disarm();                                                                            \
+        if (err_ != AUR_ENOMEM) {                                                                  \
+            BROKEN("not AUR_ENOMEM: " #__VA_ARGS__, err_);                                         \
+        }                                                                                          \
+    } while (0)
+
+struct wide {
+    char bytes[1000]; /* more than a task holds itself */
+};
+
+static int width(struct wide wide)
+{
+    return wide.bytes[0];
+}
+AUR_FN(int, width, struct wide);
+
+static void exactly(const void *ctx)
+{
+    aurt_event called = { 0 };
+    aur_future *futures[FEW];
+    aur_future *future = NULL;
+    aur_completed *set = NULL;
+    aur_pool *pool = NULL;
+    struct width_args wide = { { { 5 } } };
+    int value = 0;
+
+    WITHOUT_MEMORY(aur_pool_new(ctx, &pool, NULL));
+    HOLDS(pool == NULL && aur_pool_new(ctx, &pool, NULL) == AUR_OK);
+    HOLDS(aur_apply(pool, &value, square, 2) == AUR_OK); /* what a thread makes once is made */
+    HOLDS(submit_few(pool, futures) == FEW);
+
+    WITHOUT_MEMORY(aur_fn_submit(pool, NULL, &width_aur_fn, &wide, &future, NULL));
+    HOLDS(future == NULL);
+    WITHOUT_MEMORY(aur_fn_call(pool, NULL, &width_aur_fn, &wide, &value, NULL));
+    WITHOUT_MEMORY(aur_future_on_done(futures[0], note_done, &called));
+    HOLDS(!aurt_event_is_set(&called));
+    WITHOUT_MEMORY(aur_as_completed(futures, FEW, &set));
+    HOLDS(set == NULL && aur_as_completed(futures, 1, &set) == AUR_OK);
+    WITHOUT_MEMORY(aur_completed_add(set, futures[1]));
+    aur_completed_free(set);
+    finish_few(futures);
+    end_pool(pool);
+}
+
+static void no_memory(void **state)
+{
+    run_processes = ((const aur_options *)*state)->kind == AUR_PROCESSES;
+    run_name = "exactly";
+    run_apart(exactly, *state);
+}
+
 static aur_options serial = { .size = sizeof(serial), .kind = AUR_SERIAL };
 static aur_options threads = { .size = sizeof(threads), .kind = AUR_THREADS, .workers = 2 };
 static aur_options processes = { .size = sizeof(processes), .kind = AUR_PROCESSES, .workers = 2 };
@@ -429,6 +487,8 @@ int main(void)
         { "threads", all_bodies, NULL, NULL, &threads },
         { "processes", all_bodies, NULL, NULL, &processes },
         { "spawned", all_bodies, NULL, NULL, &spawned },
+        { "AUR_ENOMEM, threads", no_memory, NULL, NULL, &threads },
+        { "AUR_ENOMEM, processes", no_memory, NULL, NULL, &processes },
     };
 
     for (int i = 0; i < MANY; i++) {
