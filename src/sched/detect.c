@@ -37,6 +37,9 @@
 #include "sched/survey.h"
 #include "task/pool.h"
 
+#define LEAVE_SPINS 1000u /* looks at a victim's mark before whoever chose it sleeps between them */
+#define LEAVE_NS UINT64_C(1000000)
+
 static pthread_mutex_t detect_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t detect_once = PTHREAD_ONCE_INIT;
 
@@ -365,8 +368,39 @@ static void interrupt(const struct survey *survey, unsigned id)
     aurp_futex_wake(futex, INT32_MAX, AURP_PRIVATE);
 }
 
-/* The node cannot go on.  AUR_EDEADLK if it is to give up its wait. */
-static aur_err judge(struct survey *survey, struct auri_record *node, aur_error *reterr_error)
+/* A victim that sleeps on a task's word, and has to leave. */
+struct leaver {
+    struct auri_record *victim; /* NULL: there is none */
+    uint64_t seq;
+    _Atomic(uint32_t) *futex;
+};
+
+/* POKE is one bit.  If it changes twice between a victim's look at the word and its sleep (once for an
+ * earlier wait of it, or for another victim that waits for the same task), the word is as it was, and the
+ * victim sleeps with its mark.  So whoever chose it does not go before it has seen the mark: once it sleeps
+ * in the kernel, each of these wakes reaches it.  Without the lock, which the victim takes on its way out; the
+ * caller is about to wait for the victim anyway, and has nothing that it needs.  A worker process leaves when
+ * its parent looks at the mark, at the next tick. */
+static void await_leave(const struct leaver *leaver)
+{
+    struct auri_record *victim = leaver->victim;
+
+    for (unsigned n = 0;
+         auri_load_sc(&victim->wait_seq) == leaver->seq && auri_load_acq(&victim->victim) != 0;
+         n++) {
+        aurp_futex_wake(leaver->futex, INT32_MAX, AURP_PRIVATE);
+        if (n < LEAVE_SPINS) {
+            auri_cpu_relax();
+        } else {
+            (void)aurp_futex_wait(&victim->victim, 1, aurp_now_ns() + LEAVE_NS, AURP_PRIVATE);
+        }
+    }
+}
+
+/* The node cannot go on.  AUR_EDEADLK if it is to give up its wait.  *ret_victim: another node that is to,
+ * or 0. */
+static aur_err judge(struct survey *survey, struct auri_record *node, aur_error *reterr_error,
+                     unsigned *ret_victim)
 {
     mark_reaching(survey, node->id);
     if (!survey->node[node->id].reaches) {
@@ -379,9 +413,9 @@ static aur_err judge(struct survey *survey, struct auri_record *node, aur_error 
         auri_store_rel(&node->victim, 1u); /* until the edge is cleared */
         return AUR_EDEADLK;
     }
-    unsigned victim = choose_victim(survey, node->id);
-    if (victim != 0) {
-        interrupt(survey, victim);
+    *ret_victim = choose_victim(survey, node->id);
+    if (*ret_victim != 0) {
+        interrupt(survey, *ret_victim);
     }
     return AUR_EDEADLK;
 }
@@ -403,10 +437,11 @@ static bool survey_take(struct survey *survey, unsigned id)
     return survey->node[id].live || still_holds(survey);
 }
 
-aur_err auri_detect(struct auri_record *node, aur_error *reterr_error)
+static aur_err detect(struct auri_record *node, aur_error *reterr_error, struct leaver *ret_leaver)
 {
     struct survey survey = { 0 };
     aur_err verdict = AUR_OK;
+    unsigned victim = 0;
 
     lock_graph();
     survey.end = auri_record_end();
@@ -416,12 +451,33 @@ aur_err auri_detect(struct auri_record *node, aur_error *reterr_error)
             /* Somebody moved between the looks.  Each round is paid for by that progress. */
         }
         if (!survey.node[node->id].live) {
-            verdict = judge(&survey, node, reterr_error);
+            verdict = judge(&survey, node, reterr_error, &victim);
         }
     }
     unlock_graph();
+    if (victim != 0 && survey.node[victim].kind == AURI_WAIT_TASK) {
+        *ret_leaver = (struct leaver){ auri_record_at(victim), survey.node[victim].seq,
+                                       auri_task_futex(survey.node[victim].task) };
+    }
     free(survey.node);
     return verdict;
+}
+
+aur_err auri_detect(struct auri_record *node, aur_error *reterr_error)
+{
+    struct leaver leaver = { 0 };
+
+    return detect(node, reterr_error, &leaver);
+}
+
+void auri_detect_owner(struct auri_record *self)
+{
+    struct leaver leaver = { 0 };
+
+    (void)detect(self, NULL, &leaver);
+    if (leaver.victim != NULL) {
+        await_leave(&leaver);
+    }
 }
 
 /* ---- dry pools ----------------------------------------------------------------------------- */

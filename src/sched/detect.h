@@ -25,6 +25,9 @@ void auri_edge_maps(struct auri_record *node, auri_task *const *maps, size_t n);
  * to end the wait.  A node that waits for helpers cannot; then another thread of the cycle is chosen
  * (its sleep is interrupted, and it finds `victim` set), and the caller just goes on waiting. */
 aur_err auri_detect(struct auri_record *node, aur_error *reterr_error);
+/* The same for a node that waits for helpers, and cannot give up: returns when the node that was chosen in its
+ * place, if it waits for a task, has seen that.  Blocks: for that.  Without any lock. */
+void auri_detect_owner(struct auri_record *self);
 
 /* A queued task that a wait comes down to.  It is this one as long as its waiter's wait_seq is the same. */
 struct auri_stuck {

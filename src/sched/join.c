@@ -196,7 +196,7 @@ static void sleep_for_thief(struct auri_record *self, struct auri_branch *branch
     }
     auri_edge_job(self, &helpers);
     /* A verdict has chosen another waiter of the cycle: this one cannot leave its branch. */
-    (void)auri_detect(self, NULL);
+    auri_detect_owner(self);
     if (compensate) {
         compensate = auri_block(self) == AUR_OK;
     }

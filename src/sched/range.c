@@ -46,7 +46,7 @@ static void sleep_for_helpers(struct auri_record *self, struct auri_range_job *j
 
     auri_edge_job(self, &job->helpers);
     /* A verdict here has chosen another waiter of the cycle: this one cannot leave its items. */
-    (void)auri_detect(self, NULL);
+    auri_detect_owner(self);
     if (compensate) {
         compensate = auri_block(self) == AUR_OK;
     }
