@@ -68,37 +68,57 @@ static void several_drop(struct several *s)
     }
 }
 
-/* Submits some calls and waits for any of them, at first for a moment only; then for all. */
-static int first_of(int n)
+static aur_err submit_cubes(aur_pool *pool, struct several *s, int n)
 {
-    __attribute__((cleanup(several_drop))) struct several s = { { NULL } };
-    size_t index = SOME;
-    int sum = 0;
-    int value = 0;
     aur_err err = AUR_OK;
 
     for (int i = 0; i < n && err == AUR_OK; i++) {
-        err = aur_apply_async(aur_pool_current(), &s.future[i], cube, i);
+        err = aur_apply_async(pool, &s->future[i], cube, i);
     }
-    if (err == AUR_OK && n % 2 == 0) {
-        err = aur_wait_any(s.future, (size_t)n, &index, aur_deadline_in_ns(20000));
-        MUST(err != AUR_OK || (index < (size_t)n && aur_future_done(s.future[index])));
-        err = err == AUR_ETIMEDOUT ? AUR_OK : err;
-    }
-    if (err == AUR_OK) {
-        err = aur_wait_any(s.future, (size_t)n, &index, AUR_NO_DEADLINE);
-        MUST(err != AUR_OK || (index < (size_t)n && aur_future_done(s.future[index])));
-    }
+    return err;
+}
+
+/* Waits for any of the first n.  False: none is done, though the wait says so. */
+static bool waits_for_any(const struct several *s, int n, aur_deadline deadline, aur_err *ret_err)
+{
+    size_t index = SOME;
+
+    *ret_err = aur_wait_any(s->future, (size_t)n, &index, deadline);
+    return *ret_err != AUR_OK || (index < (size_t)n && aur_future_done(s->future[index]));
+}
+
+/* What a task returns that has waited for all n: the sum of the results, or the failure. */
+static int sum_of(const struct several *s, int n, aur_err err)
+{
+    int sum = 0;
+    int value = 0;
+
     for (int i = 0; i < n && err == AUR_OK; i++) {
-        err = aur_future_result(s.future[i], &value, AUR_NO_DEADLINE);
+        err = aur_future_result(s->future[i], &value, AUR_NO_DEADLINE);
         MUST(err != AUR_OK || value == i * i * i);
         sum += value;
     }
     return err == AUR_OK ? sum : aur_fail(err, "%s", aur_err_name(err));
 }
+
+/* Submits some calls and waits for any of them, at first for a moment only; then for all. */
+static int first_of(int n)
+{
+    __attribute__((cleanup(several_drop))) struct several s = { { NULL } };
+    aur_err err = submit_cubes(aur_pool_current(), &s, n);
+
+    if (err == AUR_OK && n % 2 == 0) {
+        MUST(waits_for_any(&s, n, aur_deadline_in_ns(20000), &err));
+        err = err == AUR_ETIMEDOUT ? AUR_OK : err;
+    }
+    if (err == AUR_OK) {
+        MUST(waits_for_any(&s, n, AUR_NO_DEADLINE, &err));
+    }
+    return sum_of(&s, n, err);
+}
 AUR_FN(int, first_of, int);
 
-/* The same, and takes them as they complete. */
+/* Takes them as they complete. */
 static int as_they_come(int n)
 {
     __attribute__((cleanup(several_drop))) struct several s = { { NULL } };
@@ -106,11 +126,8 @@ static int as_they_come(int n)
     size_t index = SOME;
     int sum = 0;
     int value = 0;
-    aur_err err = AUR_OK;
+    aur_err err = submit_cubes(aur_pool_current(), &s, n);
 
-    for (int i = 0; i < n && err == AUR_OK; i++) {
-        err = aur_apply_async(aur_pool_current(), &s.future[i], cube, i);
-    }
     err = err == AUR_OK ? aur_as_completed(s.future, (size_t)n, &set) : err;
     for (int i = 0; i < n && err == AUR_OK; i++) {
         err = aur_completed_next(set, &index, AUR_NO_DEADLINE);
@@ -160,25 +177,13 @@ AUR_FN(int, in_serial, int);
 static int beside(int n)
 {
     __attribute__((cleanup(several_drop))) struct several s = { { NULL } };
-    size_t index = SOME;
-    int sum = 0;
-    int value = 0;
-    aur_err err = AUR_OK;
+    aur_pool *pool = soak_beside != NULL ? soak_beside : aur_pool_current();
+    aur_err err = submit_cubes(pool, &s, n);
 
-    for (int i = 0; i < n && err == AUR_OK; i++) {
-        err = soak_beside != NULL ? aur_apply_async(soak_beside, &s.future[i], cube, i)
-                                  : aur_apply_async(aur_pool_current(), &s.future[i], cube, i);
-    }
     if (err == AUR_OK) {
-        err = aur_wait_any(s.future, (size_t)n, &index, AUR_NO_DEADLINE);
-        MUST(err != AUR_OK || (index < (size_t)n && aur_future_done(s.future[index])));
+        MUST(waits_for_any(&s, n, AUR_NO_DEADLINE, &err));
     }
-    for (int i = 0; i < n && err == AUR_OK; i++) {
-        err = aur_future_result(s.future[i], &value, AUR_NO_DEADLINE);
-        MUST(err != AUR_OK || value == i * i * i);
-        sum += value;
-    }
-    return err == AUR_OK ? sum : aur_fail(err, "%s", aur_err_name(err));
+    return sum_of(&s, n, err);
 }
 AUR_FN(int, beside, int);
 
