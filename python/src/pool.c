@@ -293,6 +293,7 @@ static int submit_process(task *self, PyObject *const *argv, const aur_call_opti
     return done;
 }
 
+/* Whether the call has limits; the library keeps a block for each that has.  -1: exception. */
 static int call_options(PyObject *const *argv, Py_ssize_t n, aur_call_options *opts)
 {
     if (n > 5) {
@@ -302,7 +303,7 @@ static int call_options(PyObject *const *argv, Py_ssize_t n, aur_call_options *o
         opts->retries = (uint32_t)PyLong_AsUnsignedLong(argv[6]);
         opts->retry_on = AUR_RETRY_WORKER | AUR_RETRY_DEADLINE;
     }
-    return PyErr_Occurred() ? -1 : 0;
+    return PyErr_Occurred() ? -1 : opts->item_timeout_ns != 0 || opts->retries != 0;
 }
 
 /* submit(type, fn, args, kwargs or None, flags[, timeout_ns[, retries]]) -> task */
@@ -315,7 +316,8 @@ PyObject *pool_submit(pool *self, PyObject *const *argv, Py_ssize_t n)
         PyErr_SetString(PyExc_TypeError, "submit(type, fn, args, kwargs, flags) is needed");
         return NULL;
     }
-    if (call_options(argv, n, &opts) < 0) {
+    int limited = call_options(argv, n, &opts);
+    if (limited < 0) {
         return NULL;
     }
     bool threads = self->kind == AUR_THREADS;
@@ -323,7 +325,8 @@ PyObject *pool_submit(pool *self, PyObject *const *argv, Py_ssize_t n)
     if (one == NULL) {
         return NULL;
     }
-    int done = threads ? submit_thread(one, argv) : submit_process(one, argv, n > 5 ? &opts : NULL);
+    int done =
+        threads ? submit_thread(one, argv) : submit_process(one, argv, limited > 0 ? &opts : NULL);
     if (done < 0) {
         Py_CLEAR(one);
     }
