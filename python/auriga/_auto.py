@@ -17,7 +17,7 @@ import time
 
 from . import _core, _helpers, _progress
 from ._pool import _CONTEXT, CLOSE, RUN, TERMINATE, Pool, ThreadPool, _chunks, _with
-from ._results import Failed, MapResult, _name_item
+from ._results import AsyncResult, Failed, MapResult, _name_item
 from ._verdict import BESIDE, COMPUTES, HAND_OVER, HERE, PROCESSES, THREADS, UNDECIDED, Verdict, Where
 
 _WATCH = 0.005  # seconds after which a call that still runs is judged by what it did so far
@@ -324,8 +324,8 @@ class AutoPool(Pool):
 
     # -- threads
 
-    def _in_thread(self, call, args, kwargs=None):
-        return self._core.submit(_core.Task, call, args, kwargs, _CONTEXT)
+    def _in_thread(self, call, args, kwargs=None, kind=_core.Task):
+        return self._core.submit(kind, call, args, kwargs, _CONTEXT)
 
     # -- one call
 
@@ -355,20 +355,20 @@ class AutoPool(Pool):
         if choice == HERE:
             return self._one_here(verdict, fn, args, kwargs)
         if choice == PROCESSES:
-            task = self._pool_of_processes()._submit(fn, args, kwargs, limits)
-            if not isinstance(task, Failed):
-                return task
-        try:
-            self._before_threads()
-            if choice == UNDECIDED:
-                return self._in_thread(_Measured(fn, fn, verdict), args, kwargs)
-            return self._in_thread(fn, args, kwargs)
-        except Exception as error:
-            return Failed(error)
+            try:
+                return self._pool_of_processes()._submit(fn, args, kwargs, limits)
+            except Exception:
+                pass  # if it was not a pickle that failed, the thread fails as well
+        self._before_threads()
+        call = _Measured(fn, fn, verdict) if choice == UNDECIDED else fn
+        return self._in_thread(call, args, kwargs, AsyncResult)
 
     def _one_here(self, verdict, fn, args, kwargs):
         call = functools.partial(fn, *args, **(kwargs or {}))
-        return _settled(lambda: _measured_here(verdict, call))
+        try:
+            return _core.settled(AsyncResult, _measured_here(verdict, call), None)
+        except Exception as error:
+            return _core.settled(AsyncResult, None, error)
 
     # -- maps
 

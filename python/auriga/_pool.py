@@ -164,13 +164,10 @@ class Pool:
         )
 
     def _submit(self, fn, args, kwargs, limits):
-        try:
+        """The AsyncResult of one call; raises if it cannot be pickled."""
+        if not self._strict:
             fn = self._portable(fn)
-            return self._core.submit(_core.Task, fn, args, kwargs, self._flags, *limits)
-        except BaseException as error:
-            if not isinstance(error, Exception):
-                raise
-            return Failed(error)
+        return self._core.submit(AsyncResult, fn, args, kwargs, self._flags, *limits)
 
     def _portable(self, fn):
         if self._strict:
@@ -223,9 +220,18 @@ class Pool:
         """
         if self._state != RUN:
             raise ValueError("Pool not running")
-        limits = self._limits_of(timeout, retries)
-        task = self._submit(func, tuple(args), dict(kwds) if kwds else None, limits)
-        return AsyncResult(self, task, callback, error_callback)
+        limits = self._limits
+        if timeout is not None or retries is not None:
+            limits = self._limits_of(timeout, retries)
+        args, kwds = tuple(args), dict(kwds) if kwds else None
+        try:
+            result = self._submit(func, args, kwds, limits)
+        except Exception as error:  # its own failure, told by get()
+            result = _core.settled(AsyncResult, None, error)
+        result._pool = self
+        if callback is not None or error_callback is not None:
+            result._tell_later(callback, error_callback)
+        return result
 
     # -- many calls
 

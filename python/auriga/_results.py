@@ -14,7 +14,7 @@ def _timeout_error():
     return TimeoutError
 
 
-class AsyncResult:
+class AsyncResult(_core.Result):
     """The outcome of one ``apply_async()``.
 
     >>> with auriga.ThreadPool(1) as pool:
@@ -23,16 +23,14 @@ class AsyncResult:
     (32, True, True)
     """
 
-    def __init__(self, pool, task, callback=None, error_callback=None):
-        self._pool = pool
-        self._task = task
-        self._told = None
-        if callback is not None or error_callback is not None:
-            self._told = threading.Event()
-            task.on_done(lambda task: self._tell(callback, error_callback))
+    # get(), wait(), ready() and successful() are those of the C type; what is here is rare.
+
+    def _tell_later(self, callback, error_callback):
+        """Tells the callbacks in a thread of the library, and counts as ready only then."""
+        self._told = threading.Event()
+        self._on_done(lambda self: self._tell(callback, error_callback))
 
     def _tell(self, callback, error_callback):
-        """Calls the callback; only then the result counts as ready."""
         try:
             try:
                 value = self._value()
@@ -45,53 +43,15 @@ class AsyncResult:
         finally:
             self._told.set()
 
-    def _wait(self, timeout):
-        """Whether it is ready, callbacks included."""
-        end = None if timeout is None else time.monotonic() + timeout
-        if not self._wait_tasks(timeout):
-            return False
-        if self._told is None or self._told.is_set():
+    def _wait_told(self, timeout):
+        """Whether the callbacks have returned, in time."""
+        if self._told.is_set():
             return True
         _core.blocking(True)
         try:
-            return self._told.wait(None if end is None else max(0, end - time.monotonic()))
+            return self._told.wait(timeout)
         finally:
             _core.blocking(False)
-
-    def _wait_tasks(self, timeout):
-        return self._task.wait(timeout)
-
-    def _ended(self):
-        return self._task.done()
-
-    def _value(self):
-        return self._task.get()
-
-    def ready(self):
-        """Whether the call is done."""
-        return self._ended() and (self._told is None or self._told.is_set())
-
-    def successful(self):
-        """Whether it ended without an exception.  ValueError if it is not done."""
-        if not self.ready():
-            raise ValueError(f"{self!r} not ready")
-        self.wait()
-        try:
-            self._value()
-        except BaseException:
-            return False
-        return True
-
-    def wait(self, timeout=None):
-        """Waits until it is done, or for timeout seconds."""
-        self._wait(timeout)
-
-    def get(self, timeout=None):
-        """The result, or the exception of the call.  ``multiprocessing.TimeoutError`` if it is not
-        there in time."""
-        if not self._wait(timeout):
-            raise _timeout_error()
-        return self._value()
 
     __class_getitem__ = classmethod(type(list[int]))
 
@@ -173,11 +133,41 @@ class MapResult(AsyncResult):
                 _name_item(error, number * self._chunksize, self._chunksize == 1)
             raise
 
-    def _ended(self):
-        return all(task.done() for task in self._tasks)
+    def ready(self):
+        """Whether all calls are done."""
+        ended = all(task.done() for task in self._tasks)
+        return ended and (self._told is None or self._told.is_set())
 
-    def _wait_tasks(self, timeout):
-        return _core.wait_all(list(self._tasks), timeout)
+    def successful(self):
+        """Whether all ended without an exception.  ValueError if one is not done."""
+        if not self.ready():
+            raise ValueError(f"{self!r} not ready")
+        self.wait()
+        try:
+            self._value()
+        except BaseException:
+            return False
+        return True
+
+    def _wait(self, timeout):
+        """Whether it is ready, callbacks included."""
+        end = None if timeout is None else time.monotonic() + timeout
+        if not _core.wait_all(list(self._tasks), timeout):
+            return False
+        return self._told is None or self._wait_told(
+            None if end is None else max(0, end - time.monotonic())
+        )
+
+    def wait(self, timeout=None):
+        """Waits until all are done, or for timeout seconds."""
+        self._wait(timeout)
+
+    def get(self, timeout=None):
+        """The list of results, or the exception of the first call that failed.
+        ``multiprocessing.TimeoutError`` if it is not there in time."""
+        if not self._wait(timeout):
+            raise _timeout_error()
+        return self._value()
 
 
 def _name_item(error, first, single):

@@ -15,7 +15,9 @@
 /* The state of one module object. */
 typedef struct core_state {
     PyTypeObject *pool_type;
+    PyTypeObject *call_type;
     PyTypeObject *task_type;
+    PyTypeObject *result_type;
     PyTypeObject *view_type;
     PyObject *helpers;     /* the module auriga._helpers: what is easier said in Python */
     PyObject *dumps;       /* helpers.dumps(obj, buffers) -> bytes */
@@ -127,8 +129,11 @@ typedef struct task {
     struct task *prev, *next;     /* pool->tasks, those not known to be done */
 } task;
 
+extern PyType_Spec call_spec; /* the object alone; the base of the types with methods */
 extern PyType_Spec task_spec;
 task *task_new(PyTypeObject *type, struct pool *pool, int kind);
+/* One whose outcome is known without the library: an error, or with NULL a value.  NULL: exception. */
+task *task_settled(PyTypeObject *type, core_state *state, PyObject *value, PyObject *error);
 /* Takes in the outcome of a task that the library has finished.  -1: exception. */
 int task_settle(task *self);
 /* value or error is stolen. */
@@ -138,8 +143,26 @@ void task_unlink(task *self);
 bool task_is_done(task *self);
 int task_push(task *self);
 
+bool task_withdraw(task *self);
+
 /* Waits; 1: done and settled, 0: not in time, -1: exception. */
 int task_await(task *self, aur_deadline deadline);
+/* The value, or the error raised, of a task that is done. */
+PyObject *task_get(task *self, PyObject *unused);
+/* The same for a task whose callback must not run in this thread: the deliverer's calls it. */
+int task_tell(task *self, PyObject *fn);
+/* The arguments of a method (timeout=None). */
+int task_parse_timeout(PyObject *const *args, Py_ssize_t n, PyObject *names, PyObject **ret);
+PyObject *task_raise_timeout(task *self);
+/* For types that are derived from call_spec. */
+int task_traverse(task *self, visitproc visit, void *arg);
+int task_clear(task *self);
+void task_dealloc(task *self);
+
+/* ---- result.c: what Pool.apply_async() returns ------------------------------------------------ */
+
+extern PyType_Spec result_spec;
+PyObject *result_settled(PyObject *module, PyObject *args);
 
 /* ---- many.c: many tasks in one call from Python ---------------------------------------------- */
 

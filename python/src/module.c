@@ -64,6 +64,8 @@ static PyMethodDef methods[] = {
     { "take_values", many_take_values, METH_VARARGS, "The last one's value and those before it" },
     { "take_done", many_take_done, METH_VARARGS, "Those of a dict that are done, taken from it" },
     { "join", many_join, METH_O, "One list of what is in several, taken out of them" },
+    { "settled", result_settled, METH_VARARGS,
+      "A result that is done: type, value, error or None" },
     { "in_task", in_task, METH_NOARGS, "Whether the calling thread runs a task of a pool" },
     { "blocking", blocking, METH_O, "The calling task is about to block, or goes on" },
     { NULL, NULL, 0, NULL },
@@ -74,7 +76,9 @@ static int traverse(PyObject *module, visitproc visit, void *arg)
     core_state *s = state_of(module);
 
     Py_VISIT(s->pool_type);
+    Py_VISIT(s->call_type);
     Py_VISIT(s->task_type);
+    Py_VISIT(s->result_type);
     Py_VISIT(s->view_type);
     Py_VISIT(s->helpers);
     Py_VISIT(s->dumps);
@@ -95,7 +99,9 @@ static int clear(PyObject *module)
     core_state *s = state_of(module);
 
     Py_CLEAR(s->pool_type);
+    Py_CLEAR(s->call_type);
     Py_CLEAR(s->task_type);
+    Py_CLEAR(s->result_type);
     Py_CLEAR(s->view_type);
     Py_CLEAR(s->helpers);
     Py_CLEAR(s->dumps);
@@ -153,9 +159,10 @@ core_state *core_state_of(PyTypeObject *type)
     return NULL;
 }
 
-static PyTypeObject *add_type(PyObject *module, PyType_Spec *spec)
+/* base: NULL for object. */
+static PyTypeObject *add_type(PyObject *module, PyType_Spec *spec, PyTypeObject *base)
 {
-    PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
+    PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, (PyObject *)base);
 
     if (type != NULL && PyModule_AddType(module, type) < 0) {
         Py_CLEAR(type);
@@ -183,9 +190,14 @@ static int core_exec(PyObject *module)
     }
     s->names = PyDict_New();
     s->fns = PyDict_New();
-    s->pool_type = add_type(module, &pool_spec);
-    s->task_type = add_type(module, &task_spec);
-    s->view_type = add_type(module, &view_spec);
+    s->pool_type = add_type(module, &pool_spec, NULL);
+    s->view_type = add_type(module, &view_spec, NULL);
+    s->call_type = add_type(module, &call_spec, NULL);
+    if (s->call_type == NULL) {
+        return -1;
+    }
+    s->task_type = add_type(module, &task_spec, s->call_type);
+    s->result_type = add_type(module, &result_spec, s->call_type);
     s->helpers = PyImport_ImportModule("auriga._helpers");
     if (s->helpers == NULL) {
         return -1;
@@ -196,8 +208,9 @@ static int core_exec(PyObject *module)
     s->pack_error = PyObject_GetAttrString(s->helpers, "pack_error");
     s->load_error = PyObject_GetAttrString(s->helpers, "load_error");
     s->pack_result = PyObject_GetAttrString(s->helpers, "pack_result_error");
-    bool good = s->names && s->fns && s->pool_type && s->task_type && s->view_type && s->loads &&
-                s->dumps && s->make_error && s->pack_error && s->load_error && s->pack_result;
+    bool good = s->names && s->fns && s->pool_type && s->task_type && s->result_type &&
+                s->view_type && s->loads && s->dumps && s->make_error && s->pack_error &&
+                s->load_error && s->pack_result;
     return good ? 0 : -1;
 }
 

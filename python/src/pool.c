@@ -312,7 +312,7 @@ PyObject *pool_submit(pool *self, PyObject *const *argv, Py_ssize_t n)
     aur_call_options opts = AUR_CALL_OPTIONS_INIT;
 
     if (n < 5 || !PyType_Check(argv[0]) || !PyTuple_Check(argv[2]) ||
-        !PyType_IsSubtype((PyTypeObject *)argv[0], self->state->task_type)) {
+        !PyType_IsSubtype((PyTypeObject *)argv[0], self->state->call_type)) {
         PyErr_SetString(PyExc_TypeError, "submit(type, fn, args, kwargs, flags) is needed");
         return NULL;
     }
@@ -451,11 +451,7 @@ static PyObject *pool_cancel_pending(pool *self, PyObject *unused)
         }
     }
     for (Py_ssize_t i = 0; all != NULL && i < PyList_GET_SIZE(all); i++) {
-        PyObject *done = PyObject_CallMethod(PyList_GET_ITEM(all, i), "cancel", NULL);
-        if (done == NULL) {
-            Py_CLEAR(all);
-        }
-        Py_XDECREF(done);
+        (void)task_withdraw((task *)PyList_GET_ITEM(all, i));
     }
     for (size_t i = 0; i < self->orphans_n; i++) {
         (void)aur_future_withdraw(self->orphans[i].future);

@@ -1,7 +1,8 @@
 /* Task: the Python object for one call, whose outcome the library decides.
  *
  * A task asks the library when somebody asks it; nothing runs in the background for a task that
- * nobody has a callback on.  auriga.Future is a subclass that is a standard Future as well. */
+ * nobody has a callback on.  auriga.Future is a subclass that is a standard Future as well; what
+ * apply_async() returns is the same object with other methods (result.c). */
 #include "core.h"
 
 #include <structmember.h>
@@ -21,6 +22,25 @@ task *task_new(PyTypeObject *type, pool *owner, int kind)
     self->prev = &owner->tasks;
     self->next->prev = self;
     owner->tasks.next = self;
+    return self;
+}
+
+task *task_settled(PyTypeObject *type, core_state *state, PyObject *value, PyObject *error)
+{
+    task *self = (task *)type->tp_alloc(type, 0);
+
+    if (self == NULL) {
+        return NULL;
+    }
+    self->state = state;
+    self->kind = TASK_PROCESS;
+    self->phase = TASK_FINISHED;
+    Py_XINCREF(error);
+    self->error = error;
+    if (error == NULL) {
+        Py_INCREF(value);
+        self->value = value;
+    }
     return self;
 }
 
@@ -175,7 +195,7 @@ int task_await(task *self, aur_deadline deadline)
     aur_err err = AUR_OK;
     int got = 0;
 
-    if (self->phase < TASK_CANCELLED) {
+    if (!task_is_done(self)) {
         got = self->kind == TASK_BATCH ? wait_batch(self->state, self->batch, deadline, &err)
                                        : wait_future(self->state, self->future, deadline, &err);
     }
@@ -263,6 +283,31 @@ int task_push(task *self)
     return 0;
 }
 
+static int add_callback(task *self, PyObject *fn)
+{
+    if (self->callbacks == NULL && (self->callbacks = PyList_New(0)) == NULL) {
+        return -1;
+    }
+    return PyList_Append(self->callbacks, fn);
+}
+
+int task_tell(task *self, PyObject *fn)
+{
+    if (add_callback(self, fn) < 0) {
+        return -1;
+    }
+    if (self->phase < TASK_CANCELLED) {
+        return task_push(self);
+    }
+    if (need_deliverer(self->state) < 0) {
+        return -1;
+    }
+    Py_INCREF(self);
+    submit_delivery(self);
+    return 0;
+}
+
+/* Calls fn(task) once it is done; here and now if it is. */
 static PyObject *on_done(task *self, PyObject *fn)
 {
     if (self->kind != TASK_ALONE && task_is_done(self)) {
@@ -271,10 +316,7 @@ static PyObject *on_done(task *self, PyObject *fn)
     if (self->phase >= TASK_CANCELLED) {
         return PyObject_CallOneArg(fn, (PyObject *)self);
     }
-    if (self->callbacks == NULL && (self->callbacks = PyList_New(0)) == NULL) {
-        return NULL;
-    }
-    if (PyList_Append(self->callbacks, fn) < 0 || task_push(self) < 0) {
+    if (add_callback(self, fn) < 0 || task_push(self) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -295,20 +337,31 @@ static PyObject *standard(task *self, const char *name, PyObject *arg)
     return done;
 }
 
-static int parse_timeout(PyObject *args, PyObject *kwargs, PyObject **ret)
+int task_parse_timeout(PyObject *const *args, Py_ssize_t n, PyObject *names, PyObject **ret)
 {
-    static char *names[] = { "timeout", NULL };
+    Py_ssize_t named = names != NULL ? PyTuple_GET_SIZE(names) : 0;
 
-    *ret = Py_None;
-    return PyArg_ParseTupleAndKeywords(args, kwargs, "|O", names, ret);
+    *ret = n + named > 0 ? args[0] : Py_None;
+    if (n + named > 1) {
+        PyErr_Format(PyExc_TypeError, "at most 1 argument is taken (timeout), %zd were given",
+                     n + named);
+        return -1;
+    }
+    if (named != 0 &&
+        PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "timeout") != 0) {
+        PyErr_Format(PyExc_TypeError, "an unexpected keyword argument: '%U'",
+                     PyTuple_GET_ITEM(names, 0));
+        return -1;
+    }
+    return 0;
 }
 
-static PyObject *task_wait(task *self, PyObject *args, PyObject *kwargs)
+static PyObject *task_wait(task *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
 {
     PyObject *timeout;
     aur_deadline deadline;
 
-    if (!parse_timeout(args, kwargs, &timeout) || wait_deadline(timeout, &deadline) < 0) {
+    if (task_parse_timeout(args, n, names, &timeout) < 0 || wait_deadline(timeout, &deadline) < 0) {
         return NULL;
     }
     int done = task_await(self, deadline);
@@ -323,7 +376,12 @@ static PyObject *raise_helper(task *self, const char *name)
     return NULL;
 }
 
-static PyObject *task_get(task *self, PyObject *unused)
+PyObject *task_raise_timeout(task *self)
+{
+    return raise_helper(self, "raise_timeout");
+}
+
+PyObject *task_get(task *self, PyObject *unused)
 {
     (void)unused;
     if (self->phase < TASK_CANCELLED) {
@@ -341,12 +399,12 @@ static PyObject *task_get(task *self, PyObject *unused)
     return self->value;
 }
 
-static PyObject *task_result(task *self, PyObject *args, PyObject *kwargs)
+static PyObject *task_result(task *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
 {
     PyObject *timeout;
     aur_deadline deadline;
 
-    if (!parse_timeout(args, kwargs, &timeout)) {
+    if (task_parse_timeout(args, n, names, &timeout) < 0) {
         return NULL;
     }
     if (self->kind == TASK_ALONE) {
@@ -356,15 +414,15 @@ static PyObject *task_result(task *self, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     int done = task_await(self, deadline);
-    return done < 0 ? NULL : done == 0 ? raise_helper(self, "raise_timeout") : task_get(self, NULL);
+    return done < 0 ? NULL : done == 0 ? task_raise_timeout(self) : task_get(self, NULL);
 }
 
-static PyObject *task_exception(task *self, PyObject *args, PyObject *kwargs)
+static PyObject *task_exception(task *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
 {
     PyObject *timeout;
     aur_deadline deadline;
 
-    if (!parse_timeout(args, kwargs, &timeout)) {
+    if (task_parse_timeout(args, n, names, &timeout) < 0) {
         return NULL;
     }
     if (self->kind == TASK_ALONE) {
@@ -375,7 +433,7 @@ static PyObject *task_exception(task *self, PyObject *args, PyObject *kwargs)
     }
     int done = task_await(self, deadline);
     if (done <= 0) {
-        return done < 0 ? NULL : raise_helper(self, "raise_timeout");
+        return done < 0 ? NULL : task_raise_timeout(self);
     }
     if (self->phase == TASK_CANCELLED) {
         return raise_helper(self, "raise_cancelled");
@@ -426,12 +484,9 @@ static bool withdraw(task *self)
     return self->phase == TASK_PENDING && aur_future_withdraw(self->future);
 }
 
-static PyObject *task_cancel(task *self, PyObject *unused)
+/* Cancels it unless it has started; whether it is cancelled. */
+bool task_withdraw(task *self)
 {
-    (void)unused;
-    if (self->kind == TASK_ALONE) {
-        return standard(self, "cancel", NULL);
-    }
     if (self->phase < TASK_CANCELLED && withdraw(self)) {
         bool owned = self->kind == TASK_THREAD;
         task_finish(self, NULL, NULL);
@@ -440,7 +495,14 @@ static PyObject *task_cancel(task *self, PyObject *unused)
             Py_DECREF(self); /* the record's reference: it will not run */
         }
     }
-    return PyBool_FromLong(self->phase == TASK_CANCELLED);
+    return self->phase == TASK_CANCELLED;
+}
+
+static PyObject *task_cancel(task *self, PyObject *unused)
+{
+    (void)unused;
+    return self->kind == TASK_ALONE ? standard(self, "cancel", NULL)
+                                    : PyBool_FromLong(task_withdraw(self));
 }
 
 /* Takes over the attributes of a standard Future; False if it has them. */
@@ -473,7 +535,7 @@ static PyObject *get_alone(task *self, void *unused)
     return PyBool_FromLong(self->kind == TASK_ALONE);
 }
 
-/* ---- the type -------------------------------------------------------------------------------- */
+/* ---- the types ------------------------------------------------------------------------------- */
 
 static PyObject *alloc_alone(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
@@ -489,7 +551,7 @@ static PyObject *alloc_alone(PyTypeObject *type, PyObject *args, PyObject *kwarg
     return (PyObject *)self;
 }
 
-static int traverse(task *self, visitproc visit, void *arg)
+int task_traverse(task *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->pool);
@@ -503,7 +565,7 @@ static int traverse(task *self, visitproc visit, void *arg)
     return 0;
 }
 
-static int clear(task *self)
+int task_clear(task *self)
 {
     Py_CLEAR(self->value);
     Py_CLEAR(self->error);
@@ -515,7 +577,7 @@ static int clear(task *self)
     return 0;
 }
 
-static void dealloc(task *self)
+void task_dealloc(task *self)
 {
     PyTypeObject *type = Py_TYPE(self);
 
@@ -529,19 +591,19 @@ static void dealloc(task *self)
         batch_unref(self->batch);
     }
     drop_bufs(self);
-    (void)clear(self);
+    (void)task_clear(self);
     Py_CLEAR(self->pool);
     type->tp_free(self);
     Py_DECREF(type);
 }
 
 static PyMethodDef methods[] = {
-    { "wait", (PyCFunction)(void (*)(void))task_wait, METH_VARARGS | METH_KEYWORDS,
+    { "wait", (PyCFunction)(void (*)(void))task_wait, METH_FASTCALL | METH_KEYWORDS,
       "wait(timeout=None) -> bool: whether it is done" },
     { "get", (PyCFunction)task_get, METH_NOARGS, "The value, or raises the error, of a done task" },
-    { "result", (PyCFunction)(void (*)(void))task_result, METH_VARARGS | METH_KEYWORDS,
+    { "result", (PyCFunction)(void (*)(void))task_result, METH_FASTCALL | METH_KEYWORDS,
       "result(timeout=None): waits; returns the value or raises the error" },
-    { "exception", (PyCFunction)(void (*)(void))task_exception, METH_VARARGS | METH_KEYWORDS,
+    { "exception", (PyCFunction)(void (*)(void))task_exception, METH_FASTCALL | METH_KEYWORDS,
       "exception(timeout=None): waits; returns the error or None" },
     { "done", (PyCFunction)task_done, METH_NOARGS, "Whether it was cancelled or has ended" },
     { "running", (PyCFunction)task_running, METH_NOARGS, "Whether a worker has it" },
@@ -565,16 +627,31 @@ static PyMemberDef members[] = {
     { NULL, 0, 0, 0, NULL },
 };
 
+static PyType_Slot call_slots[] = {
+    { Py_tp_new, alloc_alone },
+    { Py_tp_dealloc, task_dealloc },
+    { Py_tp_traverse, task_traverse },
+    { Py_tp_clear, task_clear },
+    { 0, NULL },
+};
+
+PyType_Spec call_spec = {
+    .name = "auriga._core.Call",
+    .basicsize = sizeof(task),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = call_slots,
+};
+
 static PyType_Slot slots[] = {
-    { Py_tp_new, alloc_alone },   { Py_tp_dealloc, dealloc },
-    { Py_tp_traverse, traverse }, { Py_tp_clear, clear },
-    { Py_tp_methods, methods },   { Py_tp_getset, getset },
-    { Py_tp_members, members },   { 0, NULL },
+    { Py_tp_methods, methods },
+    { Py_tp_getset, getset },
+    { Py_tp_members, members },
+    { 0, NULL },
 };
 
 PyType_Spec task_spec = {
     .name = "auriga._core.Task",
     .basicsize = sizeof(task),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
     .slots = slots,
 };

@@ -70,7 +70,7 @@ class Types(Case):
     def test_signatures(self):
         stub = (pathlib.Path(auriga.__file__).parent / "_pool.pyi").read_text()
         for cls in (auriga.Pool, auriga.AsyncResult):
-            for name, method in inspect.getmembers(cls, inspect.isfunction):
+            for name, method in inspect.getmembers(cls, inspect.isroutine):
                 if not name.startswith("_"):
                     with self.subTest(method=f"{cls.__name__}.{name}"):
                         self.assertIn(f"def {name}(", stub)
