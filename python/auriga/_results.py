@@ -93,24 +93,26 @@ class MapResult(AsyncResult):
         self._progress = progress
         if callback is not None or error_callback is not None or progress is not None:
             self._told = threading.Event()
-            self._left = len(tasks)
+            self._left = len(tasks) + 1  # those that are not done, and this thread
             if progress is not None:
                 progress.last(len(tasks))
             self._left_lock = threading.Lock()
-            if not tasks:
-                self._tell(callback, error_callback)
             for task in tasks:
                 task.on_done(lambda task: self._one_done(callback, error_callback))
+            if self._is_last():  # a callback never runs in the thread that submits
+                _core.deliver(lambda _: self._tell(callback, error_callback))
+
+    def _is_last(self):
+        with self._left_lock:
+            self._left -= 1
+            return self._left == 0
 
     def _one_done(self, callback, error_callback):
         try:
             if self._progress is not None:
                 self._progress.one()
         finally:
-            with self._left_lock:
-                self._left -= 1
-                last = self._left == 0
-            if last:
+            if self._is_last():
                 self._tell(callback, error_callback)
 
     def _value(self):

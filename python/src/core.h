@@ -163,6 +163,7 @@ void task_dealloc(task *self);
 
 extern PyType_Spec result_spec;
 PyObject *result_settled(PyObject *module, PyObject *args);
+PyObject *result_deliver(PyObject *module, PyObject *fn);
 
 /* ---- many.c: many tasks in one call from Python ---------------------------------------------- */
 

@@ -66,6 +66,7 @@ static PyMethodDef methods[] = {
     { "join", many_join, METH_O, "One list of what is in several, taken out of them" },
     { "settled", result_settled, METH_VARARGS,
       "A result that is done: type, value, error or None" },
+    { "deliver", result_deliver, METH_O, "deliver(fn): fn(_) in the thread of the callbacks" },
     { "in_task", in_task, METH_NOARGS, "Whether the calling thread runs a task of a pool" },
     { "blocking", blocking, METH_O, "The calling task is about to block, or goes on" },
     { NULL, NULL, 0, NULL },

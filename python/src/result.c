@@ -122,6 +122,20 @@ static PyObject *on_done(task *self, PyObject *fn)
     Py_RETURN_NONE;
 }
 
+/* deliver(fn): fn(something) in the thread that callbacks run in. */
+PyObject *result_deliver(PyObject *module, PyObject *fn)
+{
+    core_state *state = PyModule_GetState(module);
+    task *done = task_settled(state->call_type, state, Py_None, NULL);
+    int told = done != NULL ? task_tell(done, fn) : -1;
+
+    Py_XDECREF(done);
+    if (told < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
     { "get", (PyCFunction)(void (*)(void))result_get, METH_FASTCALL | METH_KEYWORDS,
       "get($self, /, timeout=None)\n--\n\n"

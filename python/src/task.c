@@ -237,6 +237,7 @@ static void core_done(void *ctx, aur_future *future)
 static int need_deliverer(core_state *state)
 {
     aur_options opts = AUR_OPTIONS_INIT;
+    aur_pool *made = NULL;
     aur_diag diag;
     aur_err err;
 
@@ -248,11 +249,16 @@ static int need_deliverer(core_state *state)
     opts.name = "deliver";
     opts.worker_init = worker_thread_init;
     opts.worker_fini = worker_thread_fini;
-    Py_BEGIN_ALLOW_THREADS err = aur_pool_new(&opts, &state->deliverer, &diag);
+    Py_BEGIN_ALLOW_THREADS err = aur_pool_new(&opts, &made, &diag);
     Py_END_ALLOW_THREADS if (err != AUR_OK)
     {
         core_raise(state, err, NULL);
         return -1;
+    }
+    if (state->deliverer == NULL) {
+        state->deliverer = made;
+    } else {
+        aur_pool_unref(made); /* another thread came first */
     }
     return 0;
 }

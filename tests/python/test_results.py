@@ -10,6 +10,7 @@ import weakref
 import auriga
 import auriga.stdlib
 import work
+from auriga import _results
 from support import Case
 
 
@@ -89,7 +90,11 @@ class Results:
             done.get()
             done._tell_later(callback, None)
             done.wait()
-        self.assertEqual(len(idents), 1)
+            done = auriga.MapResult(pool, [_results.Failed(ValueError())], 1, None, callback)
+            self.assertRaises(ValueError, done.get)
+            done = pool.map_async(work.same, [], callback=callback)
+            self.assertEqual(done.get(), [])
+        self.assertEqual(len(idents), 3)
         self.assertNotIn(threading.get_ident(), idents)
 
     def test_it_keeps_its_pool(self):
