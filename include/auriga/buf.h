@@ -27,7 +27,7 @@ AUR_BEGIN_DECLS
 typedef struct aur_out aur_out; /* where a byte-string task puts its result */
 
 /* A body.  in is readable until it returns, and must not be written.  A result other than AUR_OK
- * fails the task with that code. */
+ * fails the task with that code, or AUR_ETASK if it is none of ours. */
 typedef aur_err aur_bytes_body(const void *in, size_t size, aur_out *out);
 
 /* Room for a result of size bytes, in the place where it will travel from: filling it is the only

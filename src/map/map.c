@@ -378,10 +378,13 @@ static void settle(struct map_run *run)
     auri_add_rlx(&root->pool->items, started);
     pthread_mutex_destroy(&run->lock);
     if (run->first_err != AUR_OK) {
-        root->error = run->first;
-        root->err = run->first_err;
-        if (root->error == NULL && auri_task_fail(root, root->err, "%s", aur_err_text(root->err))) {
-            root->error->item = run->first_item;
+        aur_error *error = run->first;
+        auri_task_set_error(root, run->first_err, error);
+        if (error == NULL) {
+            error = auri_task_fail(root, run->first_err, "%s", aur_err_text(run->first_err));
+            if (error != NULL) {
+                error->item = run->first_item;
+            }
         }
     } else if (started < map->n) {
         (void)auri_task_fail(root, AUR_ECANCELED, "cancelled after %llu of %llu items",
@@ -409,7 +412,7 @@ static void run_alone(struct map_run *run)
 
 void auri_map_run(auri_task *root)
 {
-    struct auri_map *map = root->map;
+    struct auri_map *map = root->store.map;
     aur_pool *pool = root->pool;
     __attribute__((cleanup(settle))) struct map_run run = { .root = root,
                                                             .map = map,

@@ -4,7 +4,7 @@
 
 #include "task/pool.h"
 
-/* Runs root->map on the calling thread, with the help of the pool's workers if it is a thread pool.
+/* Runs the map of root on the calling thread, with the help of the pool's workers if it is a thread pool.
  * The run function of root tasks: inside auri_run_claimed().  Fills root->err and root->error. */
 void auri_map_run(auri_task *root);
 

@@ -257,10 +257,7 @@ auri_run_fn *auri_auto_runner_(aur_pool *pool, const aur_fn *fn)
 {
     struct auri_verdict *entry = entry_of(auto_of(pool), fn, true);
 
-    if (entry == NULL) {
-        return auri_run_call;
-    }
-    return is_measured(entry) ? run_measured : auri_run_call;
+    return entry != NULL && is_measured(entry) ? run_measured : NULL;
 }
 
 static bool is_for_loop(struct auri_verdict *entry)
@@ -272,7 +269,7 @@ static bool is_for_loop(struct auri_verdict *entry)
 static bool gauge(const auri_task *root, const struct auri_stretch *piece)
 {
     struct auri_auto *autos = auto_of(root->pool);
-    struct auri_verdict *entry = entry_of(autos, root->map->fn, true);
+    struct auri_verdict *entry = entry_of(autos, root->store.map->fn, true);
     bool due = entry != NULL && (is_for_loop(entry) || is_measured(entry));
     __attribute__((cleanup(measured_end))) struct measured measured = { .entry = due ? entry : NULL,
                                                                         .measure =
@@ -292,8 +289,7 @@ auri_gauge_fn *auri_auto_gauge_of_(aur_pool *pool, const aur_fn *fn)
 
 bool auri_auto_runs_here_(aur_pool *pool, const auri_task *task, const struct auri_record *self)
 {
-    struct auri_verdict *entry =
-        task->fn != NULL && task->map == NULL ? entry_of(auto_of(pool), task->fn, false) : NULL;
+    struct auri_verdict *entry = task->fn != NULL ? entry_of(auto_of(pool), task->fn, false) : NULL;
 
     return entry != NULL && is_for_loop(entry) && !auri_stack_is_low(self);
 }

@@ -38,11 +38,11 @@ static inline void auri_auto_route(aur_pool **pool, const aur_fn *fn)
     }
 }
 
-/* How a thread is to run a call: measured or not. */
+/* How a thread is to run a call: NULL: as every call; else measured. */
 auri_run_fn *auri_auto_runner_(aur_pool *pool, const aur_fn *fn);
 static inline auri_run_fn *auri_auto_runner(aur_pool *pool, const aur_fn *fn)
 {
-    return auri_auto_is(pool) ? auri_auto_runner_(pool, fn) : auri_run_call;
+    return auri_auto_is(pool) ? auri_auto_runner_(pool, fn) : NULL;
 }
 
 /* The same for the pieces of a map: auri_map.gauge; NULL: none is measured. */

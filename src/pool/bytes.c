@@ -43,26 +43,25 @@ void aur_out_truncate(aur_out *out, size_t size)
 
 /* ---- one byte string ----------------------------------------------------------------------- */
 
-/* Short payloads lie in the task, behind what it notes about them. */
-#define STORE_OFFSET sizeof(struct auri_bytes_store)
-#define STORE_ROOM (AURI_INLINE_BYTES - STORE_OFFSET)
-
+/* Short payloads lie in the task. */
 static aur_err fill_bytes(auri_task *task, const void *data, size_t size)
 {
-    *auri_bytes_of(task) = (struct auri_bytes_store){ .in_size = size };
-    task->args = task->store + STORE_OFFSET;
-    if (size > STORE_ROOM && task->pool->backend->borrows_bytes) {
-        task->args = (void *)data; /* the submit copies it once, to where the workers see it */
+    void *args = NULL;
+
+    if (size > AURI_LATE_BYTES && task->pool->backend->borrows_bytes) {
+        /* the submit copies it once, to where the workers see it */
+        auri_task_set_bytes(task, (void *)data, size);
         return AUR_OK;
     }
-    if (size > STORE_ROOM) {
-        task->args = malloc(size);
-        if (task->args == NULL) {
+    if (size > AURI_LATE_BYTES) {
+        args = malloc(size);
+        if (args == NULL) {
             return AUR_ENOMEM;
         }
     }
+    auri_task_set_bytes(task, args, size);
     if (size != 0) {
-        memcpy(task->args, data, size);
+        memcpy(auri_task_args(task), data, size);
     }
     return AUR_OK;
 }
@@ -88,8 +87,8 @@ aur_err aur_fn_submit_bytes(aur_pool *pool, const aur_call_options *opts, const 
         err = auri_submit(pool, task, AURI_ROOM_POLICY, AUR_NO_DEADLINE);
     }
     if (err != AUR_OK) {
-        if (task->args == data) {
-            task->args = task->store; /* nothing to free with the task */
+        if (auri_task_args(task) == data) {
+            task->store.args_out = NULL; /* nothing to free with the task */
         }
         auri_task_discard(task, one.refs);
         return auri_verb_failed(err, fn, site, NULL);

@@ -98,7 +98,7 @@ aur_err aur_fn_call(aur_pool *pool, const aur_call_options *opts, const aur_fn *
         (void)auri_task_cancel(task); /* the wait failed, and nobody else can ask for the outcome */
     }
     if (err == AUR_OK && ret_out != NULL && fn->ret_size != 0) {
-        memcpy(ret_out, task->ret, fn->ret_size);
+        memcpy(ret_out, auri_task_ret(task), fn->ret_size);
     }
     auri_task_unref(task);
     return err;

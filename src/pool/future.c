@@ -86,7 +86,7 @@ aur_err aur_future_outcome(aur_future *future, aur_deadline deadline)
 static size_t result_size(const aur_future *future)
 {
     if (auri_task_is_bytes(future)) {
-        return auri_bytes_of((aur_future *)future)->out_size;
+        return future->store.out_size;
     }
     return future->fn != NULL ? future->fn->ret_size : 0;
 }
@@ -105,10 +105,10 @@ aur_err aur_future_result_sized(aur_future *future, void *ret_value, size_t size
     }
     err = outcome_here(here, deadline);
     if (err == AUR_OK && result_size(here) != size) {
-        err = auri_verb_failed(AUR_ESIZE, here->fn, here->site, NULL);
+        err = auri_verb_failed(AUR_ESIZE, here->fn, auri_task_site(here), NULL);
     }
     if (err == AUR_OK) {
-        memcpy(ret_value, here->ret, size);
+        memcpy(ret_value, auri_task_ret(here), size);
     }
     auri_future_return(here, future);
     return err;
@@ -130,7 +130,7 @@ aur_err aur_future_view(aur_future *future, const void **ret_data, size_t *ret_s
                          : auri_verb_failed(AUR_ENOTSUP, NULL, NULL, NULL);
     if (err == AUR_OK) {
         *ret_size = result_size(future);
-        *ret_data = *ret_size != 0 || auri_task_is_bytes(future) ? future->ret : NULL;
+        *ret_data = *ret_size != 0 || auri_task_is_bytes(future) ? auri_task_ret(future) : NULL;
     }
     auri_task_unref(here);
     return err;
@@ -173,7 +173,8 @@ const aur_error *aur_future_error(aur_future *future)
         return NULL;
     }
     auri_task_seen(future);
-    return future->error != NULL ? future->error : bare_error(future->err);
+    const aur_error *error = auri_task_error(future);
+    return error != NULL ? error : bare_error(future->err);
 }
 
 /* ---- cancelling ---------------------------------------------------------------------------- */

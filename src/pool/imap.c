@@ -422,12 +422,13 @@ static aur_err give(aur_imap_iter *iter, struct item *item, void *ret_value, uin
     }
     if (err != AUR_OK) {
         auri_task_seen(task);
-        if (task->error != NULL) {
-            task->error->item = item->index; /* the owner is the only one who has this future */
+        aur_error *error = auri_task_error(task);
+        if (error != NULL) {
+            error->item = item->index; /* the owner is the only one who has this future */
         }
         auri_last_error_of(task);
     } else if (ret_value != NULL && iter->fn->ret_size != 0) {
-        memcpy(ret_value, task->ret, iter->fn->ret_size);
+        memcpy(ret_value, auri_task_ret(task), iter->fn->ret_size);
     }
     iter->open--;
     item_put(iter, item);

@@ -97,12 +97,8 @@ static auri_task *root_new(aur_pool *pool, struct auri_map *map, uint32_t refs)
 
     if (root != NULL) {
         root->pool = pool;
-        root->map = map;
-        root->site = map->site;
-        root->run = runner_of(pool, map);
+        auri_task_set_map(root, map, map->site, runner_of(pool, map));
         map->gauge = auri_auto_gauge_of(pool, map->fn);
-        root->args = root->store; /* no memory of its own */
-        root->ret = root->store;
     }
     return root;
 }
@@ -218,7 +214,7 @@ static aur_err map_async(aur_pool *pool, const struct auri_map_ask *ask,
         free(own);
         return AUR_ENOMEM;
     }
-    root->args = own;
+    auri_task_set_args_out(root, own);
     aur_err err = auri_submit(pool, root, AURI_ROOM_POLICY, AUR_NO_DEADLINE);
     if (err != AUR_OK) {
         auri_task_discard(root, refs);

@@ -28,9 +28,11 @@ aur_err auri_task_make(aur_pool *pool, const struct auri_call *call, const aur_f
     }
     task->pool = pool;
     task->fn = fn;
-    task->site = site;
-    task->run = auri_auto_runner(pool, fn);
-    task->limits = &pool->limits;
+    auri_task_set_site(task, site);
+    auri_run_fn *run = auri_auto_runner(pool, fn);
+    if (run != NULL) {
+        auri_task_set_run(task, run);
+    }
     if (call->own_limits) {
         struct auri_limits *limits = malloc(sizeof(*limits));
         if (limits == NULL) {
@@ -38,7 +40,7 @@ aur_err auri_task_make(aur_pool *pool, const struct auri_call *call, const aur_f
             return AUR_ENOMEM;
         }
         *limits = call->limits;
-        task->limits = limits;
+        auri_task_set_limits(task, limits);
     }
     *ret_task = task;
     return AUR_OK;
@@ -222,13 +224,14 @@ static bool may_run_here(aur_pool *pool, auri_task *task, const struct auri_reco
 {
     const struct auri_backend *backend = pool->backend;
 
-    return task->run != NULL && backend->may_help != NULL && backend->may_help(pool, task) &&
-           !auri_stack_is_low(self);
+    return (auri_task_map(task) == NULL || task->store.map_run != NULL) &&
+           backend->may_help != NULL && backend->may_help(pool, task) && !auri_stack_is_low(self);
 }
 
 aur_err auri_submit_and_wait(aur_pool *pool, auri_task *task, bool *ret_queued)
 {
-    const aur_fn *fn = task->map != NULL ? task->map->fn : task->fn;
+    const struct auri_map *map = auri_task_map(task);
+    const aur_fn *fn = map != NULL ? map->fn : task->fn;
     struct auri_record *self = auri_self();
     aur_err err;
 
@@ -240,7 +243,7 @@ aur_err auri_submit_and_wait(aur_pool *pool, auri_task *task, bool *ret_queued)
         }
         if (err != AUR_OK) {
             auri_task_unref(task);
-            return auri_verb_failed(err, fn, task->site, NULL);
+            return auri_verb_failed(err, fn, auri_task_site(task), NULL);
         }
         run_here(pool, task, self);
         auri_task_unref(task);
@@ -248,13 +251,13 @@ aur_err auri_submit_and_wait(aur_pool *pool, auri_task *task, bool *ret_queued)
         err = auri_submit(pool, task, AURI_ROOM_POLICY, AUR_NO_DEADLINE);
         if (err != AUR_OK) {
             auri_task_unref(task);
-            return auri_verb_failed(err, fn, task->site, NULL);
+            return auri_verb_failed(err, fn, auri_task_site(task), NULL);
         }
         *ret_queued = true;
         err = auri_wait_task(task, AUR_NO_DEADLINE);
         if (err != AUR_OK) {
             /* The edges of a deadlock are noted already. */
-            return err == AUR_EDEADLK ? err : auri_verb_failed(err, fn, task->site, NULL);
+            return err == AUR_EDEADLK ? err : auri_verb_failed(err, fn, auri_task_site(task), NULL);
         }
     }
     if (task->err != AUR_OK) {

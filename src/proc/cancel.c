@@ -56,7 +56,7 @@ static int cancel_call(struct auri_proc *p, auri_task *task, bool kill, struct a
 
     if (auri_word_state(word) == AURI_QUEUED && auri_task_claim(task, 0)) {
         auri_queue_remove(p, task); /* it came back to the queue meanwhile */
-        task->err = AUR_ECANCELED;
+        auri_task_set_err(task, AUR_ECANCELED);
         auri_done(h, task);
         return AUR_CANCEL_DROPPED;
     }
@@ -69,7 +69,7 @@ static int cancel_call(struct auri_proc *p, auri_task *task, bool kill, struct a
         }
         int what = stop_entry(p, w, seq, kill);
         if (what == AUR_CANCEL_DROPPED) {
-            task->err = AUR_ECANCELED;
+            auri_task_set_err(task, AUR_ECANCELED);
             auri_done(h, task);
         }
         return what;
@@ -124,7 +124,7 @@ int auri_cancel(aur_pool *pool, auri_task *task, bool kill)
     AURI_HARVEST_INIT(&h);
     pthread_mutex_lock(&p->lock);
     auri_drain(p, &h);
-    if (!auri_task_is_done(task) && task->map == NULL) {
+    if (!auri_task_is_done(task) && auri_task_map(task) == NULL) {
         what = cancel_call(p, task, kill, &h);
     } else if (!auri_task_is_done(task) && kill) {
         what = cancel_map(p, task, &h);

@@ -62,7 +62,7 @@ static aur_err copy_args(struct auri_proc *p, const struct auri_map *map, uint64
 
 aur_err auri_mapjob_new(struct auri_proc *p, auri_task *task)
 {
-    struct auri_map *map = task->map;
+    struct auri_map *map = task->store.map;
     struct auri_mapjob *job = calloc(1, sizeof(*job));
 
     if (job == NULL) {
@@ -125,7 +125,7 @@ static uint64_t min_u64(uint64_t a, uint64_t b)
 static uint64_t chunk_items(const struct auri_proc *p, const auri_task *task)
 {
     const struct auri_mapjob *job = auri_mapjob_of(task);
-    const struct auri_map *map = task->map;
+    const struct auri_map *map = task->store.map;
     uint64_t rest = map->n - job->next;
 
     if (job->item_ns == 0) {
@@ -149,9 +149,9 @@ uint64_t auri_mapjob_chunk_ns(const struct auri_proc *p, const auri_task *task)
     if (job->item_ns == 0) {
         return AURI_UNKNOWN_NS;
     }
-    uint64_t count = job->pieces != NULL        ? job->pieces->count
-                     : job->next < task->map->n ? chunk_items(p, task)
-                                                : 1;
+    uint64_t count = job->pieces != NULL              ? job->pieces->count
+                     : job->next < task->store.map->n ? chunk_items(p, task)
+                                                      : 1;
     return min_u64(count * job->item_ns, UINT32_MAX);
 }
 
@@ -159,7 +159,7 @@ static void describe(const auri_task *task, const struct auri_flight *flight,
                      struct auri_sub_desc *ret)
 {
     const struct auri_mapjob *job = auri_mapjob_of(task);
-    const struct auri_map *map = task->map;
+    const struct auri_map *map = task->store.map;
     uint64_t record = map->fn->args_size;
     uint64_t at = flight->item;
     uint64_t n = flight->count;
@@ -190,7 +190,7 @@ bool auri_mapjob_take(struct auri_proc *p, auri_task *task, uint64_t most,
     struct auri_mapjob *job = auri_mapjob_of(task);
     struct auri_piece *piece = job->pieces;
 
-    if (!auri_mapjob_has_work(job, task->map)) {
+    if (!auri_mapjob_has_work(job, task->store.map)) {
         return false;
     }
     *ret_flight = (struct auri_flight){ .task = task };
@@ -252,8 +252,8 @@ void auri_mapjob_back(struct auri_proc *p, auri_task *task, uint64_t item, uint6
 void auri_mapjob_fail_item(struct auri_mapjob *job, auri_task *task, uint64_t item, aur_err err,
                            aur_error *error)
 {
-    if (task->map->item_errs != NULL) {
-        task->map->item_errs[item] = err;
+    if (task->store.map->item_errs != NULL) {
+        task->store.map->item_errs[item] = err;
     }
     job->done++;
     job->failures++;
@@ -265,7 +265,7 @@ void auri_mapjob_fail_item(struct auri_mapjob *job, auri_task *task, uint64_t it
     } else {
         free(error);
     }
-    if (!task->map->all_errors) {
+    if (!task->store.map->all_errors) {
         job->stopped = true;
     }
 }
@@ -275,7 +275,7 @@ void auri_mapjob_settle(struct auri_proc *p, auri_task *task, struct auri_harves
 {
     struct auri_mapjob *job = auri_mapjob_of(task);
 
-    if (!job->claimed || job->flying != 0 || auri_mapjob_has_work(job, task->map)) {
+    if (!job->claimed || job->flying != 0 || auri_mapjob_has_work(job, task->store.map)) {
         return;
     }
     if (job->queued) {
@@ -284,16 +284,15 @@ void auri_mapjob_settle(struct auri_proc *p, auri_task *task, struct auri_harves
     auri_add_rlx(&p->pool->items, job->done); /* relaxed: statistics */
     task->attempts = 1;
     if (job->cancelled) {
-        task->err = AUR_ECANCELED;
+        auri_task_set_err(task, AUR_ECANCELED);
     } else if (job->first_bad != UINT64_MAX) {
-        task->err = job->first_err;
-        task->error = job->error;
+        aur_error *error = job->error;
+        auri_task_set_error(task, job->first_err, error);
         job->error = NULL;
-        if (task->error == NULL) {
-            aur_error *error =
-                auri_task_fail(task, job->first_err, "%s", aur_err_text(job->first_err));
+        if (error == NULL) {
+            error = auri_task_fail(task, job->first_err, "%s", aur_err_text(job->first_err));
             if (error != NULL) {
-                error->item = task->map->first + job->first_bad;
+                error->item = task->store.map->first + job->first_bad;
             }
         }
     }
@@ -339,7 +338,7 @@ static bool copy_string(struct auri_segment *segment, const struct auri_extent *
 void auri_chunk_copy(const auri_task *task, struct auri_segment *segment,
                      const struct auri_flight *flight, struct auri_extent out, aur_err *errs)
 {
-    const struct auri_map *map = task->map;
+    const struct auri_map *map = task->store.map;
     bool bytes = (map->fn->flags & AUR_FN_BYTES) != 0;
     uint64_t size = bytes ? sizeof(struct auri_extent) : map->fn->ret_size;
     bool wanted = map->out != NULL && size != 0 && (map->fn->flags & AUR_FN_RANGE_BODY) == 0;

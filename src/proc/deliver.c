@@ -13,7 +13,7 @@ static void deliver_call(struct auri_proc *p, struct auri_parcel *parcel, struct
     /* Checked by whoever made the parcel. */
     const void *data = auri_window_at(parcel->segment->window, auri_extent_off(parcel->out), size);
 
-    memcpy(task->ret, data, size);
+    memcpy(auri_task_ret(task), data, size);
     pthread_mutex_lock(&p->lock);
     auri_extent_back(parcel->worker, auri_extent_off(parcel->out));
     auri_done(h, task);
@@ -51,9 +51,9 @@ static void describe(const auri_task *task, const struct auri_parcel *parcel, ui
                      aur_error *error, aur_err err)
 {
     error->err = err;
-    error->function = task->map->fn->name;
-    error->site = task->site;
-    error->item = task->map->first + item;
+    error->function = task->store.map->fn->name;
+    error->site = auri_task_site(task);
+    error->item = task->store.map->first + item;
     error->worker = (int32_t)parcel->worker->slot;
     error->pid = parcel->worker->pid;
     error->attempts = parcel->flight.attempt + 1;
@@ -122,7 +122,7 @@ static void extent_back(struct auri_worker *w, struct auri_extent extent)
 static void deliver_chunk(struct auri_proc *p, struct auri_parcel *parcel, struct auri_harvest *h)
 {
     auri_task *task = parcel->flight.task;
-    const struct auri_map *map = task->map;
+    const struct auri_map *map = task->store.map;
     aur_err none[1] = { AUR_ENOMEM };
     aur_err *errs = codes_copy(parcel);
     aur_error *error = auri_error_copy(parcel->segment, parcel->end.error);

@@ -22,7 +22,7 @@ static void link_between(struct auri_proc *p, auri_task *prev, auri_task *task, 
     task->next = next;
     *(prev != NULL ? &prev->next : &p->queue_first) = task;
     *(next != NULL ? prev_of(next) : &p->queue_last) = task;
-    if (task->map != NULL) {
+    if (auri_task_map(task) != NULL) {
         auri_mapjob_of(task)->queued = true;
     }
     p->queued++;
@@ -45,7 +45,7 @@ void auri_queue_remove(struct auri_proc *p, auri_task *task)
 
     *(prev != NULL ? &prev->next : &p->queue_first) = next;
     *(next != NULL ? prev_of(next) : &p->queue_last) = prev;
-    if (task->map != NULL) {
+    if (auri_task_map(task) != NULL) {
         auri_mapjob_of(task)->queued = false;
     } else {
         task->priv = NULL;
@@ -197,7 +197,7 @@ void auri_quit(struct auri_proc *p, struct auri_worker *w)
 void auri_forget(struct auri_proc *p, auri_task *task)
 {
     auri_args_free(p, task);
-    if (task->map != NULL) {
+    if (auri_task_map(task) != NULL) {
         auri_mapjob_free(p, task);
     }
     auri_task_unref(task);
@@ -219,14 +219,15 @@ static bool take_call(struct auri_proc *p, struct auri_worker *w, auri_task *tas
     }
     if (auri_task_is_bytes(task)) {
         entry.op = AURI_OP_BYTES;
-        size = auri_bytes_of(task)->in_size;
+        size = task->store.in_size;
     }
-    if (auri_in_arena(p, task->args)) {
-        entry.args = auri_extent_make(AURI_SEG_ARGS, auri_arena_offset(p, task->args), size);
+    const void *args = auri_task_args(task);
+    if (auri_in_arena(p, args)) {
+        entry.args = auri_extent_make(AURI_SEG_ARGS, auri_arena_offset(p, args), size);
     } else {
         entry.args = auri_extent_make(AURI_SEG_INLINE, 0, size);
         if (size != 0) {
-            memcpy(entry.data, task->args, size);
+            memcpy(entry.data, args, size);
         }
     }
     auri_fn_encode(p, task->fn, &entry);
@@ -259,17 +260,18 @@ static bool take_chunk(struct auri_proc *p, struct auri_worker *w, auri_task *ta
         auri_queue_remove(p, task);
         return false;
     }
-    if (!auri_mapjob_has_work(job, task->map)) {
+    if (!auri_mapjob_has_work(job, task->store.map)) {
         auri_queue_remove(p, task);
     }
-    auri_fn_encode(p, task->map->fn, ret_entry);
+    auri_fn_encode(p, task->store.map->fn, ret_entry);
     return true;
 }
 
 bool auri_queue_take(struct auri_proc *p, struct auri_worker *w, auri_task *task,
                      struct auri_flight *ret_flight, struct auri_sub_desc *ret_entry)
 {
-    return (task->map != NULL ? take_chunk : take_call)(p, w, task, ret_flight, ret_entry);
+    return (auri_task_map(task) != NULL ? take_chunk : take_call)(p, w, task, ret_flight,
+                                                                  ret_entry);
 }
 
 void auri_dispatch(struct auri_proc *p)

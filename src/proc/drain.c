@@ -67,13 +67,11 @@ static void call_failed(struct auri_proc *p, struct auri_worker *w, auri_task *t
     }
     aur_error *error = auri_error_copy(w->segment, comp->out);
     give_back(w, comp->out);
-    free(task->error);
-    task->error = error;
-    task->err = err;
+    free(auri_task_cold(task)->error);
+    auri_task_set_error(task, err, error);
     if (error != NULL) {
-        error->err = err;
         error->function = task->fn->name;
-        error->site = task->site;
+        error->site = auri_task_site(task);
         error->item = AUR_NO_ITEM;
         error->attempts = task->attempts;
         error->worker = (int32_t)w->slot;
@@ -91,14 +89,13 @@ static void call_failed(struct auri_proc *p, struct auri_worker *w, auri_task *t
 /* Takes over a byte string's result.  False: it is not where it should be. */
 static bool bytes_result(struct auri_worker *w, auri_task *task, const struct auri_comp_desc *comp)
 {
-    struct auri_bytes_store *store = auri_bytes_of(task);
-
     if (comp->out.size == 0 || auri_extent_seg(comp->out) == AURI_SEG_INLINE) {
         if (comp->out.size > AURI_COMP_INLINE) {
             return false;
         }
-        task->ret = task->store + sizeof(*store);
-        memcpy(task->ret, comp->data, AURI_COMP_INLINE);
+        /* Behind args_out, which is read when the task is freed. */
+        task->store.ret_out = task->store.late + AURI_LATE_BYTES - AURI_COMP_INLINE;
+        memcpy(task->store.ret_out, comp->data, AURI_COMP_INLINE);
     } else {
         void *data =
             auri_extent_seg(comp->out) == AURI_SEG_RESULT
@@ -109,11 +106,11 @@ static bool bytes_result(struct auri_worker *w, auri_task *task, const struct au
         }
         auri_view_set(task, w->segment, data);
     }
-    store->out_size = comp->out.size;
+    task->store.out_size = comp->out.size;
     return true;
 }
-_Static_assert(sizeof(struct auri_bytes_store) + AURI_COMP_INLINE <= AURI_INLINE_BYTES,
-               "a small result fits behind the sizes");
+_Static_assert(sizeof(void *) + AURI_COMP_INLINE <= AURI_LATE_BYTES, "a small result fits");
+_Static_assert((AURI_LATE_BYTES - AURI_COMP_INLINE) % 16 == 0, "and is aligned");
 
 static struct auri_parcel *parcel(struct auri_harvest *h, struct auri_worker *w,
                                   const struct auri_flight *flight,
@@ -169,7 +166,7 @@ static bool call_answered(struct auri_proc *p, struct auri_worker *w, struct aur
         return true;
     }
     if (size != 0) {
-        memcpy(task->ret, data, size);
+        memcpy(auri_task_ret(task), data, size);
         give_back(w, comp->out);
     }
     auri_done(h, task);

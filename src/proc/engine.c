@@ -81,14 +81,9 @@ void auri_fn_encode(struct auri_proc *p, const aur_fn *fn, struct auri_sub_desc 
 
 /* ---- arguments --------------------------------------------------------------------------------------------- */
 
-static bool in_store(const auri_task *task, const void *at)
-{
-    return (uintptr_t)at - (uintptr_t)task->store < AURI_INLINE_BYTES;
-}
-
 aur_err auri_args_place(struct auri_proc *p, auri_task *task)
 {
-    uint64_t size = auri_task_is_bytes(task) ? auri_bytes_of(task)->in_size : task->fn->args_size;
+    uint64_t size = auri_task_is_bytes(task) ? task->store.in_size : task->fn->args_size;
     uint64_t offset;
 
     if (size <= AURI_SUB_INLINE) {
@@ -98,19 +93,20 @@ aur_err auri_args_place(struct auri_proc *p, auri_task *task)
     if (err != AUR_OK) {
         return err == AUR_ETOOBIG ? AUR_ENOMEM : err;
     }
-    memcpy(auri_arena_at(p->args, offset), task->args, size);
-    if (!in_store(task, task->args) && !auri_task_is_bytes(task)) {
-        free(task->args); /* a byte string is the caller's: borrows_bytes */
+    memcpy(auri_arena_at(p->args, offset), auri_task_args(task), size);
+    if (auri_task_args_kind(task) == AURI_ARGS_OUT && !auri_task_is_bytes(task)) {
+        free(task->store.args_out); /* a byte string is the caller's: borrows_bytes */
     }
-    task->args = auri_arena_at(p->args, offset);
+    /* The place of a result that is in the task depends on it, but is none the worse. */
+    auri_task_set_args_out(task, auri_arena_at(p->args, offset));
     return AUR_OK;
 }
 
 void auri_args_free(struct auri_proc *p, auri_task *task)
 {
-    if (task->map == NULL && auri_in_arena(p, task->args)) {
-        auri_arena_free(p->args, auri_arena_offset(p, task->args));
-        task->args = task->store; /* nothing to free with the task */
+    if (auri_task_map(task) == NULL && auri_in_arena(p, auri_task_args(task))) {
+        auri_arena_free(p->args, auri_arena_offset(p, task->store.args_out));
+        task->store.args_out = NULL; /* nothing to free with the task */
     }
 }
 
@@ -127,19 +123,20 @@ aur_err auri_engine_submit(aur_pool *pool, auri_task *task)
 {
     struct auri_proc *p = auri_proc_of(pool);
     struct auri_harvest h;
-    aur_err err = auri_fn_known(p, task->map != NULL ? task->map->fn : task->fn);
+    const struct auri_map *map = auri_task_map(task);
+    aur_err err = auri_fn_known(p, map != NULL ? map->fn : task->fn);
 
     if (err != AUR_OK) {
         return err;
     }
-    if (task->map != NULL && task->map->n == 0) {
+    if (map != NULL && map->n == 0) {
         if (auri_task_claim(task, 0)) {
             auri_task_finish(task); /* no item would ever end it */
         }
         auri_task_unref(task);
         return AUR_OK;
     }
-    err = task->map != NULL ? auri_mapjob_new(p, task) : auri_args_place(p, task);
+    err = map != NULL ? auri_mapjob_new(p, task) : auri_args_place(p, task);
     if (err != AUR_OK) {
         return err;
     }
@@ -147,7 +144,7 @@ aur_err auri_engine_submit(aur_pool *pool, auri_task *task)
     pthread_mutex_lock(&p->lock);
     if (p->broken || p->stopping) {
         err = p->broken ? AUR_EBROKEN : AUR_ESHUTDOWN;
-        if (task->map != NULL) {
+        if (map != NULL) {
             auri_mapjob_free(p, task);
         }
         auri_args_free(p, task);
@@ -282,6 +279,7 @@ const struct auri_backend auri_backend_processes = {
     .progress = auri_progress,
     .attend = auri_attend,
     .cancel = auri_cancel,
+    .drop = auri_view_drop,
     .may_help = engine_may_help,
     .close = engine_close,
     .terminate = engine_terminate,

@@ -75,7 +75,8 @@ static void fail_queue(struct auri_proc *p, aur_err err, struct auri_harvest *h)
             if (err == AUR_ECANCELED) {
                 job->cancelled = true;
             } else if (job->first_bad == UINT64_MAX) {
-                job->first_bad = job->next < task->map->n ? job->next : task->map->n - 1;
+                job->first_bad =
+                    job->next < task->store.map->n ? job->next : task->store.map->n - 1;
                 job->first_err = err;
             }
             auri_mapjob_settle(p, task, h);
@@ -84,7 +85,7 @@ static void fail_queue(struct auri_proc *p, aur_err err, struct auri_harvest *h)
             if (job != NULL) {
                 auri_mapjob_free(p, task);
             }
-            task->err = err;
+            auri_task_set_err(task, err);
             auri_done(h, task);
         } else {
             auri_forget(p, task);

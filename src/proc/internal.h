@@ -315,7 +315,7 @@ static inline struct auri_proc *auri_proc_of(const aur_pool *pool)
 }
 static inline struct auri_mapjob *auri_mapjob_of(const auri_task *task)
 {
-    return task->map != NULL ? task->priv : NULL;
+    return auri_task_map(task) != NULL ? task->priv : NULL;
 }
 static inline bool auri_in_arena(const struct auri_proc *p, const void *at)
 {
@@ -327,9 +327,9 @@ static inline uint64_t auri_arena_offset(const struct auri_proc *p, const void *
 }
 static inline const struct auri_limits *auri_limits_of(const auri_task *task)
 {
-    return task->map != NULL && task->map->limits != NULL ? task->map->limits
-           : task->limits != NULL                         ? task->limits
-                                                          : &task->pool->limits;
+    const struct auri_map *map = auri_task_map(task);
+
+    return map != NULL && map->limits != NULL ? map->limits : auri_task_limits(task);
 }
 /* Whether entry seq has its answer. */
 static inline bool auri_answered(const struct auri_worker *w, uint64_t seq)

@@ -105,7 +105,7 @@ static void fill_error(aur_error *error, const struct auri_worker *w, aur_err er
 
 static void fail_call(struct auri_worker *w, auri_task *task, aur_err err, struct auri_harvest *h)
 {
-    task->err = err;
+    auri_task_set_err(task, err);
     if (err != AUR_ECANCELED) {
         aur_error *error = auri_task_fail(task, err, "%s", aur_err_text(err));
         if (error != NULL) {
@@ -122,9 +122,9 @@ static void fail_item(struct auri_worker *w, const struct auri_flight *flight, a
     aur_error *error = calloc(1, sizeof(*error));
 
     if (error != NULL) {
-        error->function = task->map->fn->name;
-        error->site = task->site;
-        error->item = task->map->first + flight->item;
+        error->function = task->store.map->fn->name;
+        error->site = auri_task_site(task);
+        error->item = task->store.map->first + flight->item;
         fill_error(error, w, err, flight->attempt);
     }
     auri_mapjob_fail_item(auri_mapjob_of(task), task, flight->item, err, error);

@@ -19,7 +19,7 @@ static uint64_t entry_of(struct auri_worker *w, const auri_task *task)
     if (task == NULL) {
         return 0;
     }
-    if (task->map == NULL) {
+    if (auri_task_map(task) == NULL) {
         /* relaxed: under the lock, which whoever claims or finishes it holds. */
         uint64_t word = auri_load_rlx(&((auri_task *)task)->word);
         uint64_t seq = (uintptr_t)task->priv;
@@ -70,7 +70,7 @@ static uint64_t target_of(struct auri_proc *p, struct auri_worker *w)
     }
     if (p->leading) {
         target = entry_of(w, p->led);
-        if (target != 0 && p->led->map == NULL) {
+        if (target != 0 && auri_task_map(p->led) == NULL) {
             target = later(p, w, target);
         }
     }
@@ -242,7 +242,7 @@ static void park(struct auri_proc *p, auri_task *task, aur_deadline deadline)
  * both are awake, and stay so. */
 static uint64_t spin_ns(struct auri_proc *p, const auri_task *task)
 {
-    if (p->cpus < 2 || p->busy >= p->cpus || task->map != NULL ||
+    if (p->cpus < 2 || p->busy >= p->cpus || auri_task_map(task) != NULL ||
         auri_cost_of(p, task->fn) > 2 * AURI_SPIN_NS) {
         return 0;
     }

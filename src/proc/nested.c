@@ -37,8 +37,8 @@ static aur_err find_fn(struct auri_proc *p, struct auri_worker *w, const struct 
 }
 
 /* Short byte strings lie in the task, as in pool/bytes.c. */
-#define BYTES_ROOM (AURI_INLINE_BYTES - sizeof(struct auri_bytes_store))
-_Static_assert(BYTES_ROOM >= AURI_SUB_INLINE, "what does not lie in the task goes to the arena");
+_Static_assert(AURI_LATE_BYTES >= AURI_SUB_INLINE,
+               "what does not lie in the task goes to the arena");
 
 static aur_err make_task(aur_pool *pool, struct auri_worker *w, const struct auri_request *r,
                          const aur_fn *fn, auri_task **ret_task)
@@ -56,25 +56,23 @@ static aur_err make_task(aur_pool *pool, struct auri_worker *w, const struct aur
     }
     task->pool = pool;
     task->fn = fn;
-    task->run = auri_run_call;
-    task->limits = &pool->limits;
     aur_err err = AUR_OK;
     if (r->limits != 0) {
         struct auri_limits *limits = malloc(sizeof(*limits));
         if (limits != NULL) {
             *limits = (struct auri_limits){ r->timeout_ns, r->retries, r->retry_on };
-            task->limits = limits;
+            auri_task_set_limits(task, limits);
         } else {
             err = AUR_ENOMEM;
         }
     }
     if (err == AUR_OK && bytes) {
-        auri_bytes_of(task)->in_size = r->in.size;
-        task->args = r->in.size <= BYTES_ROOM ? task->store + sizeof(struct auri_bytes_store)
-                                              : malloc(r->in.size);
-        err = task->args != NULL ? AUR_OK : AUR_ENOMEM;
+        bool fits = r->in.size <= AURI_LATE_BYTES;
+        void *room = fits ? NULL : malloc(r->in.size);
+        err = fits || room != NULL ? AUR_OK : AUR_ENOMEM;
         if (err == AUR_OK) {
-            auri_copy_once(task->args, in, r->in.size);
+            auri_task_set_bytes(task, room, r->in.size);
+            auri_copy_once(auri_task_args(task), in, r->in.size);
         }
     } else if (err == AUR_OK) {
         err = auri_task_fill(task, fn, in);
@@ -111,8 +109,8 @@ static aur_err hand_over(struct auri_proc *p, aur_pool *pool, auri_task *task)
 {
     /* A pool of processes takes a long byte string for its caller's, and copies it (auri_args_place). */
     bool copied = auri_task_is_bytes(task) && pool->backend->borrows_bytes &&
-                  auri_bytes_of(task)->in_size > BYTES_ROOM;
-    void *borrowed = copied ? task->args : NULL;
+                  task->store.in_size > AURI_LATE_BYTES;
+    void *borrowed = copied ? task->store.args_out : NULL;
     aur_err err = count_in(p, pool);
 
     if (err != AUR_OK) {
@@ -120,7 +118,7 @@ static aur_err hand_over(struct auri_proc *p, aur_pool *pool, auri_task *task)
     }
     auri_task_queue(task);
     err = pool->backend->submit(pool, task);
-    if (err == AUR_OK || task->args != borrowed) { /* else it goes with the task */
+    if (err == AUR_OK || auri_task_args(task) != borrowed) { /* else it goes with the task */
         free(borrowed);
     }
     if (err != AUR_OK) {

@@ -23,7 +23,7 @@ static bool is_queued(const void *proc, const auri_task *task)
 
     /* As in auri_hurry(). */
     return p->queue_first == task ||
-           (task->map != NULL ? job != NULL && job->queued : task->priv != NULL);
+           (auri_task_map(task) != NULL ? job != NULL && job->queued : task->priv != NULL);
 }
 
 /* Whether that node waits inside an item of the map. */

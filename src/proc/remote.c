@@ -18,13 +18,6 @@ struct proxy {
     aur_fn fn;    /* for a future that was opened: only the size of the result is known */
 };
 
-static bool in_store(const auri_task *task, const void *at)
-{
-    const unsigned char *byte = at;
-
-    return byte >= task->store && byte < task->store + AURI_INLINE_BYTES;
-}
-
 /* ---- outcomes ------------------------------------------------------------------------------- */
 
 /* Fits a result of a typed call into the room that the task has. */
@@ -36,7 +29,7 @@ static aur_err take_record(auri_task *task, struct auri_news *news)
         return AUR_ESIZE;
     }
     if (news->size != 0) {
-        memcpy(task->ret, news->bytes, news->size);
+        memcpy(auri_task_ret(task), news->bytes, news->size);
     }
     return AUR_OK;
 }
@@ -46,27 +39,28 @@ static void take_news(auri_task *task, struct auri_news *news)
 {
     struct proxy *proxy = task->priv;
 
-    task->err = news->err;
+    auri_task_set_err(task, news->err);
     if (news->err != AUR_OK) {
-        task->error = news->error;
+        aur_error *error = news->error;
+        auri_task_set_error(task, news->err, error);
         news->error = NULL;
-        if (task->error == NULL) {
+        if (error == NULL) {
             auri_task_fail(task, news->err, "%s", aur_err_text(news->err));
         } else {
             /* Its pointers are the parent's; a forked worker could read some of them, not all. */
-            task->error->function = task->fn != &proxy->fn ? task->fn->name : NULL;
-            task->error->site = task->site;
+            error->function = task->fn != &proxy->fn ? task->fn->name : NULL;
+            error->site = auri_task_site(task);
         }
     } else if (task->fn == &proxy->fn) {
         proxy->fn.ret_size = news->size;
-        task->ret = news->bytes;
+        task->store.ret_out = news->bytes;
         news->bytes = NULL;
     } else if (auri_task_is_bytes(task)) {
-        auri_bytes_of(task)->out_size = news->size;
-        task->ret = news->bytes;
+        task->store.out_size = news->size;
+        task->store.ret_out = news->bytes;
         news->bytes = NULL;
     } else {
-        task->err = take_record(task, news);
+        auri_task_set_err(task, take_record(task, news));
     }
     auri_news_drop(news);
 }
@@ -185,20 +179,14 @@ static aur_err remote_await_any(auri_task *const *tasks, size_t n, aur_deadline 
 }
 
 /* The last reference is gone. */
-static void proxy_drop(auri_task *task)
+static void remote_drop(auri_task *task)
 {
     struct auri_worker_self *self = auri_worker_self();
     struct proxy *proxy = task->priv;
 
-    if (proxy->owned && self != NULL) {
+    if (proxy != NULL && proxy->owned && self != NULL) {
         struct auri_request request = { .op = AURI_REQ_DROP, .id = proxy->id };
         (void)auri_parent_ask(self, &request, NULL);
-    }
-    if (!in_store(task, task->args)) {
-        free(task->args);
-    }
-    if (!in_store(task, task->ret)) {
-        free(task->ret);
     }
     free(proxy);
 }
@@ -208,21 +196,20 @@ static void proxy_drop(auri_task *task)
 static aur_err submit_call(struct auri_worker_self *self, aur_pool *pool, auri_task *task)
 {
     bool bytes = auri_task_is_bytes(task);
-    uint64_t size = bytes ? auri_bytes_of(task)->in_size : task->fn->args_size;
+    uint64_t size = bytes ? task->store.in_size : task->fn->args_size;
     struct proxy *proxy = calloc(1, sizeof(*proxy));
 
     if (proxy == NULL) {
         return AUR_ENOMEM;
     }
     proxy->owned = true;
-    aur_err err =
-        auri_parent_submit(self, pool, task->fn, task->args, size, task->limits, &proxy->id);
+    aur_err err = auri_parent_submit(self, pool, task->fn, auri_task_args(task), size,
+                                     auri_task_limits(task), &proxy->id);
     if (err != AUR_OK) {
         free(proxy);
         return err; /* still QUEUED, as the caller wants it */
     }
     task->priv = proxy;
-    task->drop = proxy_drop;
     (void)auri_task_claim(task, 0); /* nobody else knows it yet */
     auri_task_unref(task);
     return AUR_OK;
@@ -235,7 +222,7 @@ static aur_err remote_submit(aur_pool *pool, auri_task *task)
     if (self == NULL) {
         return AUR_EFORKED;
     }
-    if (task->map == NULL) {
+    if (auri_task_map(task) == NULL) {
         return submit_call(self, pool, task);
     }
     auri_remote_map(self, pool, task);
@@ -312,6 +299,7 @@ const struct auri_backend auri_backend_remote = {
     .submit = remote_submit,
     .progress = remote_progress,
     .await_any = remote_await_any,
+    .drop = remote_drop,
     .cancel = remote_cancel,
     .close = remote_nothing,
     .terminate = remote_nothing,
@@ -426,7 +414,9 @@ aur_pool *auri_remote_pool_for(aur_pool *inherited, const struct auri_backend *s
 
 uint64_t auri_remote_id(const auri_task *task)
 {
-    if (task->drop == proxy_drop) {
+    /* relaxed: the flag is constant.  With it the pool is there. */
+    if ((auri_load_rlx(&((auri_task *)task)->word) & AURI_F_HOLDS) != 0 &&
+        task->pool->backend == &auri_backend_remote && task->priv != NULL) {
         return ((const struct proxy *)task->priv)->id;
     }
     /* A number of this process could be that of another future where it is opened.  Whether one that is done
@@ -468,9 +458,8 @@ aur_err auri_remote_future(uint64_t id, auri_task **ret_task)
     proxy->settled = news.done;
     task->pool = &self->remote->own->pool;
     task->fn = &proxy->fn;
-    task->limits = &task->pool->limits;
+    auri_task_set_bytes(task, NULL, 0); /* its result lies outside */
     task->priv = proxy;
-    task->drop = proxy_drop;
     auri_add_rlx(&task->pool->submitted, UINT64_C(1)); /* relaxed: statistics */
     auri_task_queue(task);
     (void)auri_task_claim(task, 0);

@@ -142,16 +142,15 @@ static void run_indexes(struct sending *s, auri_task *task)
 
 void auri_remote_map(struct auri_worker_self *self, aur_pool *pool, auri_task *task)
 {
-    struct sending sending = { .self = self, .pool = pool, .map = task->map };
+    struct sending sending = { .self = self, .pool = pool, .map = task->store.map };
 
     (void)auri_task_claim(task, 0);
-    if ((task->map->fn->flags & AUR_FN_RANGE_BODY) != 0) {
+    if ((sending.map->fn->flags & AUR_FN_RANGE_BODY) != 0) {
         run_indexes(&sending, task);
     } else {
         send_items(&sending);
     }
-    task->err = sending.err;
-    task->error = sending.error;
+    auri_task_set_error(task, sending.err, sending.error);
     auri_task_finish(task);
     auri_task_unref(task);
 }

@@ -64,13 +64,14 @@ void auri_reply_outcome(struct auri_worker *w, auri_task *task, uint64_t index)
         if (!seen && task->err != AUR_ECANCELED && task->pool != NULL) {
             auri_add_rlx(&task->pool->seen, UINT64_C(1));
         }
-        auri_reply(w, &r, task->error, task->error != NULL ? sizeof(*task->error) : 0);
-    } else if (task->map != NULL || task->fn == NULL) {
+        const aur_error *error = auri_task_error(task);
+        auri_reply(w, &r, error, error != NULL ? sizeof(*error) : 0);
+    } else if (task->fn == NULL) {
         auri_reply(w, &r, NULL, 0);
     } else if (auri_task_is_bytes(task)) {
-        auri_reply(w, &r, task->ret, auri_bytes_of(task)->out_size);
+        auri_reply(w, &r, auri_task_ret(task), task->store.out_size);
     } else {
-        auri_reply(w, &r, task->ret, task->fn->ret_size);
+        auri_reply(w, &r, auri_task_ret(task), task->fn->ret_size);
     }
 }
 

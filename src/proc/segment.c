@@ -122,22 +122,26 @@ void auri_extent_back(struct auri_worker *w, uint64_t offset)
 
 /* ---- views --------------------------------------------------------------------------------------- */
 
-/* The last reference of a byte-string task whose result is a view.  Its arguments went before. */
-static void view_drop(auri_task *task)
+void auri_view_drop(auri_task *task)
 {
     struct auri_segment *segment = task->priv;
-    const unsigned char *base = auri_window_at(segment->window, 0, 0);
 
+    /* Where a byte string was answered, priv is the segment of its result, or NULL; so it is where a thread
+     * ran it. */
+    if (segment == NULL || task->err != AUR_OK || !auri_task_is_bytes(task)) {
+        return;
+    }
+    const unsigned char *base = auri_window_at(segment->window, 0, 0);
     pthread_mutex_lock(&segment->lock);
-    remember(segment, (uint64_t)((const unsigned char *)task->ret - base));
+    remember(segment, (uint64_t)((const unsigned char *)task->store.ret_out - base));
     pthread_mutex_unlock(&segment->lock);
     auri_segment_unref(segment);
+    task->store.ret_out = NULL;
 }
 
 void auri_view_set(auri_task *task, struct auri_segment *segment, void *data)
 {
     auri_segment_ref(segment);
     task->priv = segment;
-    task->ret = data;
-    task->drop = view_drop;
+    task->store.ret_out = data;
 }

@@ -111,6 +111,8 @@ void auri_extent_back(struct auri_worker *w, uint64_t offset);
 void auri_extents_flush(struct auri_worker *w);
 /* Makes the result of a byte-string task a view. */
 void auri_view_set(auri_task *task, struct auri_segment *segment, void *data);
+/* auri_backend.drop: the last reference to a task is gone, whose result may be a view. */
+void auri_view_drop(auri_task *task);
 
 /* ---- leader.c ------------------------------------------------------------------------------------ */
 

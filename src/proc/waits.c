@@ -92,7 +92,7 @@ void auri_hurry(struct auri_proc *p, auri_task *task)
         return;
     }
     const struct auri_mapjob *job = auri_mapjob_of(task);
-    bool queued = task->map != NULL ? job != NULL && job->queued : task->priv != NULL;
+    bool queued = auri_task_map(task) != NULL ? job != NULL && job->queued : task->priv != NULL;
     if (queued) { /* else its submit is still on the way */
         auri_queue_remove(p, task);
         auri_queue_prepend(p, task);

@@ -56,7 +56,9 @@ static const char *name_of(const auri_task *task)
     if (task == NULL) {
         return "a wait";
     }
-    return task->map != NULL ? task->map->fn->name : task->fn != NULL ? task->fn->name : "a task";
+    const struct auri_map *map = auri_task_map(task);
+
+    return map != NULL ? map->fn->name : task->fn != NULL ? task->fn->name : "a task";
 }
 
 struct text {
@@ -67,11 +69,12 @@ struct text {
 /* One line: `waiting` waits for `task`. */
 static void add_line(struct text *text, const auri_task *waiting, const auri_task *task, bool first)
 {
+    const char *site = task != NULL ? auri_task_site(task) : NULL;
     const char *pool = task != NULL && task->pool != NULL ? task->pool->name : "?";
     int wrote = snprintf(text->at, text->room, "%s%s waits for %s (submitted at %s, pool %s)",
                          first ? "" : "\n", waiting != NULL ? name_of(waiting) : "a waiting thread",
                          task != NULL ? name_of(task) : "a helper of its map",
-                         task != NULL && task->site != NULL ? task->site : "?", pool);
+                         site != NULL ? site : "?", pool);
     size_t used = wrote > 0 ? (size_t)wrote : 0;
 
     used = used < text->room ? used : text->room - 1;
@@ -141,7 +144,7 @@ void auri_survey_report(const struct survey *survey, unsigned first, aur_error *
     error->worker = record->worker;
     error->exit_status = -1;
     error->function = start != NULL ? name_of(start) : NULL;
-    error->site = start != NULL ? start->site : NULL;
+    error->site = start != NULL ? auri_task_site(start) : NULL;
     for (unsigned line = 0; line < LINES_MAX && id != 0; line++) {
         const auri_task *waiting = frame != NULL ? frame->task : arrived;
         auri_task *task = awaited(survey, id, frame, &id);

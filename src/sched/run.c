@@ -82,7 +82,7 @@ static void mark_failed(aur_err err, int code, const char *format, va_list args)
         return; /* outside a task, or the first mark counts */
     }
     const aur_fn *fn = frame->task != NULL ? frame->task->fn : NULL;
-    const char *site = frame->task != NULL ? frame->task->site : NULL;
+    const char *site = frame->task != NULL ? auri_task_site(frame->task) : NULL;
     aur_error *error = auri_error_new(err, fn != NULL ? fn->name : NULL, site);
     if (error != NULL) {
         error->code = code;
@@ -149,15 +149,14 @@ uint64_t aur_item_index(void)
 
 static void run_bytes(auri_task *task)
 {
-    struct auri_bytes_store *store = auri_bytes_of(task);
     struct aur_out out = { 0 };
-    struct aur_bytes_call call = { task->args, store->in_size, &out };
+    struct aur_bytes_call call = { auri_task_args(task), task->store.in_size, &out };
     aur_err err = AUR_OK;
     uint64_t item = 0;
 
     task->fn->range(&call, &err, 0, 1, &item);
-    task->ret = out.data;
-    store->out_size = out.size;
+    task->store.ret_out = out.data;
+    task->store.out_size = out.size;
     if (err != AUR_OK) {
         mark(err, "%s", aur_err_text(err));
     } else if (out.failed && out.data == NULL) {
@@ -172,19 +171,19 @@ void auri_run_call(auri_task *task)
     if (auri_task_is_bytes(task)) {
         run_bytes(task);
     } else {
-        task->fn->range(task->args, task->ret, 0, 1, &item);
+        task->fn->range(auri_task_args(task), auri_task_ret(task), 0, 1, &item);
     }
 }
 
 /* Whether this outcome deserves another attempt. */
 static bool wants_retry(const auri_task *task, aur_err err)
 {
-    const struct auri_limits *limits = task->limits;
+    const struct auri_limits *limits = auri_task_limits(task);
     uint32_t on = limits != NULL ? limits->retry_on : 0;
     bool counts =
         err == AUR_EDEADLINE ? (on & AUR_RETRY_DEADLINE) != 0 : (on & AUR_RETRY_ERROR) != 0;
 
-    return counts && task->map == NULL && task->attempts <= limits->retries &&
+    return counts && auri_task_map(task) == NULL && task->attempts <= limits->retries &&
            (auri_load_rlx(&((auri_task *)task)->word) & AURI_F_CANCEL) == 0;
 }
 
@@ -192,16 +191,28 @@ static bool wants_retry(const auri_task *task, aur_err err)
 static void drop_result(auri_task *task)
 {
     if (auri_task_is_bytes(task)) {
-        free(task->ret);
-        task->ret = NULL;
-        auri_bytes_of(task)->out_size = 0;
+        free(task->store.ret_out);
+        task->store.ret_out = NULL;
+        task->store.out_size = 0;
     }
 }
 
-/* One attempt: its outcome is in task->err and task->error. */
+static void run_body(auri_task *task)
+{
+    if ((task->traits & (AURI_T_MAP | AURI_T_RUN)) == 0) {
+        auri_run_call(task);
+    } else if ((task->traits & AURI_T_MAP) != 0) {
+        task->store.map_run(task);
+    } else {
+        auri_task_cold(task)->run(task);
+    }
+}
+
+/* One attempt: its outcome is in the task. */
 static void attempt(struct auri_record *self, auri_task *task)
 {
-    uint64_t limit = task->limits != NULL ? task->limits->item_timeout_ns : 0;
+    const struct auri_limits *limits = auri_task_limits(task);
+    uint64_t limit = limits != NULL ? limits->item_timeout_ns : 0;
     struct auri_frame frame = {
         .task = task,
         .pool = task->pool,
@@ -209,11 +220,11 @@ static void attempt(struct auri_record *self, auri_task *task)
         .deadline_ns = limit != 0 ? aur_deadline_in_ns(limit) : AUR_NO_DEADLINE,
     };
 
-    task->err = AUR_OK;
+    auri_task_set_err(task, AUR_OK);
     task->attempts++;
     auri_frame_push(self, &frame);
-    task->run(task);
-    if (frame.deadline_ns != AUR_NO_DEADLINE && task->map == NULL &&
+    run_body(task);
+    if (frame.deadline_ns != AUR_NO_DEADLINE && auri_task_map(task) == NULL &&
         aurp_now_ns() >= frame.deadline_ns) {
         free(frame.error);
         frame.error = NULL;
@@ -224,11 +235,7 @@ static void attempt(struct auri_record *self, auri_task *task)
     if (auri_frame_err(&frame) != AUR_OK) {
         /* relaxed: the flag is a request; acting on it late or early is both right. */
         bool cancelled = (auri_load_rlx(&task->word) & AURI_F_CANCEL) != 0;
-        task->err = cancelled ? AUR_ECANCELED : auri_frame_err(&frame);
-        task->error = frame.error;
-        if (task->error != NULL) {
-            task->error->err = task->err;
-        }
+        auri_task_set_error(task, cancelled ? AUR_ECANCELED : auri_frame_err(&frame), frame.error);
     }
 }
 
@@ -311,13 +318,15 @@ static void turn_end(struct turn *turn)
 
     if (!turn->ended) {
         self->frame = turn->frame;
-        if (task->error == NULL) {
+        if (auri_task_cold(task)->error == NULL) {
             auri_task_fail(task, AUR_EEXITED, "the task ended its thread");
         }
     }
     auri_blocking_leave(self, turn->blocking); /* a task that left some open */
     self->depth--;
-    self->running = auri_load_rlx(&task->other); /* relaxed: this thread wrote it */
+    /* relaxed, both: this thread wrote it, and others take it for a hint.  A task that is done has none. */
+    self->running = auri_load_rlx(&task->other);
+    auri_store_rlx(&task->other, NULL);
     finish(self, task, turn->helped);
     if (outsider) {
         if (turn->helped) {
@@ -351,15 +360,15 @@ void auri_run_claimed(auri_task *task, bool helped)
     /* relaxed: a task that starts just before the change is seen is asked to stop by checkpoint. */
     bool stopping = auri_load_rlx(&pool->state) == AURI_STOPPING;
     if (stopping) {
-        task->err = AUR_ECANCELED;
+        auri_task_set_err(task, AUR_ECANCELED);
     }
     while (!stopping) {
         attempt(self, task);
         if (task->err == AUR_OK || !wants_retry(task, task->err)) {
             break;
         }
-        free(task->error);
-        task->error = NULL;
+        free(auri_task_cold(task)->error);
+        auri_task_cold(task)->error = NULL;
         drop_result(task);
         auri_add_rlx(&pool->retried, UINT64_C(1));
     }
@@ -403,12 +412,13 @@ aur_err auri_last_error_of(auri_task *task)
     if (task->err == AUR_OK) {
         return AUR_OK;
     }
-    if (task->error != NULL) {
-        auri_last_error_set(task->error);
+    const aur_error *error = auri_task_error(task);
+    if (error != NULL) {
+        auri_last_error_set(error);
         return task->err;
     }
-    return auri_last_error_code(task->err, task->fn != NULL ? task->fn->name : NULL, task->site,
-                                "%s", aur_err_text(task->err));
+    return auri_last_error_code(task->err, task->fn != NULL ? task->fn->name : NULL,
+                                auri_task_site(task), "%s", aur_err_text(task->err));
 }
 
 const aur_error *aur_last_error(void)

@@ -34,6 +34,7 @@ static pthread_mutex_t *stripe_of(const auri_task *task)
 bool auri_cont_add(auri_task *task, struct auri_cont *cont)
 {
     pthread_mutex_t *stripe = stripe_of(task);
+    struct auri_cold *cold = auri_task_cold(task);
     bool added = false;
 
     pthread_mutex_lock(stripe);
@@ -41,8 +42,8 @@ bool auri_cont_add(auri_task *task, struct auri_cont *cont)
     while (auri_word_state(word) != AURI_DONE) {
         /* acq_rel; pairs with the exchange [D1] in publish_done(). */
         if (auri_cas_acqrel(&task->word, &word, word | AURI_F_CONTS)) {
-            cont->next = task->conts;
-            task->conts = cont;
+            cont->next = cold->conts;
+            cold->conts = cont;
             added = true;
             break;
         }
@@ -60,7 +61,7 @@ bool auri_cont_remove(auri_task *task, struct auri_cont *cont)
     bool removed = false;
 
     pthread_mutex_lock(stripe);
-    for (struct auri_cont **at = &task->conts; *at != NULL; at = &(*at)->next) {
+    for (struct auri_cont **at = &auri_task_cold(task)->conts; *at != NULL; at = &(*at)->next) {
         if (*at == cont) {
             *at = cont->next;
             removed = true;
@@ -77,8 +78,9 @@ void auri_conts_run(auri_task *task)
     struct auri_cont *oldest = NULL;
 
     pthread_mutex_lock(stripe);
-    struct auri_cont *cont = task->conts;
-    task->conts = NULL;
+    struct auri_cold *cold = auri_task_cold(task);
+    struct auri_cont *cont = cold->conts;
+    cold->conts = NULL; /* as in every task that is free */
     pthread_mutex_unlock(stripe);
     while (cont != NULL) { /* reverse: in the order they were added */
         struct auri_cont *next = cont->next;

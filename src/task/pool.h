@@ -39,7 +39,7 @@ struct auri_map {
 struct auri_backend {
     const char *name;
 
-    /* submit() copies a long byte string to a place of its own: until then task->args may point to the
+    /* submit() copies a long byte string to a place of its own: until then the task's arguments may be the
      * caller's bytes. */
     bool borrows_bytes;
 
@@ -47,7 +47,7 @@ struct auri_backend {
     aur_err (*start)(aur_pool *pool, const aur_options *opts, aur_diag *diag);
 
     /* Takes over the queue's reference of a QUEUED task.  On error the task is still the caller's.
-     * For a task with ->map, the backend runs the map and finishes the task when every item is
+     * For the root of a map, the backend runs the map and finishes the task when every item is
      * accounted for.  May refuse with the errors of aur_fn_submit(). */
     aur_err (*submit)(aur_pool *pool, auri_task *task);
 
@@ -74,6 +74,10 @@ struct auri_backend {
     /* Cancels a task that is not QUEUED any more, and ends the worker that runs it if `kill` and if it
      * takes that; returns AUR_CANCEL_*.  Called with a reference. */
     int (*cancel)(aur_pool *pool, auri_task *task, bool kill);
+
+    /* NULL, or: the last reference to a task of a backend with progress() is gone: lets go of what `priv`
+     * stands for.  Arguments and result are freed by others, if they are no longer the backend's then. */
+    void (*drop)(auri_task *task);
 
     /* Whether a thread that waits for `task` may run it itself. */
     bool (*may_help)(aur_pool *pool, auri_task *task);
@@ -135,6 +139,14 @@ struct aur_pool {
     _Atomic(uint32_t) queued;      /* A: exact only if opts.queue_max != 0: calls not started */
     _Atomic(uint32_t) queue_waits; /* A: submitters that wait for room; futex is `queued` */
 };
+
+/* What the task may do; NULL: it is of no pool. */
+static inline const struct auri_limits *auri_task_limits(const auri_task *task)
+{
+    return (task->traits & AURI_T_LIMITS) != 0 ? auri_task_cold(task)->limits
+           : task->pool != NULL                ? &task->pool->limits
+                                               : NULL;
+}
 
 /* A reason to keep the struct and the backend's memory (not the workers): the user's references
  * together (1), each thread of the pool, tasks with AURI_F_HOLDS, failures nobody asked about. */

@@ -119,9 +119,10 @@ struct auri_record {
     uint32_t ticks;           /* tasks run, for fairness */
     int64_t outside_end; /* in its deque: below lie tasks from outside, above those of its tasks */
     /* slab cache: sched of task/slab.c */
-    auri_task *slab_free; /* own free tasks */
-    auri_task *block;     /* slabs not made yet, in a block */
-    uint32_t block_slabs; /* how many */
+    auri_task *slab_free;         /* own free tasks */
+    auri_task *block;             /* slabs not made yet, in a block */
+    struct auri_cold *block_cold; /* and the second parts of their tasks */
+    uint32_t block_slabs;         /* how many */
     uint32_t slabs_made;
     auri_task *chain_first; /* foreign tasks being collected for one home */
     auri_task *chain_last;

@@ -1,6 +1,7 @@
 /* Tasks in type-stable slabs.
  *
- * A slab is a block of SLAB_TASKS tasks that belongs to one record, its home, for ever.  The home's
+ * A slab is a block of SLAB_TASKS tasks that belongs to one record, its home, for ever.  Their second
+ * parts (struct auri_cold) are an array of its own.  The home's
  * thread takes tasks from a plain list.  A task freed by another thread is collected there in a chain
  * of up to CHAIN_MAX tasks of the same home, and the chain is handed back by one CAS: one contended
  * operation for 32 tasks.  The home takes the whole hand-back list by one exchange when its own list
@@ -24,35 +25,72 @@
 #define CHAIN_MAX 32u
 
 /* Slab i holds the tasks with index [i * SLAB_TASKS, (i + 1) * SLAB_TASKS).  Written once each. */
-static _Atomic(auri_task *) slabs[SLABS_MAX];
+static struct slab {
+    _Atomic(auri_task *) tasks; /* A: written last */
+    struct auri_cold *cold;     /* I: their second parts, in the same order */
+    uint16_t home;              /* I: id of the record */
+} slabs[SLABS_MAX];
 static _Atomic(uint32_t) slab_count;
 
-/* Memory for a slab. */
-static auri_task *slab_memory(struct auri_record *self)
+static struct slab *slab_of(const auri_task *task)
 {
-    const size_t size = SLAB_TASKS * sizeof(auri_task);
+    return &slabs[task->index / SLAB_TASKS];
+}
 
+struct auri_cold *auri_task_cold(const auri_task *task)
+{
+    return &slab_of(task)->cold[task->index % SLAB_TASKS];
+}
+
+/* Memory for many slabs, if there is any. */
+static void block_new(struct auri_record *self)
+{
+    const uint32_t n = BLOCK_BYTES / (SLAB_TASKS * sizeof(auri_task));
+
+    /* So large that the pages come from the system as zero, and only when they are touched. */
+    self->block_cold = calloc((size_t)n * SLAB_TASKS, sizeof(struct auri_cold));
+    if (self->block_cold == NULL) {
+        return;
+    }
+    self->block = aurp_block_alloc(BLOCK_BYTES);
+    if (self->block == NULL) {
+        free(self->block_cold);
+        return;
+    }
+    self->block_slabs = n;
+}
+
+/* Memory for a slab.  False: there is none. */
+static bool slab_memory(struct auri_record *self, auri_task **ret_tasks,
+                        struct auri_cold **ret_cold)
+{
     if (self->block_slabs == 0 && self->slabs_made >= SLABS_SMALL) {
-        self->block = aurp_block_alloc(BLOCK_BYTES);
-        self->block_slabs = self->block != NULL ? (uint32_t)(BLOCK_BYTES / size) : 0;
+        block_new(self);
     }
-    if (self->block_slabs == 0) {
-        return aligned_alloc(AURI_CACHE_LINE, size);
+    if (self->block_slabs != 0) {
+        *ret_tasks = self->block;
+        *ret_cold = self->block_cold;
+        self->block += SLAB_TASKS;
+        self->block_cold += SLAB_TASKS;
+        self->block_slabs--;
+        return true;
     }
-    auri_task *slab = self->block;
-    self->block += SLAB_TASKS;
-    self->block_slabs--;
-    return slab;
+    *ret_cold = calloc(SLAB_TASKS, sizeof(struct auri_cold));
+    *ret_tasks =
+        *ret_cold != NULL ? aligned_alloc(AURI_CACHE_LINE, SLAB_TASKS * sizeof(auri_task)) : NULL;
+    if (*ret_tasks == NULL) {
+        free(*ret_cold);
+    }
+    return *ret_tasks != NULL;
 }
 
 static bool slab_new(struct auri_record *self)
 {
-    if (auri_load_rlx(&slab_count) >= SLABS_MAX) { /* relaxed: the addition below decides */
-        return false;
-    }
-    auri_task *slab = slab_memory(self);
+    auri_task *tasks;
+    struct auri_cold *cold;
 
-    if (slab == NULL) {
+    /* relaxed: the addition below decides. */
+    if (auri_load_rlx(&slab_count) >= SLABS_MAX || !slab_memory(self, &tasks, &cold)) {
         return false;
     }
     /* relaxed: the counter only hands out distinct numbers. */
@@ -62,15 +100,16 @@ static bool slab_new(struct auri_record *self)
         return false;
     }
     self->slabs_made++;
-    memset(slab, 0, SLAB_TASKS * sizeof(auri_task));
+    memset(tasks, 0, SLAB_TASKS * sizeof(auri_task));
     for (uint32_t i = SLAB_TASKS; i-- > 0;) {
-        slab[i].index = number * SLAB_TASKS + i;
-        slab[i].home = (uint16_t)self->id;
-        slab[i].next = self->slab_free;
-        self->slab_free = &slab[i];
+        tasks[i].index = number * SLAB_TASKS + i;
+        tasks[i].next = self->slab_free;
+        self->slab_free = &tasks[i];
     }
-    /* release; pairs with the acquire load in auri_task_at(): the fields above are visible. */
-    auri_store_rel(&slabs[number], slab);
+    slabs[number].cold = cold;
+    slabs[number].home = (uint16_t)self->id;
+    /* release; pairs with the acquire load in task_at(): the fields above are visible. */
+    auri_store_rel(&slabs[number].tasks, tasks);
     return true;
 }
 
@@ -80,8 +119,8 @@ static auri_task *task_at(uint32_t index)
     if (index / SLAB_TASKS >= SLABS_MAX) {
         return NULL;
     }
-    auri_task *slab = auri_load_acq(&slabs[index / SLAB_TASKS]);
-    return slab == NULL ? NULL : &slab[index % SLAB_TASKS];
+    auri_task *tasks = auri_load_acq(&slabs[index / SLAB_TASKS].tasks);
+    return tasks == NULL ? NULL : &tasks[index % SLAB_TASKS];
 }
 
 auri_task *auri_task_new(uint32_t refs)
@@ -111,18 +150,11 @@ auri_task *auri_task_new(uint32_t refs)
     task->pool = NULL;
     task->fn = NULL;
     task->next = NULL;
-    task->args = NULL;
-    task->ret = NULL;
-    task->site = NULL;
-    task->run = NULL;
-    task->map = NULL;
-    task->error = NULL;
-    task->conts = NULL;
-    task->drop = NULL;
     auri_store_rlx(&task->other, NULL); /* relaxed, as the word below; priv, for a process pool */
-    task->limits = NULL;
-    task->err = AUR_OK;
+    task->site = 0;
     task->attempts = 0;
+    task->traits = 0;
+    task->err = AUR_OK;
     /* relaxed: known to nobody else before auri_task_queue() or a release of the handle, except by
      * its address: a late auri_task_tryref() of an older call, see [N1]. */
     auri_store_rlx(&task->word, gen | AURI_NEW | (refs == 0 ? AURI_F_SOLE : 0));
@@ -153,27 +185,28 @@ void auri_slab_flush(struct auri_record *self)
 static void slab_put(auri_task *task)
 {
     struct auri_record *self = auri_self_; /* NULL only in a thread that is ending */
+    uint16_t home = slab_of(task)->home;
 
-    if (self != NULL && task->home == self->id) {
+    if (self != NULL && home == self->id) {
         auri_store_rlx(&task->other, NULL); /* it is in this thread's cache */
         task->next = self->slab_free;
         self->slab_free = task;
         return;
     }
     if (self == NULL) {
-        struct auri_record *home = auri_record_at(task->home);
-        auri_task *head = auri_load_rlx(&home->handback);
+        struct auri_record *owner = auri_record_at(home);
+        auri_task *head = auri_load_rlx(&owner->handback);
         do {
             task->next = head;
-        } while (!auri_cas_rel(&home->handback, &head, task)); /* [H1] */
+        } while (!auri_cas_rel(&owner->handback, &head, task)); /* [H1] */
         return;
     }
-    if (self->chain_first != NULL && self->chain_home != task->home) {
+    if (self->chain_first != NULL && self->chain_home != home) {
         auri_slab_flush(self);
     }
     if (self->chain_first == NULL) {
         self->chain_last = task;
-        self->chain_home = task->home;
+        self->chain_home = home;
     }
     auri_ahead_note(&self->freed, task);
     task->next = self->chain_first;

@@ -13,39 +13,105 @@
 
 /* ---- making -------------------------------------------------------------------------------- */
 
-static size_t round_up(size_t size, size_t align)
+/* Chooses the places of argument record and result, as far as they fit into the task. */
+static unsigned traits_of(const aur_fn *fn)
 {
-    return (size + align - 1) & ~(align - 1);
+    bool args_aligned = fn->args_align <= 16 && fn->args_size <= AURI_INLINE_BYTES;
+    bool ret_aligned = fn->ret_align <= 16 && fn->ret_size <= AURI_INLINE_BYTES;
+    unsigned kind = fn->args_align > alignof(uint64_t) ? AURI_ARGS_LINE : AURI_ARGS_FIRST;
+
+    if (args_aligned && ret_aligned && auri_ret_at(fn, kind) + fn->ret_size <= sizeof(auri_task)) {
+        return kind;
+    }
+    if (args_aligned && fn->args_size <= AURI_LATE_BYTES) {
+        return AURI_ARGS_LATE | AURI_T_RET_OUT;
+    }
+    bool ret_fits =
+        ret_aligned && auri_ret_at(fn, AURI_ARGS_OUT) + fn->ret_size <= sizeof(auri_task);
+    return AURI_ARGS_OUT | (ret_fits ? 0 : AURI_T_RET_OUT);
+}
+
+static void *room(uint64_t size, uint32_t align)
+{
+    size_t at_least = align < 16 ? 16 : align;
+
+    return aligned_alloc(at_least, (size + at_least - 1) & ~(at_least - 1));
 }
 
 aur_err auri_task_fill(auri_task *task, const aur_fn *fn, const void *args)
 {
-    size_t args_room = round_up(fn->args_size, 16);
-    bool args_inline = fn->args_align <= 16 && args_room <= AURI_INLINE_BYTES;
-    size_t used = args_inline ? args_room : 0;
-    bool ret_inline = fn->ret_align <= 16 && fn->ret_size <= AURI_INLINE_BYTES - used;
+    unsigned traits = traits_of(fn);
 
     task->fn = fn;
-    task->args = task->store;
-    task->ret = fn->ret_size == 0 ? NULL : task->store + used;
-    if (!args_inline) {
-        task->args =
-            aligned_alloc(fn->args_align < 16 ? 16 : fn->args_align,
-                          round_up(fn->args_size, fn->args_align < 16 ? 16 : fn->args_align));
-        if (task->args == NULL) {
+    if ((traits & AURI_T_RET_OUT) != 0) {
+        task->store.ret_out = room(fn->ret_size, fn->ret_align);
+        if (task->store.ret_out == NULL) {
+            return AUR_ENOMEM;
+        }
+        task->traits |= AURI_T_RET_OUT; /* from here on it goes with the task */
+    }
+    if ((traits & AURI_T_ARGS_MASK) == AURI_ARGS_OUT) {
+        task->store.args_out = room(fn->args_size, fn->args_align);
+        if (task->store.args_out == NULL) {
             return AUR_ENOMEM;
         }
     }
-    if (!ret_inline) {
-        task->ret = aligned_alloc(fn->ret_align < 16 ? 16 : fn->ret_align,
-                                  round_up(fn->ret_size, fn->ret_align < 16 ? 16 : fn->ret_align));
-        if (task->ret == NULL) {
-            return AUR_ENOMEM; /* args go with the task */
-        }
-    }
-    memcpy(task->args, args, fn->args_size);
+    task->traits |= (uint8_t)traits;
+    memcpy(auri_task_args(task), args, fn->args_size);
     return AUR_OK;
 }
+
+/* ---- what few tasks have ------------------------------------------------------------------- */
+
+void auri_task_set_map(auri_task *task, struct auri_map *map, const char *site, auri_run_fn *run)
+{
+    task->store.map = map;
+    task->store.map_site = site;
+    task->store.map_run = run;
+    task->traits |= AURI_T_MAP;
+}
+
+const char *auri_task_site(const auri_task *task)
+{
+    if ((task->traits & AURI_T_MAP) != 0) {
+        return task->store.map_site;
+    }
+    if ((task->traits & AURI_T_SITE) != 0) {
+        return auri_task_cold(task)->site;
+    }
+    return task->site != 0 ? (const char *)((uintptr_t)task->fn + (uintptr_t)task->site) : NULL;
+}
+
+void auri_task_set_site(auri_task *task, const char *site)
+{
+    /* A function's descriptor and the names of the files that call it are mostly in one module, and a
+     * module is smaller than 2 GiB.  So ordinary calls have it in half a pointer. */
+    int64_t distance = (int64_t)((uintptr_t)site - (uintptr_t)task->fn);
+
+    if (site == NULL) {
+        return;
+    }
+    if (distance != 0 && distance == (int32_t)distance) {
+        task->site = (int32_t)distance;
+    } else {
+        auri_task_cold(task)->site = site;
+        task->traits |= AURI_T_SITE;
+    }
+}
+
+void auri_task_set_run(auri_task *task, auri_run_fn *run)
+{
+    auri_task_cold(task)->run = run;
+    task->traits |= AURI_T_RUN;
+}
+
+void auri_task_set_limits(auri_task *task, const struct auri_limits *limits)
+{
+    auri_task_cold(task)->limits = limits;
+    task->traits |= AURI_T_LIMITS;
+}
+
+/* ---- queueing ------------------------------------------------------------------------------ */
 
 void auri_task_queue(auri_task *task)
 {
@@ -132,7 +198,7 @@ static void count_outcome(auri_task *task)
         auri_add_rlx(&pool->failed, UINT64_C(1));
         auri_pool_hold(
             pool); /* until the error was seen or the task is gone: see auri_task_unref */
-        if (task->error == NULL) {
+        if (auri_task_error(task) == NULL) {
             auri_task_fail(task, task->err, "%s", aur_err_text(task->err));
         }
     }
@@ -180,29 +246,39 @@ bool auri_task_cancel_queued(auri_task *task)
     if (!auri_task_claim(task, 0)) {
         return false;
     }
-    task->err = AUR_ECANCELED;
+    auri_task_set_err(task, AUR_ECANCELED);
     auri_task_finish(task);
     return true;
 }
 
+void auri_task_set_error(auri_task *task, aur_err err, aur_error *error)
+{
+    auri_task_set_err(task, err);
+    auri_task_cold(task)->error = error;
+    if (error != NULL) {
+        error->err = task->err;
+    }
+}
+
 aur_error *auri_task_fail(auri_task *task, aur_err err, const char *format, ...)
 {
-    task->err = err;
-    if (task->error == NULL) {
-        task->error = calloc(1, sizeof(*task->error));
-        if (task->error == NULL) {
+    struct auri_cold *cold = auri_task_cold(task);
+    const struct auri_map *map = auri_task_map(task);
+
+    auri_task_set_err(task, err);
+    if (cold->error == NULL) {
+        cold->error = calloc(1, sizeof(*cold->error));
+        if (cold->error == NULL) {
             return NULL; /* the code alone must do */
         }
-        task->error->item = AUR_NO_ITEM;
-        task->error->worker = -1;
-        task->error->exit_status = -1;
+        cold->error->item = AUR_NO_ITEM;
+        cold->error->worker = -1;
+        cold->error->exit_status = -1;
     }
-    aur_error *error = task->error;
+    aur_error *error = cold->error;
     error->err = err;
-    error->function = task->fn != NULL    ? task->fn->name
-                      : task->map != NULL ? task->map->fn->name
-                                          : NULL;
-    error->site = task->site;
+    error->function = task->fn != NULL ? task->fn->name : map != NULL ? map->fn->name : NULL;
+    error->site = auri_task_site(task);
     error->attempts = task->attempts;
     va_list args;
     va_start(args, format);
@@ -232,38 +308,43 @@ bool auri_task_tryref(auri_task *task)
     return false;
 }
 
-static bool in_store(const auri_task *task, const void *pointer)
+bool auri_task_is_in_store(const auri_task *task, const void *at)
 {
-    const unsigned char *at = pointer;
+    return (uintptr_t)at - (uintptr_t)task->store.bytes < AURI_INLINE_BYTES;
+}
 
-    return at >= task->store && at < task->store + AURI_INLINE_BYTES;
+/* What the task has beside its two lines. */
+static void free_rest(auri_task *task)
+{
+    if (auri_task_args_kind(task) == AURI_ARGS_OUT) {
+        free(task->store.args_out);
+    }
+    if ((task->traits & AURI_T_RET_OUT) != 0 && !auri_task_is_in_store(task, task->store.ret_out)) {
+        free(task->store.ret_out);
+    }
+    if ((task->traits & (AURI_T_LIMITS | AURI_T_RUN | AURI_T_SITE)) != 0 || task->err != AUR_OK) {
+        struct auri_cold *cold = auri_task_cold(task);
+        free((void *)cold->limits);
+        free(cold->error);
+        memset(cold, 0, sizeof(*cold));
+    }
 }
 
 static void task_free(auri_task *task)
 {
     aur_pool *pool = task->pool;
-
-    if (task->drop != NULL) {
-        task->drop(task);
-    } else {
-        if (!in_store(task, task->args)) {
-            free(task->args);
-        }
-        if (task->ret != NULL && !in_store(task, task->ret)) {
-            free(task->ret);
-        }
-    }
     bool holds =
         (auri_load_rlx(&task->word) & AURI_F_HOLDS) != 0; /* relaxed: nobody else is left */
-    if (task->limits != NULL && (pool == NULL || task->limits != &pool->limits)) {
-        free((void *)task->limits);
+
+    if (holds && pool->backend->drop != NULL) {
+        pool->backend->drop(task);
+    }
+    if (task->traits != 0 || task->err != AUR_OK) {
+        free_rest(task);
     }
     /* What count_outcome() did, also where it found no memory for the error. */
     bool counted = auri_word_state(auri_load_rlx(&task->word)) == AURI_DONE &&
                    task->err != AUR_OK && task->err != AUR_ECANCELED && pool != NULL;
-    if (task->err != AUR_OK) {
-        free(task->error); /* else there is none, and its line is left alone */
-    }
     auri_slab_put(task);
     if (counted) {
         auri_pool_drop(pool);

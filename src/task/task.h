@@ -35,17 +35,12 @@
  * SOLE: the pointer in the queue is the only one there is, and whoever takes it out is alone with the
  * task.  So claim and finish are plain stores, ordered by the queue that passes the pointer on, and there
  * is no count: refs is 0 from new to free, so that no stale id ever gets a reference (tryref), and
- * auri_task_unref_queued() frees.  For queues that give each pointer to one taker (struct auri_backend, `threaded`).
- *
- * Fields: I set before QUEUED, then constant; R written by the runner only (visible to others after
- * DONE); A atomic; L guarded by the task's stripe lock (task/cont.c). */
+ * auri_task_unref_queued() frees.  For queues that give each pointer to one taker (struct auri_backend,
+ * `threaded`). */
 #ifndef AURI_TASK_TASK_H
 #define AURI_TASK_TASK_H
 
-#include <auriga.h>
-#include <stddef.h>
-
-#include "base/atomic.h"
+#include "task/layout.h"
 
 enum { AURI_FREE = 0, AURI_NEW, AURI_QUEUED, AURI_RUNNING, AURI_DONE };
 
@@ -67,68 +62,10 @@ enum { AURI_FREE = 0, AURI_NEW, AURI_QUEUED, AURI_RUNNING, AURI_DONE };
 #define auri_word_owner(w) ((unsigned)((w) >> AURI_OWNER_SHIFT) & 0xffffu)
 #define auri_word_gen(w) ((uint32_t)((w) >> AURI_GEN_SHIFT))
 
-#define AURI_INLINE_BYTES 64
-
-struct auri_cont;
-struct auri_map;
-
-/* What an item may do; the pool's defaults, or a heap copy for calls with their own options. */
-struct auri_limits {
-    uint64_t item_timeout_ns; /* 0: none */
-    uint32_t retries;
-    uint32_t retry_on; /* AUR_RETRY_*, never 0 */
-};
-
-typedef struct aur_future auri_task;
-
-/* Runs the body of a claimed task and fills err, error and ret; not its state. */
-typedef void auri_run_fn(auri_task *task);
-
-struct aur_future {
-    /* lines 0 and 1, as far as store[16]: all that an ordinary small call touches from submit to free.  The
-     * rest stays in its creator's cache: bench/submit, bench/inside. */
-    alignas(AURI_CACHE_LINE) _Atomic(uint64_t) word; /* A */
-    _Atomic(uint32_t) refs;                          /* A */
-    uint32_t index;                                  /* I for ever: place in the slabs */
-    struct aur_pool *pool;                           /* I */
-    const aur_fn *fn;                                /* I */
-    struct aur_future *next;                         /* inbox or free list link */
-    void *args;                                      /* I: in store[], or malloc'ed, or backend's */
-    void *ret;                                       /* R: in store[], or malloc'ed, or backend's */
-    auri_run_fn *run;                                /* I: how a thread runs it */
-    /* line 1 */
-    const struct auri_limits *limits; /* I */
-    union {
-        void *priv; /* the backend's own */
-        _Atomic(struct aur_future *)
-            other; /* in threads.  A: in a list, see AURI_AHEAD; R: see run.c */
-    };
-    void (*drop)(struct aur_future *); /* R: releases args/ret that are the backend's, or NULL */
-    aur_err err;                       /* R: the outcome */
-    uint16_t home;                     /* I for ever: record whose slab this is */
-    uint16_t attempts;                 /* R: how often it was started */
-    /* argument record and result, where they fit.  For byte-string tasks: see below. */
-    alignas(16) unsigned char store[AURI_INLINE_BYTES];
-    /* the second half of line 2: maps, failures, continuations */
-    struct auri_map *map;    /* I: not NULL for the root task of a map */
-    aur_error *error;        /* R: malloc'ed details, or NULL; NULL if err is AUR_OK */
-    struct auri_cont *conts; /* L */
-    const char *site;        /* I: "file:line" or NULL */
-};
-_Static_assert(sizeof(struct aur_future) == 192, "a pending call costs 192 bytes");
-
-/* store[] of a byte-string task: args points to in_size payload bytes, ret to out_size bytes. */
-struct auri_bytes_store {
-    uint64_t in_size;  /* I */
-    uint64_t out_size; /* R */
-};
-#define auri_bytes_of(task) ((struct auri_bytes_store *)(void *)(task)->store)
-
-/* The lines that running or refilling a task writes, if another thread had them last. */
+/* The line that running or refilling a small task writes, if another thread had it last. */
 static inline void auri_task_prefetch(const auri_task *task)
 {
     __builtin_prefetch(task, 1);
-    __builtin_prefetch((const char *)task + AURI_CACHE_LINE, 1);
 }
 
 /* A list of tasks that another thread has made is a chain of cache misses: the next link is not known
@@ -160,7 +97,7 @@ static inline bool auri_task_is_bytes(const auri_task *task)
     return task->fn != NULL && (task->fn->flags & AUR_FN_BYTES) != 0;
 }
 
-/* A task in state NEW with `refs` references, all other fields zero; NULL: no memory.  refs 0: a SOLE one,
+/* A task in state NEW with `refs` references, all other fields but the store zero; NULL: no memory.  refs 0: a SOLE one,
  * which counts as one reference. */
 auri_task *auri_task_new(uint32_t refs);
 
@@ -188,7 +125,7 @@ void auri_task_finish_uncounted(auri_task *task);
 /* QUEUED -> DONE with AUR_ECANCELED.  False: too late. */
 bool auri_task_cancel_queued(auri_task *task);
 
-/* Fills task->error (malloc'ed) and task->err.  Runner only.  The text is cut at 511 bytes. */
+/* Fills error (malloc'ed) and err.  Runner only.  The text is cut at 511 bytes. */
 aur_error *auri_task_fail(auri_task *task, aur_err err, const char *format, ...) AUR_PRINTF(3, 4);
 
 static inline bool auri_task_is_done(const auri_task *task)

@@ -41,6 +41,8 @@ static aur_err choose(const void *in, size_t size, aur_out *out)
     case 'e': /* fails with a code, and a result that nobody gets */
         memset(aur_out_alloc(out, 10), 'e', 10);
         return AUR_ETOOBIG;
+    case 'c': /* a code of somebody else's */
+        return 256;
     case 'f':
         aur_out_alloc(out, 10);
         return (aur_err)aur_fail(9, "said f");
@@ -59,7 +61,7 @@ AUR_BYTES_FN(choose);
 static void test_lengths(void **state)
 {
     aur_pool *pool = aurt_pool(state);
-    const size_t sizes[] = { 0, 1, 47, 48, 49, 64, 4096, 5 << 20 };
+    const size_t sizes[] = { 0, 1, 31, 32, 33, 47, 48, 49, 64, 4096, 5 << 20 };
 
     for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
         size_t size = sizes[s];
@@ -109,7 +111,7 @@ static void test_results(void **state)
     } cases[] = {
         { "", "", AUR_OK },        { "z", "", AUR_OK },        { "t", "ttt", AUR_OK },
         { "r", "rr", AUR_OK },     { "e", NULL, AUR_ETOOBIG }, { "f", NULL, AUR_ETASK },
-        { "h", NULL, AUR_ENOMEM }, { "o", "o", AUR_OK },
+        { "h", NULL, AUR_ENOMEM }, { "o", "o", AUR_OK },       { "c", NULL, AUR_ETASK },
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

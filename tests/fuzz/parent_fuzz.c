@@ -290,8 +290,7 @@ static void submit_root(fuzz_input *in, bool loop)
     auri_task *root = auri_task_new(2);
     FUZZ_CHECK(root != NULL);
     root->pool = &face.pool;
-    root->map = map;
-    root->args = root->ret = root->store;
+    auri_task_set_map(root, map, NULL, NULL);
     atomic_fetch_add(&face.pool.submitted, 1);
     auri_task_queue(root);
     FUZZ_CHECK(auri_engine_submit(&face.pool, root) == AUR_OK);
@@ -306,7 +305,7 @@ static void end_calls(void)
         const void *data;
         size_t size;
         FUZZ_CHECK(aur_future_done(calls[i].future));
-        if (roots[i].fn == NULL && calls[i].future->map == NULL &&
+        if (roots[i].fn == NULL && auri_task_map(calls[i].future) == NULL &&
             aur_future_view(calls[i].future, &data, &size, 0) == AUR_OK && size != 0) {
             volatile unsigned char sum = 0;
             for (size_t k = 0; k < size; k++) { /* all of it can be read */

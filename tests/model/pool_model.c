@@ -22,7 +22,7 @@ static auri_task *task[TASKS];
 
 static void run(auri_task *self)
 {
-    ran[self->store[0]]++;
+    ran[self->store.bytes[0]]++;
 }
 
 static auri_task *task_for(unsigned i)
@@ -30,10 +30,8 @@ static auri_task *task_for(unsigned i)
     auri_task *new = auri_task_new(2);
 
     new->pool = &pool;
-    new->run = run;
-    new->args = new->store;
-    new->ret = new->store;
-    new->store[0] = (unsigned char)i;
+    auri_task_set_run(new, run);
+    new->store.bytes[0] = (unsigned char)i;
     return new;
 }
 
@@ -131,12 +129,12 @@ static void host_cannot_help(void)
  * run: the monitor must see that, and let a spare run it. */
 static void run_event(auri_task *self)
 {
-    if (self->store[0] == 0) {
+    if (self->store.bytes[0] == 0) {
         (void)model_event_wait(0, MODEL_THREADS);
     } else {
         model_event_signal(0);
     }
-    ran[self->store[0]]++;
+    ran[self->store.bytes[0]]++;
 }
 
 static void host_blocks_unseen(void)
@@ -146,7 +144,7 @@ static void host_blocks_unseen(void)
     start_with(1, 1);
     for (unsigned i = 0; i < 2; i++) {
         task[i] = task_for(i);
-        task[i]->run = run_event;
+        auri_task_set_run(task[i], run_event);
         hand_in(task[i]);
     }
     for (unsigned i = 0; i < 2; i++) {
@@ -184,7 +182,7 @@ static void host_nests(void)
     (void)auri_self();
     start(2);
     task[0] = task_for(0);
-    task[0]->run = run_nesting;
+    auri_task_set_run(task[0], run_nesting);
     hand_in(task[0]);
     MODEL_CHECK(auri_wait_task(task[0], AUR_NO_DEADLINE) == AUR_OK);
     for (unsigned i = 1; i < 3; i++) {
@@ -200,24 +198,24 @@ static void host_nests(void)
  * the two is too many, and goes to the lot. */
 static void run_waiting(auri_task *self)
 {
-    unsigned next = self->store[0] + 1u;
+    unsigned next = self->store.bytes[0] + 1u;
 
     MODEL_CHECK(auri_wait_task(task[next], AUR_NO_DEADLINE) == AUR_OK);
     MODEL_CHECK(ran[next] == 1);
-    ran[self->store[0]]++;
+    ran[self->store.bytes[0]]++;
 }
 
 static void run_submitting(auri_task *self)
 {
-    submit(self->store[0] + 1u);
+    submit(self->store.bytes[0] + 1u);
     run_waiting(self);
-    auri_task_unref(task[self->store[0] + 1u]);
+    auri_task_unref(task[self->store.bytes[0] + 1u]);
 }
 
 static void submit_one_that(void (*does)(auri_task *), unsigned i)
 {
     task[i] = task_for(i);
-    task[i]->run = does;
+    auri_task_set_run(task[i], does);
     hand_in(task[i]);
 }
 

@@ -112,7 +112,7 @@ static void setup_inbox(void)
     for (unsigned i = 0; i < 4; i++) {
         auri_task *new = auri_task_new(2);
         new->pool = &pool;
-        new->store[0] = (unsigned char)i;
+        new->store.bytes[0] = (unsigned char)i;
         auri_task_queue(new);
         pushed[i / 2][i % 2] = new;
     }
@@ -138,7 +138,7 @@ static void take_one(void)
     auri_task *got = auri_team_drain(&team);
 
     if (got != NULL) {
-        unsigned from = got->store[0] / 2;
+        unsigned from = got->store.bytes[0] / 2;
         MODEL_CHECK(got == pushed[from][taken[from]]);
         taken[from]++;
     }

@@ -69,7 +69,6 @@ static aur_err submit(aur_pool *pool, const aur_fn *fn, const void *args, auri_t
 
     AURT_CHECK(task != NULL);
     task->pool = pool;
-    task->limits = &pool->limits;
     AURT_CHECK(auri_task_fill(task, fn, args) == AUR_OK);
     auri_task_queue(task);
     aur_err err = pool->backend->submit(pool, task);
@@ -97,12 +96,13 @@ static int nested(int x)
     AURT_CHECK(auri_wait_task(task, aur_deadline_in_ms(1)) == AUR_ETIMEDOUT);
     AURT_CHECK(auri_wait_task(task, AUR_NO_DEADLINE) == AUR_OK);
     AURT_CHECK(auri_task_is_done(task) && task->err == AUR_OK);
-    memcpy(&result, task->ret, sizeof(result));
+    memcpy(&result, auri_task_ret(task), sizeof(result));
     auri_task_unref(task);
     AURT_CHECK(submit(pool, &failing_aur_fn, &x, &task) == AUR_OK);
     AURT_CHECK(auri_wait_task(task, AUR_NO_DEADLINE) == AUR_OK);
-    AURT_CHECK(task->err == AUR_ETASK && task->error != NULL && task->error->code == 8);
-    AURT_CHECK(strcmp(task->error->function, "failing") == 0);
+    AURT_CHECK(task->err == AUR_ETASK && auri_task_error(task) != NULL);
+    AURT_CHECK(auri_task_error(task)->code == 8);
+    AURT_CHECK(strcmp(auri_task_error(task)->function, "failing") == 0);
     auri_task_unref(task);
     AURT_CHECK(submit(pool, &leave_aur_fn, &x, &task) == AUR_EBUSY);
     AURT_CHECK(submit(auri_remote_pool_for(
@@ -114,7 +114,7 @@ static int nested(int x)
     AURT_CHECK(auri_remote_future(4711, &task) == AUR_EINVAL);
     AURT_CHECK(auri_remote_future(42, &task) == AUR_OK);
     AURT_CHECK(auri_wait_task(task, AUR_NO_DEADLINE) == AUR_OK);
-    AURT_CHECK(task->fn->ret_size == 5 && memcmp(task->ret, "bytes", 5) == 0);
+    AURT_CHECK(task->fn->ret_size == 5 && memcmp(auri_task_ret(task), "bytes", 5) == 0);
     auri_task_unref(task);
     return result;
 }
@@ -234,11 +234,11 @@ static int nested_map(int all)
     auri_task *task = auri_task_new(2);
     AURT_CHECK(task != NULL);
     task->pool = pool;
-    task->map = &map;
-    task->limits = &pool->limits;
+    auri_task_set_map(task, &map, NULL, NULL);
     auri_task_queue(task);
     AURT_CHECK(pool->backend->submit(pool, task) == AUR_OK);
-    AURT_CHECK(auri_task_is_done(task) && task->err == AUR_ETASK && task->error->item == 100);
+    AURT_CHECK(auri_task_is_done(task) && task->err == AUR_ETASK);
+    AURT_CHECK(auri_task_error(task)->item == 100);
     AURT_CHECK(auri_remote_id(task) == UINT64_MAX); /* it lives here only */
     auri_task_unref(task);
     for (unsigned i = 0; i < NESTED_ITEMS; i++) {

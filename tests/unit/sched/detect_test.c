@@ -40,7 +40,7 @@ static int graph_new(void **state)
         task[i] = auri_task_new(1);
         task[i]->pool = &pool;
         task[i]->fn = &fns[i];
-        task[i]->site = "here:1";
+        auri_task_set_site(task[i], "here:1");
         auri_task_queue(task[i]);
         AURT_CHECK(auri_task_claim(task[i], node[i]->id));
     }

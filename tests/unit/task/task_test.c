@@ -166,7 +166,7 @@ static void failure_has_details(void **state)
     uint32_t holds = auri_load_rlx(&pool.holds);
     auri_task_finish(task);
     assert_int_equal(task->err, AUR_ETASK);
-    assert_int_equal(strlen(task->error->message), 511);
+    assert_int_equal(strlen(auri_task_error(task)->message), 511);
     assert_int_equal(auri_load_rlx(&pool.holds), holds + 1);
     auri_task_unref(task);
     assert_int_equal(auri_load_rlx(&pool.holds), holds);
