@@ -102,14 +102,15 @@ static void deadlock_of(const struct auri_reply *reply, aur_error *ret_error)
 static void note_deadlock(const struct auri_reply *reply)
 {
     struct auri_record *record = auri_self();
+    uint64_t seq = record != NULL ? auri_load_rlx(&record->wait_seq) : 0; /* relaxed: its own */
 
-    if (record == NULL || (auri_load_rlx(&record->wait_seq) & 1) == 0) {
+    if ((seq & 1) == 0) {
         return; /* it does not wait, but attends: see the head of remote.h */
     }
     deadlock_of(reply, &record->victim_error);
-    /* release; pairs with the acquire load in sched/wait.c.  No other thread chooses a node that waits
-     * for a task of the parent. */
-    auri_store_rel(&record->victim, 1u);
+    /* release; pairs with the acquire load in auri_record_is_victim().  No other thread chooses a node that
+     * waits for a task of the parent. */
+    auri_store_rel(&record->victim, seq);
 }
 
 /* ---- running in place of a wait -------------------------------------------------------------- */

@@ -215,7 +215,7 @@ static void park(struct auri_proc *p, auri_task *task, aur_deadline deadline)
         /* acq_rel; pairs with the exchange [D1] in task/task.c: it sees the flag, or we see DONE. */
         if (word == with || auri_cas_acqrel(&task->word, &word, with)) {
             /* After the word was read: see interrupt() in sched/detect.c. */
-            if (auri_load_acq(&auri_self()->victim) != 0) {
+            if (auri_record_is_victim(auri_self())) {
                 break;
             }
             (void)aurp_futex_wait(auri_task_futex(task), (uint32_t)with, deadline, AURP_PRIVATE);

@@ -215,9 +215,6 @@ void auri_wait_settle(struct auri_proc *p, struct auri_worker *w, const struct a
     w->serving = false; /* from here on the node of the continuation is settled */
     if (!w->blocked) {
         disconnect(w, tasks[0]); /* the wait ended before the continuation was there */
-        /* Somebody on a cycle with it has died since the verdict looked, and that ended the wait before it was
-         * marked.  release: as in auri_edge_clear(); until now nobody else asks for this node. */
-        auri_store_rel(&w->record->victim, 0u);
     }
     /* While we serve there is no other wait: it is the same one. */
     bool refused = err == AUR_EDEADLK && w->blocked;
@@ -297,7 +294,7 @@ uint64_t auri_request_deadlines(struct auri_proc *p, uint64_t now)
         if (w == NULL || !w->blocked || w->serving) {
             continue; /* serving: whoever asked for a verdict has it, and answers */
         }
-        bool victim = auri_load_acq(&w->record->victim) != 0;
+        bool victim = auri_record_is_victim(w->record);
         if (!victim && w->wait_deadline > now) {
             next = w->wait_deadline < next ? w->wait_deadline : next;
             continue;

@@ -120,9 +120,6 @@ void auri_edge_clear(struct auri_record *node)
     /* release: a reader that sees the even number knows only that the edge is gone. */
     auri_store_rel(&node->wait_seq, auri_load_rlx(&node->wait_seq) + 1);
     auri_store_rel(&node->wait_kind, AURI_WAIT_NONE);
-    /* release [V1], and last; pairs with [V2] in look_at(): whoever finds the mark gone, and so might
-     * take a victim for a node that still waits, sees in its second look that the wait is over. */
-    auri_store_rel(&node->victim, 0u);
     if (locked) {
         unlock_graph();
     }
@@ -144,8 +141,10 @@ static void look_at(struct look *look, struct auri_record *record, bool dry)
     if (record == NULL) {
         return;
     }
-    look->seq = auri_load_sc(&record->wait_seq);                       /* [E2] */
-    if ((look->seq & 1) == 0 || auri_load_acq(&record->victim) != 0) { /* [V2] */
+    look->seq = auri_load_sc(&record->wait_seq); /* [E2] */
+    /* relaxed [V2]: marks are set under the lock that we hold [V1].  They name a wait: one for an earlier wait
+     * is none for this, and one for this stays until it is over, which the second look sees. */
+    if ((look->seq & 1) == 0 || auri_load_rlx(&record->victim) == look->seq) {
         return;
     }
     look->kind = auri_load_sc(&record->wait_kind);
@@ -346,8 +345,10 @@ static unsigned choose_victim(const struct survey *survey, unsigned first)
 }
 
 /* Marks another node as the victim, and interrupts its sleep.  The mark comes first (release; pairs with
- * the acquire loads in sched/wait.c); then the word that the node sleeps on changes: if the node has
- * read the word before that, it does not fall asleep; if after, it sees the mark before it sleeps. */
+ * the acquire load in auri_record_is_victim()); then the word that the node sleeps on changes: if the node has
+ * read the word before that, it does not fall asleep; if after, it sees the mark before it sleeps.  A wait
+ * for a task may be over by now, if a worker process on the cycle has died since the second look: then the
+ * mark is for nobody. */
 static void interrupt(const struct survey *survey, unsigned id)
 {
     struct auri_record *record = auri_record_at(id);
@@ -355,7 +356,7 @@ static void interrupt(const struct survey *survey, unsigned id)
     _Atomic(uint32_t) *futex = record->wait_futex;
 
     auri_survey_report(survey, id, &record->victim_error);
-    auri_store_rel(&record->victim, 1u);
+    auri_store_rel(&record->victim, look->seq); /* [V1] */
     if (look->kind == AURI_WAIT_TASK) {
         futex = auri_task_futex(look->task);
         uint64_t word = auri_load_rlx(&look->task->word); /* relaxed: the CAS decides */
@@ -385,14 +386,14 @@ static void await_leave(const struct leaver *leaver)
 {
     struct auri_record *victim = leaver->victim;
 
-    for (unsigned n = 0;
-         auri_load_sc(&victim->wait_seq) == leaver->seq && auri_load_acq(&victim->victim) != 0;
-         n++) {
+    for (unsigned n = 0; auri_load_sc(&victim->wait_seq) == leaver->seq; n++) {
         aurp_futex_wake(leaver->futex, INT32_MAX, AURP_PRIVATE);
         if (n < LEAVE_SPINS) {
             auri_cpu_relax();
         } else {
-            (void)aurp_futex_wait(&victim->victim, 1, aurp_now_ns() + LEAVE_NS, AURP_PRIVATE);
+            /* The low half; nobody wakes us. */
+            (void)aurp_futex_wait((_Atomic(uint32_t) *)(void *)&victim->wait_seq,
+                                  (uint32_t)leaver->seq, aurp_now_ns() + LEAVE_NS, AURP_PRIVATE);
         }
     }
 }
@@ -410,7 +411,8 @@ static aur_err judge(struct survey *survey, struct auri_record *node, aur_error 
         if (reterr_error != NULL) {
             auri_survey_report(survey, node->id, reterr_error);
         }
-        auri_store_rel(&node->victim, 1u); /* until the edge is cleared */
+        /* release [V1]; pairs with the acquire load in auri_record_is_victim(). */
+        auri_store_rel(&node->victim, survey->node[node->id].seq);
         return AUR_EDEADLK;
     }
     *ret_victim = choose_victim(survey, node->id);

@@ -208,7 +208,7 @@ static aur_err sleep_on(struct auri_record *self, auri_task *task, aur_deadline 
             continue;
         }
         /* After the word was read: see interrupt() in sched/detect.c. */
-        if (auri_load_acq(&self->victim) != 0) {
+        if (auri_record_is_victim(self)) {
             return AUR_OK;
         }
         return aurp_futex_wait(auri_task_futex(task), (uint32_t)with, deadline, AURP_PRIVATE);
@@ -254,7 +254,7 @@ static aur_err sleep_until_done(struct auri_record *self, auri_task *task, aur_d
     }
     while (err == AUR_OK && !auri_task_is_done(task)) {
         err = sleep_once(self, task, deadline);
-        if (auri_load_acq(&self->victim) != 0) {
+        if (auri_record_is_victim(self)) {
             err = AUR_EDEADLK;
         }
     }
@@ -396,7 +396,7 @@ aur_err auri_wait_word(_Atomic(uint32_t) *word, uint32_t value, auri_task *const
     }
     while (err == AUR_OK && auri_load_acq(word) == value) {
         err = aurp_futex_wait(word, value, deadline, AURP_PRIVATE);
-        if (auri_load_acq(&self->victim) != 0) {
+        if (auri_record_is_victim(self)) {
             err = AUR_EDEADLK;
             auri_victim_error(self, &error);
         }

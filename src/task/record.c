@@ -136,8 +136,7 @@ void auri_record_give(struct auri_record *record)
     record->spin_misses = 0;
     record->spin_rests = 0;
     record->stack_low = 0;
-    auri_store_rlx(&record->victim, 0u);
-    auri_store_rlx(&record->dry, NULL); /* relaxed, both: the node does not wait */
+    auri_store_rlx(&record->dry, NULL); /* relaxed: the node does not wait */
     free(record->last_error);
     record->last_error = NULL;
     pthread_mutex_lock(&records.lock);

@@ -78,8 +78,10 @@ struct auri_record {
     bool in_use;                   /* records lock */
     /* the wait edge */
     alignas(AURI_CACHE_LINE) _Atomic(uint64_t) wait_seq; /* A */
-    _Atomic(uint32_t) wait_kind;                         /* A */
-    _Atomic(uint32_t) victim;                            /* A: chosen to get AUR_EDEADLK */
+    /* A: the wait_seq of the wait that was chosen last to get AUR_EDEADLK.  So a mark that comes when that wait
+     * is over, since a worker process died, is none for the next one, and none has to be taken back. */
+    _Atomic(uint64_t) victim;
+    _Atomic(uint32_t) wait_kind;    /* A */
     aur_error victim_error;         /* detect lock: why, if another node chose it */
     _Atomic(uint32_t) *wait_futex;  /* detect lock: AURI_WAIT_ANY sleeps on it */
     _Atomic(auri_task *) wait_task; /* A: AURI_WAIT_TASK, AURI_WAIT_TIMED */
@@ -136,6 +138,17 @@ struct auri_record {
     struct auri_lane *lane;   /* where its forks lie (sched/join.c), or NULL */
     struct auri_range_slot range[AURI_RANGE_DEPTH];
 };
+
+/* Whether what the node waits for now was refused.  Only where its edge cannot change. */
+static inline bool auri_record_is_victim(const struct auri_record *node)
+{
+    uint64_t seq =
+        auri_load_rlx(&node->wait_seq); /* relaxed: the caller's own, or under its lock */
+
+    /* acquire; pairs with the release stores in judge() and interrupt() (sched/detect.c), and in
+     * note_deadlock() (proc/ask.c): what was said about it is there. */
+    return (seq & 1) != 0 && auri_load_acq(&node->victim) == seq;
+}
 
 /* How the call failed so far, or AUR_OK. */
 static inline aur_err auri_frame_err(const struct auri_frame *frame)

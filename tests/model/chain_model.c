@@ -286,6 +286,36 @@ static void wait_for_helper(void)
     finish_own();
 }
 
+/* Nodes 0 and 2 are worker processes: 0 waits for a call of 2, which waits for the loop's owner, node 1, which
+ * waits for node 0: a cycle until process 2 dies.  Then node 0 waits for something else, on no cycle, and
+ * whatever the owner has chosen meanwhile is not for that wait. */
+static void setup_mortal(void)
+{
+    setup_n(4);
+    auri_edge_task(record[2], task[1], false);
+    auri_edge_task(record[0], task[2], false);
+    auri_store_rlx(&helpers.id[0], record[0]->id);
+}
+
+static void choose_helper(void)
+{
+    aur_error error;
+
+    auri_self_ = record[1];
+    auri_edge_job(record[1], &helpers);
+    (void)auri_detect(record[1], &error);
+}
+
+/* As the parent of both. */
+static void die_and_wait_again(void)
+{
+    auri_self_ = record[3];
+    auri_edge_clear(record[2]);
+    auri_task_finish(task[2]);
+    auri_edge_clear(record[0]);
+    auri_edge_task(record[0], task[3], false);
+}
+
 /* ---- at the end ------------------------------------------------------------------------------------ */
 
 static unsigned total(void)
@@ -306,6 +336,11 @@ static void one_verdict(void)
 static void no_verdict(void)
 {
     MODEL_CHECK(total() == 0);
+}
+
+static void not_this_wait(void)
+{
+    MODEL_CHECK(!auri_record_is_victim(record[0]));
 }
 
 /* A waiter outside the cycle never gets it. */
@@ -352,6 +387,7 @@ static const struct model_client clients[] = {
     CLIENT("chain/second-edge", setup_waited_for, one_verdict, wait_second_then_third, only_finish),
     CLIENT("chain/helper", setup_two, one_verdict, wait_next, wait_for_helper),
     CLIENT("chain/helper-none", setup_two, no_verdict, only_finish, wait_for_helper),
+    CLIENT("chain/helper-freed", setup_mortal, not_this_wait, choose_helper, die_and_wait_again),
     CLIENT("chain/map", setup_map, one_verdict, wait_for_map, wait_in_item),
     CLIENT("chain/other-map", setup_map, no_verdict, wait_for_map, wait_in_item_of_another),
     CLIENT("chain/moving-edge", setup_moving, no_verdict, ask_for_a_verdict, move_the_edge),

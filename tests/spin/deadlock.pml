@@ -1,8 +1,8 @@
 /* deadlock.pml: threads that wait for calls: chain help, spares, and the verdict by two equal looks.
  *
  * Mirrors  src/sched/wait.c: auri_wait_task, try_own, walk, follow, offer_help, sleep_until_done,
- *          auri_wait_word;  src/sched/detect.c: auri_edge_task, _any, _clear [E1] [V1], auri_detect,
- *          look_at [E2] [V2], close_live_set, still_holds, judge;  src/sched/threads.c: threads_block,
+ *          auri_wait_word;  src/sched/detect.c: auri_edge_task, _any, _clear [E1], auri_detect,
+ *          look_at [E2] [V2], judge [V1], close_live_set, still_holds;  src/sched/threads.c: threads_block,
  *          auri_team_add_worker (a thread more while one is missing).
  * Graphs   every graph of CALLS calls of which each waits for at most one other (or itself); with ANY, a
  *          call may wait for any of two.  -DNOHELP: calls may not be run by who waits for them.
@@ -31,7 +31,6 @@
 /* fault: ONE_LOOK -DCALLS=4 */
 /* fault: NO_LOCK -DCALLS=4 */
 /* fault: EDGE_LATE -DCALLS=4 */
-/* fault: CLEAR_MARK_FIRST -DCALLS=4 */
 /* fault: HELPS_STRANGERS -DREUSE */
 /* fault: NO_SPARE -DTHREADS=4 -DWORKERS=1 -DNOHELP */
 /* fault: NO_VERDICT */
@@ -259,7 +258,7 @@ proctype thread(byte me)
             if
             :: !verdict ->
                 missing++;
-                (state[g] == DONE || state[other[MINE]] == DONE || victim[me]);
+                (state[g] == DONE || state[other[MINE]] == DONE || victim[me] == wait_seq[me]);
                 missing--
             :: else
             fi;

@@ -8,7 +8,8 @@
  * Calls    0 and 1 are run by the two workers, which each wait up to ROUNDS times for another call, 0 also
  *          for its own; Q is in the pool's queue: a spare runs it, somebody cancels it, or a worker runs it in
  *          place of its wait.  With THREAD there is X, which a thread runs, and which may wait for Q and then
- *          for a worker's call; then worker 1 waits for nothing.
+ *          for a worker's call; then worker 1 waits for nothing.  With LOOP X waits for a helper of its loop,
+ *          which waits for the call of worker 0, and that may wait for 1's, and that for X.
  *          TIMED: a worker's wait may have a deadline, which may pass at any time.
  * Death    SIGKILL after any step of a worker, DEATHS times.
  * Memory   sequentially consistent: all is done under the pool's lock or with words that are accessed so; the
@@ -23,6 +24,7 @@
 /* run: -DTHREAD */
 /* deep: -DDEATHS=1 */
 /* deep: -DTIMED */
+/* run: -DTHREAD -DLOOP -DDEATHS=1 */
 /* fault: EDGE_OMITTED */
 /* fault: DETECT_EARLY */
 /* fault: HIDE_LATE */
@@ -33,6 +35,7 @@
 /* fault: LOOK_BLIND -DTIMED -DROUNDS=2 */
 /* fault: STAYS_CONNECTED -DTIMED -DROUNDS=2 */
 /* fault: MARK_STAYS -DDEATHS=1 */
+/* fault: MARK_STAYS -DTHREAD -DLOOP -DDEATHS=1 */
 
 #ifndef DEATHS
 #define DEATHS 0
@@ -58,6 +61,10 @@ byte owner[CALLS] = NONE;
 byte wait_seq[RECORDS];
 byte wait_call[RECORDS] = NONE;
 bool victim[RECORDS];
+#ifdef LOOP
+bool job;             /* X waits for its helper */
+byte marked[RECORDS]; /* the truth of victim: the wait that was on a cycle */
+#endif
 bool graph_lock;
 
 #define WAIT 1
@@ -110,7 +117,13 @@ byte deaths;
 #define RUNNER(c) (state[c] == RUNNING -> owner[c] : NONE)
 /* Where the edge of t leads: a record, or NONE.  And where it would if it told the truth: a worker waits until
  * it has a reply or something to run. */
-#define EDGE(t) (WAITS(t) && !victim[t] -> RUNNER(wait_call[t]) : NONE)
+#define EDGE(t) (WAITS(t) && !victim[t] -> TARGET(t) : NONE)
+#ifdef LOOP
+/* The helper of X: a record.  Worker 0's stands for one that waits for its call. */
+#define TARGET(t) ((t) == X && job -> (state[0] != DONE -> 0 : NONE) : RUNNER(wait_call[t]))
+#else
+#define TARGET(t) RUNNER(wait_call[t])
+#endif
 #define TRULY(t) ((t) == X || (blocked[(t) % 2] && owner[Q] != (t)) -> EDGE(t) : NONE)
 
 #ifdef FAULT_KEEPS_EDGE
@@ -161,7 +174,7 @@ inline detect(t)
         :: !verdict -> break
         :: verdict && seq[0] == wait_seq[0] && seq[1] == wait_seq[1] && seq[X] == wait_seq[X] ->
             assert(cannot);
-            victim[t] = true; /* judge(): it may be that by now the wait is over, since somebody died */
+            mark(t); /* judge() */
             break
         :: else
         fi
@@ -170,11 +183,33 @@ inline detect(t)
     d_step { cannot = false; seq[0] = 0; seq[1] = 0; seq[X] = 0; graph_lock = false }
 }
 
+/* By now the wait may be over, since somebody died.  The mark names the wait: then it is none. */
+#ifdef FAULT_MARK_STAYS
+#define IS_OVER(t) false
+#else
+#define IS_OVER(t) (wait_seq[t] != seq[t])
+#endif
+inline mark(t)
+{
+#ifdef LOOP
+    d_step {
+        k = (t == X -> 0 : t); /* choose_victim(), interrupt() */
+        if
+        :: !IS_OVER(k) -> victim[k] = true; marked[k] = seq[k]
+        :: else
+        fi;
+        k = 0
+    }
+#else
+    d_step { victim[t] = !IS_OVER(t) }
+#endif
+}
+
 #define DETECT_LOCALS byte k, n, seq[RECORDS]; bool verdict, cannot;
 
 /* ---- the worker -------------------------------------------------------------------------------- */
 
-#ifdef THREAD
+#if defined(THREAD) && !defined(LOOP)
 #define WAITER(w) ((w) == 0)
 #else
 #define WAITER(w) true
@@ -189,11 +224,16 @@ proctype worker(byte w)
         :: rounds < ROUNDS && WAITER(w) ->
             rounds++;
             if
+#ifdef LOOP
+            :: w == 0 -> req_call[w] = 1
+            :: w == 1 -> req_call[w] = X
+#else
             :: req_call[w] = 0
             :: w == 0 -> req_call[w] = 1
             :: req_call[w] = Q
 #ifdef THREAD
             :: req_call[w] = X
+#endif
 #endif
             fi;
 #ifdef TIMED
@@ -349,7 +389,11 @@ inline finish(cf)
     (state[Q] == QUEUED && (awaited[w] == Q ||                                                     \
                             (awaited[w] == 1 - w && WAITS(1 - w) && wait_call[1 - w] == Q) ||      \
                             (awaited[w] == X && WAITS(X) && wait_call[X] == Q)))
+#ifdef LOOP
+#define MAY_RUN(w) false /* a spare runs it */
+#else
 #define MAY_RUN(w) (blocked[w] && !serving[w] && !timed[w] && ctl[w])
+#endif
 
 /* With the lock held, which it releases.  auri_run_in_place(): run();  auri_wait_show(), auri_wait_refuse() */
 inline run_in_place(wp)
@@ -459,11 +503,7 @@ end:
                     blocks = false;
                     serving[w] = false;
                     if
-                    :: !blocked[w] ->
-                        disconnect(w);
-#ifndef FAULT_MARK_STAYS
-                        victim[w] = false
-#endif
+                    :: !blocked[w] -> disconnect(w)
                     :: verdict && blocked[w] ->
                         assert(awaited[w] == c);
                         disconnect(w);
@@ -524,7 +564,17 @@ proctype guardian()
             end_wait(w);
             reply(w, R_TIMEDOUT)
            }
-        :: MARKED(w) -> assert(false) /* only waits for helpers mark others, and there are none here */
+        :: d_step {
+            MARKED(w) -> /* auri_request_deadlines() */
+#ifdef LOOP
+            assert(marked[w] == wait_seq[w]);
+            disconnect(w);
+            end_wait(w);
+            reply(w, R_EDEADLK)
+#else
+            assert(false) /* only waits for helpers mark others */
+#endif
+           }
         :: d_step { TO_RUN(w) -> p_lock = true; runs = true }
         fi
        };
@@ -581,6 +631,13 @@ proctype thread_of_x()
     bool mine[2];
     DETECT_LOCALS
 
+#ifdef LOOP
+    d_step { job = true; publish(X, NONE) };
+    detect(X);
+    verdict = false;
+    state[0] == DONE;
+    d_step { clear(X); job = false };
+#else
     if
     :: true
     :: thread_waits(Q);
@@ -589,6 +646,7 @@ proctype thread_of_x()
         :: thread_waits(1)
         fi
     fi;
+#endif
     finish(X)
 }
 #endif
