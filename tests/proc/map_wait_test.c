@@ -127,6 +127,44 @@ static void test_own_map(void **state)
     own_map(AUR_START_SPAWN, 2, 0, ITEMS, 2);
 }
 
+/* A call waits for a map, of which each item waits for the map, and the only worker runs these in place of the
+ * call's wait: so the worker is inside the map by what lies on top, and not by what it took from its ring. */
+static void map_on_top(int n)
+{
+    aur_pool *pool = aurt_pool_new(AUR_PROCESSES, 1, AUR_START_FORK, AUR_NO_SPARES);
+    struct words *words;
+    aur_buf *buf = words_new(pool, &words);
+    aur_future *below, *map;
+    job_t in[ITEMS];
+    int out[ITEMS];
+    int v = -1;
+
+    for (int i = 0; i < n; i++) {
+        in[i] = (job_t){ aur_buf_id(buf), 0 };
+    }
+    AURT_OK(aur_apply_async(pool, &below, call, aur_buf_id(buf), 0));
+    AURT_OK(aur_map_async(pool, &map, item, in, (size_t)n, out));
+    words->ids[0] = aur_future_id(map);
+    aurt_event_set(&words->ready);
+    AURT_OK(aur_future_result(below, &v, AUR_NO_DEADLINE));
+    assert_int_equal(v, AUR_OK);
+    AURT_OK(aur_future_outcome(map, AUR_NO_DEADLINE));
+    for (int i = 0; i < n; i++) {
+        assert_int_equal(out[i], AUR_EDEADLK);
+    }
+    aur_future_unref(below);
+    aur_future_unref(map);
+    aur_buf_unref(buf);
+    aurt_pool_end(pool);
+}
+
+static void test_map_on_top(void **state)
+{
+    (void)state;
+    map_on_top(1);
+    map_on_top(ITEMS);
+}
+
 static void test_any(void **state)
 {
     aur_pool *pool = aurt_pool_new(AUR_PROCESSES, 2, AUR_START_FORK, 0);
@@ -233,9 +271,8 @@ static void test_map_and_call(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_own_map),
-        cmocka_unit_test(test_any),
-        cmocka_unit_test(test_two_maps),
+        cmocka_unit_test(test_own_map),      cmocka_unit_test(test_map_on_top),
+        cmocka_unit_test(test_any),          cmocka_unit_test(test_two_maps),
         cmocka_unit_test(test_map_and_call),
     };
 
