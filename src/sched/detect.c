@@ -141,6 +141,7 @@ static void look_at(struct look *look, struct auri_record *record, bool dry)
     if (record == NULL) {
         return;
     }
+    look->dry = auri_load_sc(&record->dry); /* of a node that goes on, too: then its pool is live */
     look->seq = auri_load_sc(&record->wait_seq); /* [E2] */
     /* relaxed [V2]: marks are set under the lock that we hold [V1].  They name a wait: one for an earlier wait
      * is none for this, and one for this stays until it is over, which the second look sees. */
@@ -149,7 +150,6 @@ static void look_at(struct look *look, struct auri_record *record, bool dry)
     }
     look->kind = auri_load_sc(&record->wait_kind);
     look->live = look->kind == AURI_WAIT_NONE || look->kind == AURI_WAIT_TIMED;
-    look->dry = auri_load_sc(&record->dry);
     for (unsigned i = 0; i < AURI_WAIT_MAPS; i++) {
         look->maps[i] = auri_load_sc(&record->wait_maps[i]);
     }

@@ -190,6 +190,49 @@ static void helpers_of_a_map(void **state)
     auri_edge_clear(node[2]);
 }
 
+/* ---- dry pools ----------------------------------------------------------------------------- */
+
+static bool takes_any(const void *of, const auri_task *which)
+{
+    (void)of;
+    return which == queued;
+}
+
+static enum auri_dry_verdict ask_dry(unsigned id, struct auri_stuck *ret_stuck)
+{
+    *ret_stuck = (struct auri_stuck){ .takes = takes_any };
+    return auri_detect_dry(node[id], ret_stuck);
+}
+
+static void serves_dry_pool(unsigned id, bool room)
+{
+    auri_store_sc(&node[id]->dry_room, room ? 1u : 0u);
+    auri_store_sc(&node[id]->dry, &pool);
+}
+
+/* Who has to run what is in the queue; and whoever cannot, gives up only if nobody can. */
+static void queue_of_a_dry_pool(void **state)
+{
+    struct auri_stuck stuck;
+
+    (void)state;
+    auri_edge_task(node[0], queued, false);
+    assert_int_equal(ask_dry(0, &stuck), AURI_DRY_LIVE); /* not dry */
+    serves_dry_pool(0, true);
+    assert_int_equal(ask_dry(0, &stuck), AURI_DRY_RUN);
+    assert_ptr_equal(stuck.task, queued);
+    assert_ptr_equal(stuck.waiter, node[0]);
+    serves_dry_pool(1, true);
+    assert_int_equal(ask_dry(0, &stuck), AURI_DRY_LIVE); /* one that does not wait will */
+    auri_edge_task(node[1], task[0], false);
+    assert_int_equal(ask_dry(1, &stuck), AURI_DRY_RUN); /* it comes down to the same */
+    assert_ptr_equal(stuck.task, queued);
+    serves_dry_pool(0, false);
+    assert_int_equal(ask_dry(0, &stuck), AURI_DRY_OTHERS);
+    serves_dry_pool(1, false);
+    assert_int_equal(ask_dry(0, &stuck), AURI_DRY_NOBODY);
+}
+
 /* ---- while it changes ---------------------------------------------------------------------- */
 
 static _Atomic(uint32_t) seed = 1;
@@ -277,6 +320,7 @@ int main(void)
         GRAPH(any_of_several),
         GRAPH(deadlines_break_themselves),
         GRAPH(helpers_of_a_map),
+        GRAPH(queue_of_a_dry_pool),
         GRAPH(no_false_alarm),
         GRAPH(one_victim_however_it_closes),
     };
