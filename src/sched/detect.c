@@ -539,6 +539,7 @@ static bool mark_from(struct survey *survey, unsigned from, const struct auri_re
 static enum auri_dry_verdict judge_dry(struct survey *survey, const struct auri_record *node,
                                        struct auri_stuck *ret)
 {
+    bool queues = false;
     bool others = false;
     bool news = mark_from(survey, node->id, node, ret);
 
@@ -555,10 +556,12 @@ static enum auri_dry_verdict judge_dry(struct survey *survey, const struct auri_
     }
     for (unsigned id = 1; id < survey->end; id++) {
         const struct look *look = &survey->node[id];
-        others |= look->reaches && look->serves && id != node->id &&
-                  auri_load_sc(&auri_record_at(id)->dry_room) != 0;
+        bool serves = look->reaches && look->serves;
+        queues |= serves;
+        others |= serves && id != node->id && auri_load_sc(&auri_record_at(id)->dry_room) != 0;
     }
-    return others || !survey->node[node->id].reaches ? AURI_DRY_OTHERS : AURI_DRY_NOBODY;
+    /* Without a queue it is a cycle as any other: its last node gets AUR_EDEADLK, and may not have asked yet. */
+    return others || !queues || !survey->node[node->id].reaches ? AURI_DRY_OTHERS : AURI_DRY_NOBODY;
 }
 
 enum auri_dry_verdict auri_detect_dry(struct auri_record *node, struct auri_stuck *ret)

@@ -233,6 +233,26 @@ static void queue_of_a_dry_pool(void **state)
     assert_int_equal(ask_dry(0, &stuck), AURI_DRY_NOBODY);
 }
 
+/* The last node of a cycle without a queue gets AUR_EDEADLK.  Before it has asked for that, none of them is
+ * to hear that nobody can run what it waits for. */
+static void cycle_in_a_dry_pool(void **state)
+{
+    struct auri_stuck stuck;
+
+    (void)state;
+    for (unsigned room = 0; room < 2; room++) {
+        for (unsigned id = 0; id < 2; id++) {
+            serves_dry_pool(id, room != 0);
+            auri_edge_task(node[id], task[1 - id], false);
+        }
+        assert_int_equal(ask_dry(0, &stuck), AURI_DRY_OTHERS);
+        assert_int_equal(ask_dry(1, &stuck), AURI_DRY_OTHERS);
+        AURT_ERR(AUR_EDEADLK, auri_detect(node[1], NULL));
+        auri_edge_clear(node[1]);
+        auri_edge_clear(node[0]);
+    }
+}
+
 /* ---- while it changes ---------------------------------------------------------------------- */
 
 static _Atomic(uint32_t) seed = 1;
@@ -321,6 +341,7 @@ int main(void)
         GRAPH(deadlines_break_themselves),
         GRAPH(helpers_of_a_map),
         GRAPH(queue_of_a_dry_pool),
+        GRAPH(cycle_in_a_dry_pool),
         GRAPH(no_false_alarm),
         GRAPH(one_victim_however_it_closes),
     };
