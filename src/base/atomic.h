@@ -84,6 +84,17 @@ extern _Atomic(uint32_t) auri_fence_word; /* src/base/err.c */
 #define auri_fence_acq() (AURI_STEP(0), atomic_thread_fence(memory_order_acquire))
 #endif
 
+/* Asks for the cache line at p, to be written: it comes over while something else is done.  Only a hint.
+ * (__builtin_prefetch(p, 1) asks for it to be read, unless the compiler is told of a newer CPU.) */
+static inline void auri_prefetch_write(const void *p)
+{
+#if defined(__x86_64__)
+    __asm__ __volatile__("prefetchw %0" : : "m"(*(const char *)p));
+#else
+    __builtin_prefetch(p, 1);
+#endif
+}
+
 /* Tells the CPU that this is a spin loop. */
 #ifdef AURI_MODEL
 void model_yield(void);

@@ -177,7 +177,7 @@ static void describe(const auri_task *task, const struct auri_flight *flight,
     ret->args = auri_extent_make(AURI_SEG_ARGS, job->args + at * record, n * record);
     ret->item = map->first + flight->item;
     ret->count = flight->count;
-    ret->attempt = flight->attempt + 1;
+    ret->attempt = (uint16_t)(flight->attempt + 1);
     ret->task_id = auri_task_id(task);
     ret->timeout_ns = limits->item_timeout_ns;
     bool retries = (limits->retry_on & AUR_RETRY_ERROR) != 0 && limits->retries != 0;

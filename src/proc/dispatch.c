@@ -207,7 +207,7 @@ static bool take_call(struct auri_proc *p, struct auri_worker *w, auri_task *tas
                       struct auri_flight *ret_flight, struct auri_sub_desc *ret_entry)
 {
     struct auri_sub_desc entry = { .op = AURI_OP_CALL,
-                                   .attempt = task->attempts + 1u,
+                                   .attempt = (uint16_t)(task->attempts + 1u),
                                    .task_id = auri_task_id(task),
                                    .timeout_ns = auri_limits_of(task)->item_timeout_ns };
     uint64_t size = task->fn->args_size;
@@ -225,9 +225,11 @@ static bool take_call(struct auri_proc *p, struct auri_worker *w, auri_task *tas
     if (auri_in_arena(p, args)) {
         entry.args = auri_extent_make(AURI_SEG_ARGS, auri_arena_offset(p, args), size);
     } else {
+        bool is_short = size <= AURI_SUB_SMALL && entry.timeout_ns == 0;
+        entry.form = is_short ? AURI_FORM_SHORT : AURI_FORM_LONG;
         entry.args = auri_extent_make(AURI_SEG_INLINE, 0, size);
         if (size != 0) {
-            memcpy(entry.data, args, size);
+            memcpy(is_short ? entry.small : entry.data, args, size);
         }
     }
     auri_fn_encode(p, task->fn, &entry);

@@ -18,10 +18,15 @@ void *auri_item_result(const struct auri_worker_self *self, struct auri_extent e
 const void *auri_item_args(const struct auri_sub_desc *desc, unsigned char small[AURI_SUB_INLINE])
 {
     if (auri_extent_seg(desc->args) == AURI_SEG_INLINE) {
-        if (desc->args.size > AURI_SUB_INLINE) {
+        bool in_first = desc->form == AURI_FORM_SHORT;
+        if (desc->args.size > (in_first ? AURI_SUB_SMALL : AURI_SUB_INLINE)) {
             return NULL;
         }
-        memcpy(small, desc->data, AURI_SUB_INLINE);
+        if (in_first) {
+            memcpy(small, desc->small, AURI_SUB_SMALL);
+        } else {
+            memcpy(small, desc->data, AURI_SUB_INLINE);
+        }
         return small;
     }
     return auri_worker_at(desc->args);

@@ -42,7 +42,7 @@
 #include "base/atomic.h"
 
 #define AURI_CTL_BYTES 65536u
-#define AURI_CTL_MAGIC UINT64_C(0x314c544341525541)
+#define AURI_CTL_MAGIC UINT64_C(0x324c544341525541)
 #define AURI_RING 256u
 #define AURI_FREE_RING 256u
 
@@ -90,25 +90,32 @@ enum {
 };
 
 #define AURI_SUB_INLINE 32u
+#define AURI_SUB_SMALL 16u
 #define AURI_COMP_INLINE 32u
+
+/* A SHORT entry is its first line.  The second one is neither written nor read, so it does not move between
+ * two CPUs: bench/submit.  It is a call without limits whose arguments fit into small[]. */
+enum { AURI_FORM_LONG = 0, AURI_FORM_SHORT = 1 };
 
 /* Two lines.  The claim word shares the first with what a small call needs. */
 struct auri_sub {
     alignas(AURI_CACHE_LINE) _Atomic(uint64_t) claim;
-    uint64_t fn; /* address of the descriptor in the worker (both starts: already decoded
-                                 or the same image), see fn_ref for spawn */
-    uint32_t op;
-    uint32_t attempt;        /* 1: the first */
-    struct auri_extent args; /* AURI_SEG_INLINE: in data[] */
+    /* Address of the descriptor in the worker (both starts: already decoded or the same image); see fn_ref for
+     * spawn. */
+    uint64_t fn;
+    uint8_t op;
+    uint8_t form;            /* AURI_FORM_* */
+    uint16_t attempt;        /* 1: the first */
+    uint32_t fn_ref;         /* spawn: index into the module reference table (message), else 0 */
+    struct auri_extent args; /* AURI_SEG_INLINE: in data[]; SHORT: in small[] */
     uint64_t task_id;        /* the parent's name of the task: for aur_future_id inside it */
-    unsigned char pad[16];
-    /* second line */
+    unsigned char small[AURI_SUB_SMALL];
+    /* second line; all zero if SHORT */
     unsigned char data[AURI_SUB_INLINE];
     uint64_t item;
     uint64_t count;
     uint64_t timeout_ns; /* of each item; 0: none */
-    uint32_t fn_ref;     /* spawn: index into the module reference table (message), else 0 */
-    uint32_t flags;      /* AURI_SUB_* */
+    uint64_t flags;      /* AURI_SUB_* */
 };
 _Static_assert(sizeof(struct auri_sub) == 128, "two cache lines");
 #define AURI_SUB_STOP_ON_ERROR                                                                     \

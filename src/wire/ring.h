@@ -34,22 +34,28 @@ enum {
 /* The private copies: the shared structures without claim and seq. */
 struct auri_sub_desc {
     uint64_t fn;
-    uint32_t op;
-    uint32_t attempt;
+    uint8_t op;
+    uint8_t form;
+    uint16_t attempt;
+    uint32_t fn_ref;
     struct auri_extent args;
     uint64_t task_id;
-    unsigned char pad[16];
+    unsigned char small[AURI_SUB_SMALL];
     unsigned char data[AURI_SUB_INLINE];
     uint64_t item;
     uint64_t count;
     uint64_t timeout_ns;
-    uint32_t fn_ref;
-    uint32_t flags;
+    uint64_t flags;
 };
+/* How much of it is in the first line, and what is in the second. */
+#define AURI_SUB_FIRST offsetof(struct auri_sub_desc, data)
+#define AURI_SUB_SECOND (sizeof(struct auri_sub_desc) - AURI_SUB_FIRST)
+#define auri_sub_second(desc) ((void *)((uintptr_t)(desc) + AURI_SUB_FIRST))
 _Static_assert(sizeof(struct auri_sub_desc) == sizeof(struct auri_sub) - 8, "all but the claim");
 _Static_assert(offsetof(struct auri_sub, fn) == 8 &&
                    offsetof(struct auri_sub, flags) - 8 == offsetof(struct auri_sub_desc, flags),
                "in the same order");
+_Static_assert(offsetof(struct auri_sub, data) == AURI_CACHE_LINE, "the second line");
 
 struct auri_comp_desc {
     uint32_t op;
@@ -94,13 +100,23 @@ static inline void auri_copy_once(void *to, const void *from, size_t size)
 
 /* ---- the parent: entries ------------------------------------------------------------------- */
 
-/* Writes entry `seq`, whose place must be answered (or never used), and hands it to the worker. */
+#define AURI_RING_AHEAD 4u
+
+/* Writes entry `seq`, whose place must be answered (or never used), and hands it to the worker.
+ *
+ * The worker has changed the entry's line (its claim) and holds it.  So the line of an entry to come is asked
+ * for in time, or the fence [C6] waits for it to come over. */
 static inline void auri_ring_put(struct auri_ctl *ctl, uint64_t seq,
                                  const struct auri_sub_desc *desc)
 {
     struct auri_sub *sub = &ctl->sub[auri_ring_at(seq)];
 
-    memcpy((unsigned char *)sub + offsetof(struct auri_sub, fn), desc, sizeof(*desc));
+    auri_prefetch_write(&ctl->sub[auri_ring_at(seq + AURI_RING_AHEAD)]);
+    memcpy((unsigned char *)sub + offsetof(struct auri_sub, fn), desc, AURI_SUB_FIRST);
+    if (desc->form != AURI_FORM_SHORT) {
+        memcpy((unsigned char *)sub + offsetof(struct auri_sub, data), auri_sub_second(desc),
+               AURI_SUB_SECOND);
+    }
     /* release [C1]; pairs with the load in auri_ring_next(): the worker sees the whole entry. */
     auri_store_rel(&sub->claim, auri_claim_word(seq, AURI_CLAIM_DISPATCHED));
 }
@@ -299,8 +315,13 @@ static inline bool auri_ring_next(struct auri_ctl *ctl, uint64_t head,
     if (auri_claim_seq(auri_load_acq(&sub->claim)) != head) {
         return false;
     }
-    auri_copy_once(ret_desc, (unsigned char *)sub + offsetof(struct auri_sub, fn),
-                   sizeof(*ret_desc));
+    auri_copy_once(ret_desc, (unsigned char *)sub + offsetof(struct auri_sub, fn), AURI_SUB_FIRST);
+    if (ret_desc->form != AURI_FORM_SHORT) {
+        auri_copy_once(auri_sub_second(ret_desc),
+                       (unsigned char *)sub + offsetof(struct auri_sub, data), AURI_SUB_SECOND);
+    } else {
+        memset(auri_sub_second(ret_desc), 0, AURI_SUB_SECOND);
+    }
     return true;
 }
 

@@ -106,7 +106,7 @@ static uint64_t sweep_put(rig *r, const aur_fn *fn)
 {
     struct auri_sub_desc desc = rig_desc(AURI_OP_CALL, fn);
 
-    rig_inline(&desc, &r->tail, sizeof(r->tail));
+    rig_short(&desc, &r->tail, sizeof(r->tail)); /* as the parent does; the chunk is a long one */
     return rig_put(r, &desc);
 }
 

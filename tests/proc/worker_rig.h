@@ -161,7 +161,9 @@ static inline struct auri_extent rig_bytes(rig *r, const void *bytes, uint64_t s
 
 static inline struct auri_sub_desc rig_desc(uint32_t op, const aur_fn *fn)
 {
-    return (struct auri_sub_desc){ .fn = (uintptr_t)fn, .op = op, .attempt = 1, .task_id = 99 };
+    return (struct auri_sub_desc){
+        .fn = (uintptr_t)fn, .op = (uint8_t)op, .attempt = 1, .task_id = 99
+    };
 }
 
 static inline void rig_inline(struct auri_sub_desc *desc, const void *args, size_t size)
@@ -169,6 +171,15 @@ static inline void rig_inline(struct auri_sub_desc *desc, const void *args, size
     AURT_CHECK(size <= sizeof(desc->data));
     memcpy(desc->data, args, size);
     desc->args = auri_extent_make(AURI_SEG_INLINE, 0, size);
+}
+
+/* An entry of one line. */
+static inline void rig_short(struct auri_sub_desc *desc, const void *args, size_t size)
+{
+    AURT_CHECK(size <= sizeof(desc->small));
+    memcpy(desc->small, args, size);
+    desc->args = auri_extent_make(AURI_SEG_INLINE, 0, size);
+    desc->form = AURI_FORM_SHORT;
 }
 
 /* Puts without a wake. */

@@ -141,6 +141,32 @@ static void test_call_fails(void **state)
     assert_int_equal(0, rig_quit(r));
 }
 
+/* Entries of one line in places where long ones were, with other arguments and a time limit. */
+static void test_short_entries(void **state)
+{
+    rig *r = *state;
+
+    rig_start(r);
+    for (int64_t i = 0; i < 3 * (int64_t)AURI_RING; i++) {
+        struct auri_sub_desc desc = rig_desc(AURI_OP_CALL, &square_aur_fn);
+        int64_t wrong = -1;
+        if (i / (int64_t)AURI_RING % 2 == 0) {
+            rig_inline(&desc, &i, sizeof(i));
+            desc.timeout_ns = UINT64_C(3600000000000);
+        } else {
+            rig_inline(&desc, &wrong, sizeof(wrong));
+            rig_short(&desc, &i, sizeof(i));
+        }
+        struct auri_comp_desc comp = rig_do(r, &desc);
+        int64_t squared;
+        assert_int_equal(AUR_OK, comp.err);
+        assert_int_equal(sizeof(squared), comp.out.size);
+        memcpy(&squared, comp.data, sizeof(squared));
+        assert_true(squared == i * i);
+    }
+    assert_int_equal(0, rig_quit(r));
+}
+
 /* An entry that makes no sense fails, and the worker goes on. */
 static void test_nonsense(void **state)
 {
@@ -167,6 +193,10 @@ static void test_nonsense(void **state)
         comp = rig_do(r, &desc);
         assert_int_equal(AUR_EINVAL, comp.err);
         desc.args = auri_extent_make(77, 0, 8);
+        comp = rig_do(r, &desc);
+        assert_int_equal(AUR_EINVAL, comp.err);
+        desc.args = auri_extent_make(AURI_SEG_INLINE, 0, AURI_SUB_SMALL + 1);
+        desc.form = AURI_FORM_SHORT; /* more than there is room for */
         comp = rig_do(r, &desc);
         assert_int_equal(AUR_EINVAL, comp.err);
     }
@@ -387,6 +417,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_call_large, setup, teardown),
         cmocka_unit_test_setup_teardown(test_alignment, setup, teardown),
         cmocka_unit_test_setup_teardown(test_call_fails, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_short_entries, setup, teardown),
         cmocka_unit_test_setup_teardown(test_nonsense, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bytes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_memory_for_a_result, setup, teardown),

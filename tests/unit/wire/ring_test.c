@@ -48,6 +48,38 @@ static void test_entry_travels_whole(void **state)
     free(ctl);
 }
 
+/* The second line is not touched, whatever a long entry left there, and reads as zeros. */
+static void test_short_entry_is_one_line(void **state)
+{
+    struct auri_ctl *ctl = ctl_new();
+    struct auri_sub_desc in = desc_of(42);
+    struct auri_sub_desc out;
+    const unsigned char *second = (const unsigned char *)&ctl->sub[1] + AURI_CACHE_LINE;
+    unsigned char before[AURI_CACHE_LINE];
+
+    (void)state;
+    in.timeout_ns = 9;
+    in.flags = 11;
+    auri_ring_put(ctl, 1, &in);
+    memcpy(before, second, sizeof(before));
+    in.form = AURI_FORM_SHORT;
+    in.fn_ref = 10;
+    in.task_id = 7;
+    in.args = auri_extent_make(AURI_SEG_INLINE, 0, AURI_SUB_SMALL);
+    memset(in.small, 5, sizeof(in.small));
+    memset(in.data, 6, sizeof(in.data));
+    auri_ring_put(ctl, 1 + AURI_RING, &in); /* in the same place */
+    assert_memory_equal(before, second, sizeof(before));
+    memset(&out, 0xff, sizeof(out));
+    assert_true(auri_ring_next(ctl, 1 + AURI_RING, &out));
+    assert_memory_equal(&in, &out, AURI_SUB_FIRST);
+    assert_true(out.item == 0 && out.count == 0 && out.timeout_ns == 0 && out.flags == 0);
+    for (size_t i = 0; i < sizeof(out.data); i++) {
+        assert_int_equal(0, out.data[i]);
+    }
+    free(ctl);
+}
+
 static void test_claim_or_revoke(void **state)
 {
     struct auri_ctl *ctl = ctl_new();
@@ -381,6 +413,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_entry_travels_whole),
+        cmocka_unit_test(test_short_entry_is_one_line),
         cmocka_unit_test(test_claim_or_revoke),
         cmocka_unit_test(test_judge_answers_every_state),
         cmocka_unit_test(test_answers),
