@@ -436,6 +436,7 @@ static size_t auto_explain(aur_pool *pool, char *text, size_t size)
 const struct auri_backend auri_backend_auto = {
     .name = "measured choice for each function",
     .threaded = true,
+    .sole = true,
     .start = auto_start,
     .submit = auto_submit,
     .cancel = auto_cancel,

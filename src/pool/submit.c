@@ -21,7 +21,7 @@
 aur_err auri_task_make(aur_pool *pool, const struct auri_call *call, const aur_fn *fn,
                        const char *site, uint32_t refs, auri_task **ret_task)
 {
-    auri_task *task = auri_task_new(refs == 1 && pool->backend->threaded ? 0 : refs);
+    auri_task *task = auri_task_new(refs == 1 && pool->backend->sole ? 0 : refs);
 
     if (task == NULL) {
         return AUR_ENOMEM;

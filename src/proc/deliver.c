@@ -163,8 +163,9 @@ static void finish_all(struct auri_proc *p, struct auri_harvest *h)
     while (task != NULL) {
         auri_task *next = task->next;
         task->next = NULL;
+        bool sole = auri_task_is_sole(task);
         auri_task_finish_uncounted(task);
-        auri_task_unref(task);
+        auri_task_unref_queued(task, sole);
         task = next;
     }
     auri_pool_finished(p->pool, n);

@@ -200,7 +200,7 @@ void auri_forget(struct auri_proc *p, auri_task *task)
     if (auri_task_map(task) != NULL) {
         auri_mapjob_free(p, task);
     }
-    auri_task_unref(task);
+    auri_task_unref_queued(task, auri_task_is_sole(task));
 }
 
 static bool take_call(struct auri_proc *p, struct auri_worker *w, auri_task *task,

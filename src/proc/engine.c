@@ -274,6 +274,7 @@ static bool engine_may_help(aur_pool *pool, auri_task *task)
 const struct auri_backend auri_backend_processes = {
     .name = "processes",
     .borrows_bytes = true,
+    .sole = true,
     .start = auri_engine_start,
     .submit = auri_engine_submit,
     .progress = auri_progress,

@@ -588,6 +588,7 @@ static size_t threads_explain(aur_pool *pool, char *text, size_t size)
 const struct auri_backend auri_backend_threads = {
     .name = "threads",
     .threaded = true,
+    .sole = true,
     .start = threads_start,
     .submit = threads_submit,
     .cancel = threads_cancel,

@@ -51,10 +51,13 @@ struct auri_backend {
      * accounted for.  May refuse with the errors of aur_fn_submit(). */
     aur_err (*submit)(aur_pool *pool, auri_task *task);
 
-    /* The workers are threads of this process, and nothing but a queue names a task.  So a call without a
-     * handle is made SOLE (task/task.h), and a worker counts in advance what its tasks submit
+    /* The workers are threads of this process: a worker counts in advance what its tasks submit
      * (auri_record.credit). */
     bool threaded;
+
+    /* Nothing but a queue names a task, or what one thread has from a queue, under one lock: so a call without
+     * a handle is made SOLE (task/task.h). */
+    bool sole;
 
     /* NULL, or: called by a thread that waits for `task`, instead of a plain sleep.  Returns when the
      * task is done, the deadline has passed, or for no reason. */

@@ -120,7 +120,7 @@ void auri_task_queue(auri_task *task)
     AURI_ASSERT(auri_word_state(word) == AURI_NEW);
     const struct auri_backend *backend = task->pool->backend;
     uint64_t flags = 0;
-    if (backend->progress != NULL) {
+    if (backend->progress != NULL && (word & AURI_F_SOLE) == 0) {
         auri_pool_hold(task->pool);
         flags |= AURI_F_HOLDS;
     }
@@ -141,7 +141,7 @@ static bool claim_word(auri_task *task, uint64_t *word, unsigned owner)
 
     if ((*word & AURI_F_SOLE) != 0) {
         /* relaxed: nobody else has the pointer.  The queue that passed it on, [P1] and [S1] of the deque
-         * or [I1] and [I2] of the inbox, has shown us what the creator wrote. */
+         * or [I1] and [I2] of the inbox, or the lock of a process pool, has shown us what the creator wrote. */
         auri_store_rlx(&task->word, claimed);
         return true;
     }

@@ -36,7 +36,7 @@
  * task.  So claim and finish are plain stores, ordered by the queue that passes the pointer on, and there
  * is no count: refs is 0 from new to free, so that no stale id ever gets a reference (tryref), and
  * auri_task_unref_queued() frees.  For queues that give each pointer to one taker (struct auri_backend,
- * `threaded`). */
+ * `sole`). */
 #ifndef AURI_TASK_TASK_H
 #define AURI_TASK_TASK_H
 
@@ -105,7 +105,8 @@ auri_task *auri_task_new(uint32_t refs);
 aur_err auri_task_fill(auri_task *task, const aur_fn *fn, const void *args);
 
 /* NEW -> QUEUED, by the creator, before the task is put into any queue; task->pool is set.  If the pool's
- * backend has progress(), the task holds the pool from now on, so that a waiter can always call it. */
+ * backend has progress(), the task holds the pool from now on, so that a waiter can always call it; a SOLE one
+ * has no waiter. */
 void auri_task_queue(auri_task *task);
 
 /* QUEUED -> RUNNING owned by `owner` (a record id).  True: the caller must run and finish it. */
