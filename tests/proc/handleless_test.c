@@ -1,12 +1,15 @@
-/* Goal:    calls of which nobody keeps a handle are run, retried, given to others and ended like any.
+/* Goal:    calls of which nobody keeps a handle are run, retried, given to others and ended like any, and what
+ *          is answered makes room for the next without a waiter.
  * Method:  counters in memory that workers share with the parent; calls that kill their worker, that wait for
  *          those behind them, and that are in the way when the pool is terminated.
- * Guards:  SOLE tasks in src/proc (src/task/task.h).
+ * Guards:  SOLE tasks in src/proc (src/task/task.h), catch_up() in src/proc/engine.c.
  */
 /* aurt: no-tsan */
 #include "engine_rig.h"
 
 #include <sys/mman.h>
+
+#include "proc/internal.h"
 
 enum { CALLS = 300, DEADLY = 25 };
 
@@ -146,6 +149,51 @@ static void test_terminated(void **state)
     aur_pool_unref(pool);
 }
 
+/* ---- room ------------------------------------------------------------------------------------------ */
+
+static uint64_t unanswered(aur_pool *pool)
+{
+    struct auri_proc *p = auri_proc_of(pool);
+
+    pthread_mutex_lock(&p->lock);
+    uint64_t n = auri_unanswered(p->slots[0].worker);
+    pthread_mutex_unlock(&p->lock);
+    return n;
+}
+
+/* The ring takes as many of these calls as there are places. */
+static void believe_short(aur_pool *pool)
+{
+    struct auri_proc *p = auri_proc_of(pool);
+
+    pthread_mutex_lock(&p->lock);
+    for (int i = 0; i < 64; i++) {
+        auri_cost_learn(p, &count_or_wait_aur_fn, 1);
+    }
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* One worker has answered all before the call that blocks, since it takes them in order.  The next submit takes
+ * these answers, so that a worker that keeps up never seems to hold a full ring. */
+static void test_submit_takes_answers(void **state)
+{
+    enum { MANY = 200 };
+    aur_pool *pool = pool_of(1);
+
+    (void)state;
+    believe_short(pool);
+    for (int n = 0; n < MANY; n++) {
+        AURT_OK(aur_apply_async(pool, NULL, count_or_wait, n + 1));
+    }
+    AURT_OK(aur_apply_async(pool, NULL, block, 0));
+    aurt_event_wait(&board->begun);
+    AURT_OK(aur_apply_async(pool, NULL, count_or_wait, 1));
+    assert_true(unanswered(pool) <= AURI_RING / 2 + 1);
+    assert_true(board->counted >= MANY);
+    aurt_event_set(&board->go);
+    aurt_pool_end(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -153,6 +201,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_lost, setup, teardown),
         cmocka_unit_test_setup_teardown(test_given_to_another, setup, teardown),
         cmocka_unit_test_setup_teardown(test_terminated, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_submit_takes_answers, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
