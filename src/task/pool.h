@@ -78,8 +78,8 @@ struct auri_backend {
      * takes that; returns AUR_CANCEL_*.  Called with a reference. */
     int (*cancel)(aur_pool *pool, auri_task *task, bool kill);
 
-    /* NULL, or: the last reference to a task of a backend with progress() is gone: lets go of what `priv`
-     * stands for.  Arguments and result are freed by others, if they are no longer the backend's then. */
+    /* NULL, or: the last reference to a task of a backend with progress() is gone, unless it was SOLE: lets go of what
+     * `priv` stands for.  Arguments and result are freed by others, if they are no longer the backend's then. */
     void (*drop)(auri_task *task);
 
     /* Whether a thread that waits for `task` may run it itself. */

@@ -89,6 +89,45 @@ static void test_lost(void **state)
     run_with_deaths(0);
 }
 
+/* ---- results of byte strings ------------------------------------------------------------------------ */
+
+static aur_err grow(const void *in, size_t size, aur_out *out)
+{
+    uint64_t result_size;
+
+    if (size != sizeof(result_size)) {
+        return AUR_EINVAL;
+    }
+    memcpy(&result_size, in, sizeof(result_size));
+    unsigned char *data = aur_out_alloc(out, result_size);
+    if (data == NULL) {
+        return AUR_ENOMEM;
+    }
+    memset(data, 7, result_size);
+    atomic_fetch_add(&board->counted, 1);
+    return AUR_OK;
+}
+AUR_BYTES_FN(grow);
+
+/* Nobody can look at a result that lies in the worker's segment: its room is free again at once. */
+static void test_bytes(void **state)
+{
+    const uint64_t sizes[] = { 0, 8, 4096, 1u << 20 };
+    const int rounds = 20;
+    aur_pool *pool = pool_of(1);
+
+    (void)state;
+    for (int n = 0; n < rounds; n++) {
+        for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
+            AURT_OK(aur_apply_bytes(pool, NULL, grow, &sizes[i], sizeof(sizes[i])));
+        }
+    }
+    AURT_OK(aur_pool_join(pool, AUR_NO_DEADLINE));
+    assert_int_equal(rounds * 4, stats_of(pool).done);
+    assert_int_equal(rounds * 4, board->counted);
+    aur_pool_unref(pool);
+}
+
 /* ---- taken back ---------------------------------------------------------------------------------- */
 
 /* Call 0 ends once all others have. */
@@ -199,6 +238,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_retried, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lost, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_bytes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_given_to_another, setup, teardown),
         cmocka_unit_test_setup_teardown(test_terminated, setup, teardown),
         cmocka_unit_test_setup_teardown(test_submit_takes_answers, setup, teardown),
