@@ -18,9 +18,12 @@ aur_err auri_wait_word(_Atomic(uint32_t) *word, uint32_t value, auri_task *const
 aur_err auri_wait_word_asking(_Atomic(uint32_t) *word, uint32_t value, auri_task *const *tasks,
                               size_t n, aur_deadline deadline);
 
+/* Only a task that holds its pool may be asked for it: the pool of another one may be gone once it is done. */
 static inline bool auri_task_is_untold(const auri_task *task)
 {
-    return task->pool != NULL && task->pool->backend->await_any != NULL;
+    /* relaxed: the flag is constant for who has a reference. */
+    return (auri_load_rlx(&((auri_task *)task)->word) & AURI_F_HOLDS) != 0 &&
+           task->pool->backend->await_any != NULL;
 }
 
 /* Room for one more task, or branch of a fork, on this stack. */
