@@ -40,8 +40,9 @@ enum {
                               the program as it was then */
     AUR_START_SPAWN = 2, /* a fresh image of the program that never reaches main() */
     AUR_START_EXEC = 3,  /* forked from a program of the caller's choice, which aur_pool_new()
-                              executes (exec_argv) and which calls aur_nursery_run(): for
-                              interpreters and other hosts that load this library late */
+                              executes (exec_argv) and which calls aur_nursery_run(), or which
+                              runs already and calls aur_nursery_serve(): for interpreters and
+                              other hosts that load this library late */
 };
 
 /* aur_options.queue_policy: what a submit does once queue_max calls wait.  Submits of tasks in worker
@@ -116,9 +117,13 @@ typedef struct aur_options {
     const char *name; /* in messages and thread names, copied; NULL: "aur" */
     aur_log_fn *log;  /* may be called from any thread of the pool; NULL: silence */
     void *log_ctx;
-    const char *const *exec_argv; /* AUR_START_EXEC: the program's path, its arguments, NULL */
+    const char *const *exec_argv; /* AUR_START_EXEC: the program's path, its arguments, NULL;
+                                       or NULL for one that runs already */
     const int *exec_fds;          /* AUR_START_EXEC: descriptors that it and the workers get, under
-                                       these numbers; they have no other but stdio */
+                                       these numbers; they have no other but stdio.  Without
+                                       exec_argv the first, which must be there, is a socket
+                                       (AF_UNIX, SOCK_SEQPACKET) to a program that runs already; it
+                                       gets the rest, 7 at most, as aur_nursery_serve() says */
     uint64_t exec_fds_n;
 } aur_options;
 
@@ -148,9 +153,9 @@ static inline aur_options aur_options_init_(void)
  *                       workers, spares or retries; start or tasks_per_worker_max or
  *                       memory_max_bytes set for a pool without processes; CALLER_RUNS for a pool
  *                       with; worker_ctx with AUR_START_SPAWN or AUR_START_EXEC; exec_argv without
- *                       AUR_START_EXEC, or it without exec_argv; AUR_START_EXEC for AUR_AUTO;
- *                       KEEP_FDS without a fork start; BREAK_ON_DEATH without processes; ret_pool
- *                       NULL
+ *                       AUR_START_EXEC, or it with neither exec_argv nor exec_fds, or with more
+ *                       of these than fit; AUR_START_EXEC for AUR_AUTO; KEEP_FDS without a fork
+ *                       start; BREAK_ON_DEATH without processes; ret_pool NULL
  *          AUR_ENOMEM   no memory, or no address space for stacks or arenas
  *          AUR_EAGAIN   the system refused a thread or process; those already started are ended
  *          AUR_ETHREADS default start and threads that are not Auriga's run in this process
@@ -166,6 +171,14 @@ AUR_API AUR_NODISCARD aur_err aur_pool_new(const aur_options *opts, aur_pool **r
  * Errors: AUR_EINVAL this process was not started so; AUR_ESYS what it was told makes no sense, or
  *         the pool is gone. */
 AUR_API aur_err aur_nursery_run(void);
+
+/* The same in a program that was there before the pool (no exec_argv).  For each pool that asks it, the
+ * program's socket has a message of one byte with descriptors: first the pool's, then exec_fds from
+ * the second on, under other numbers.  The program forks; the child calls this with the first, and
+ * closes what it has of the program's own; the program closes all that it got.  It may do this for
+ * many pools, and is the parent of what it forks: it must take their statuses, or ignore SIGCHLD.
+ * Errors: AUR_EINVAL fd is below 3; AUR_ESYS as above. */
+AUR_API aur_err aur_nursery_serve(int fd);
 
 /* One more reference; returns pool.  Threads: any.  Blocks: never. */
 AUR_API aur_pool *aur_pool_ref(aur_pool *pool);

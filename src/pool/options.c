@@ -9,6 +9,7 @@
 #include "base/err.h"
 
 #define EXEC_FDS_MAX 65536u
+#define EXEC_FDS_RESIDENT_MAX 8u /* one message; the first makes room for the pool's socket */
 
 enum { OPTIONS_BYTES_FIRST = 112, CALL_OPTIONS_BYTES_FIRST = 56 };
 _Static_assert(offsetof(aur_options, exec_argv) == OPTIONS_BYTES_FIRST,
@@ -136,10 +137,17 @@ static aur_err check_together(const aur_options *opts, aur_diag *diag)
 
 static aur_err check_exec(const aur_options *opts, aur_diag *diag)
 {
-    bool given = opts->exec_argv != NULL && opts->exec_argv[0] != NULL;
+    bool resident = opts->exec_argv == NULL && opts->exec_fds_n != 0;
+    bool given = resident || (opts->exec_argv != NULL && opts->exec_argv[0] != NULL);
 
     if (opts->start == AUR_START_EXEC && !given) {
         return REFUSE(diag, "aur_options.exec_argv names no program for AUR_START_EXEC");
+    }
+    if (resident && opts->exec_fds_n > EXEC_FDS_RESIDENT_MAX) {
+        return REFUSE(diag,
+                      "aur_options.exec_fds_n is %llu, and a program that runs already gets at "
+                      "most %u",
+                      (unsigned long long)opts->exec_fds_n, EXEC_FDS_RESIDENT_MAX);
     }
     if (opts->start != AUR_START_EXEC && (opts->exec_argv != NULL || opts->exec_fds_n != 0)) {
         return REFUSE(diag, "aur_options.exec_argv or exec_fds_n is set without AUR_START_EXEC");

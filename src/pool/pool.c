@@ -171,6 +171,11 @@ aur_err aur_nursery_run(void)
     return auri_engine_nursery();
 }
 
+aur_err aur_nursery_serve(int fd)
+{
+    return auri_engine_serve(fd);
+}
+
 /* ---- references ---------------------------------------------------------------------------- */
 
 aur_pool *aur_pool_ref(aur_pool *pool)

@@ -173,6 +173,27 @@ static aur_err exec_nursery(auri_nursery *n, const auri_nursery_options *opts,
                        : failed_call(diag, failed, "exec", "the program of exec_argv did not run");
 }
 
+/* A program that runs already is given the socket, and forks; the setup waits in the socket for that
+ * child.  If the program dies before, the kernel drops the message and with it the socket's last copy,
+ * which take_hello() sees. */
+static aur_err ask_nursery(auri_nursery *n, const auri_nursery_options *opts,
+                           const auri_zygote_start *start, aur_diag *diag)
+{
+    int fds[AURP_FDS_MAX] = { start->socket };
+    unsigned count = 1;
+
+    for (; count < opts->exec_fds_n && count < AURP_FDS_MAX; count++) {
+        fds[count] = opts->exec_fds[count];
+    }
+    int failed = aurp_send(n->socket, &start->setup, sizeof(start->setup), &start->host_pidfd, 1);
+    if (failed == 0) {
+        failed = aurp_send(opts->exec_fds[0], "", 1, fds, count);
+    }
+    return failed == 0 ? AUR_OK
+                       : failed_call(diag, failed, "sendmsg",
+                                     "the program behind exec_fds[0] could not be asked");
+}
+
 /* Waits for the nursery's first message.  No time limit is needed: either it comes, or the nursery
  * is dead and its end of the socket closed, as ours is the only other copy. */
 static aur_err take_hello(auri_nursery *n, aur_diag *diag)
@@ -206,7 +227,7 @@ static aur_err prepare(const auri_nursery_options *opts, auri_zygote_start *ret,
 {
     bool spawn = opts->start == AUR_START_SPAWN;
     bool fork = opts->start == AUR_START_FORK;
-    bool exec = opts->start == AUR_START_EXEC && opts->exec_argv != NULL;
+    bool exec = opts->start == AUR_START_EXEC && (opts->exec_argv != NULL || opts->exec_fds_n != 0);
     const void *addr;
 
     if ((!spawn && !fork && !exec) || opts->worker_main == NULL || (!fork && opts->ctx != NULL)) {
@@ -249,7 +270,9 @@ static aur_err start_nursery(auri_nursery *n, const auri_nursery_options *opts,
     }
     n->socket = pair[0];
     start->socket = pair[1];
-    if (opts->start == AUR_START_EXEC) {
+    if (opts->start == AUR_START_EXEC && opts->exec_argv == NULL) {
+        err = ask_nursery(n, opts, start, diag);
+    } else if (opts->start == AUR_START_EXEC) {
         err = exec_nursery(n, opts, start, diag);
     } else if (opts->start == AUR_START_SPAWN) {
         err = spawn_nursery(n, start, diag);

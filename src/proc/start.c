@@ -203,18 +203,25 @@ static aur_err start_guardian(struct auri_proc *p, aur_diag *diag)
 
 /* ---- the other side --------------------------------------------------------------------------------------- */
 
+aur_err auri_engine_serve(int socket_fd)
+{
+    if (socket_fd < 3) {
+        return AUR_EINVAL;
+    }
+    aurp_close_on_exec(socket_fd);
+    auri_zygote_hear(socket_fd, auri_worker_main);
+    return AUR_ESYS;
+}
+
 aur_err auri_engine_nursery(void)
 {
     const char *text = secure_getenv(AURI_NURSERY_VARIABLE);
     int socket_fd = text != NULL ? atoi(text) : -1;
 
-    if (socket_fd < 3) {
-        return AUR_EINVAL;
+    if (socket_fd >= 3) {
+        unsetenv(AURI_NURSERY_VARIABLE);
     }
-    unsetenv(AURI_NURSERY_VARIABLE);
-    aurp_close_on_exec(socket_fd);
-    auri_zygote_hear(socket_fd, auri_worker_main);
-    return AUR_ESYS;
+    return auri_engine_serve(socket_fd);
 }
 
 /* ---- all ---------------------------------------------------------------------------------------------------- */

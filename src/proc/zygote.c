@@ -431,13 +431,16 @@ _Noreturn void auri_zygote_run(const auri_zygote_start *start)
 void auri_zygote_hear(int socket_fd, auri_worker_fn *worker_main)
 {
     auri_zygote_start start = { .socket = socket_fd, .host_pidfd = -1, .worker_main = worker_main };
+    sigset_t before;
     unsigned n = 0;
 
+    aurp_signals_block(&before);
     if (aurp_fd_wait(socket_fd, AUR_NO_DEADLINE) == AUR_OK &&
         aurp_receive(socket_fd, &start.setup, sizeof(start.setup), &start.host_pidfd, 1, &n) == 0 &&
         n == 1) {
         auri_zygote_run(&start);
     }
+    aurp_signals_restore(&before);
 }
 
 int auri_nursery_image(int socket_fd)

@@ -133,6 +133,11 @@ static void test_bad_fields(void **state)
     opts = with_kind(AUR_PROCESSES);
     opts.start = AUR_START_EXEC;
     refused(&opts, AUR_EINVAL, "aur_options.exec_argv", "AUR_START_EXEC");
+    static const int fds[9] = { 0 };
+    opts.exec_fds = fds;
+    opts.exec_fds_n = 9; /* to a program that runs already */
+    refused(&opts, AUR_EINVAL, "aur_options.exec_fds_n", "9");
+    opts.exec_fds = NULL;
     static const char *const argv[] = { "/bin/true", NULL };
     opts.exec_argv = argv;
     opts.exec_fds_n = 1;

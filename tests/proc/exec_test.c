@@ -1,7 +1,8 @@
 /* Goal:    what hosts that load the library late need of a process pool: workers from a program of
  *          their choice, workers that keep descriptors, a pool that a death breaks.
  * Method:  the program of AUR_START_EXEC is this test itself, with an argument.
- * Guards:  aur_nursery_run(), AUR_POOL_KEEP_FDS, AUR_POOL_BREAK_ON_DEATH. */
+ *          The program that runs already is a fork of it, with a socket.
+ * Guards:  aur_nursery_run(), aur_nursery_serve(), AUR_POOL_KEEP_FDS, AUR_POOL_BREAK_ON_DEATH. */
 /* aurt: no-tsan */
 #define _GNU_SOURCE
 #include "aurt.h"
@@ -10,6 +11,8 @@
 #include <errno.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
 
 static int made_ready; /* set by main() of the program that runs the nursery */
 
@@ -115,6 +118,123 @@ static void test_exec_of_nothing(void **state)
     AURT_ERR(AUR_EINVAL, aur_nursery_run());
 }
 
+#define ROOM_FOR_FDS 8
+
+/* The next request: its descriptors, -1 behind the last; 0 when the other end is closed. */
+static int take_request(int socket, int *ret_fds)
+{
+    char byte;
+    struct iovec part = { .iov_base = &byte, .iov_len = 1 };
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(ROOM_FOR_FDS * sizeof(int))];
+    } room = { 0 };
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = &room, .msg_controllen = sizeof(room)
+    };
+    ssize_t got = recvmsg(socket, &message, 0);
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    size_t n = header != NULL ? (header->cmsg_len - CMSG_LEN(0)) / sizeof(int) : 0;
+
+    for (size_t i = 0; i < ROOM_FOR_FDS; i++) {
+        ret_fds[i] = -1;
+    }
+    if (n > 0) {
+        memcpy(ret_fds, CMSG_DATA(header), n * sizeof(int));
+    }
+    return got == 1;
+}
+
+/* Never returns. */
+static void live_as_resident(int socket)
+{
+    int fds[ROOM_FOR_FDS];
+
+    signal(SIGCHLD, SIG_IGN); /* nobody takes the statuses */
+    while (take_request(socket, fds)) {
+        if (fork() == 0) {
+            close(socket);
+            made_ready += fds[1] >= 0 ? 1000 : 500;
+            dup2(fds[1], 100); /* a number that both sides know */
+            aur_nursery_serve(fds[0]);
+            _exit(1);
+        }
+        made_ready++; /* what was forked before does not see it */
+        for (int i = 0; i < ROOM_FOR_FDS && fds[i] >= 0; i++) {
+            close(fds[i]);
+        }
+    }
+    _exit(0);
+}
+
+static void test_resident(void **state)
+{
+    int pair[2];
+    int fds[2] = { -1, file_with('r') };
+    int v = 0;
+
+    (void)state;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+    int resident = fork();
+    if (resident == 0) {
+        close(pair[0]);
+        made_ready = 100;
+        live_as_resident(pair[1]);
+    }
+    close(pair[1]);
+    fds[0] = pair[0];
+    for (int round = 0; round < 3; round++) {
+        AUR_SCOPED(aur_pool) *pool = NULL;
+        aur_options opts = options(AUR_START_EXEC, 2);
+        opts.exec_fds = fds;
+        opts.exec_fds_n = round == 2 ? 1 : 2;
+        opts.worker_init = init_ready;
+        AURT_OK(aur_pool_new(&opts, &pool, NULL));
+        AURT_OK(aur_apply(pool, &v, ready, 1));
+        assert_int_equal(v, (round == 2 ? 500 : 1000) + 100 + round + 10 + 1);
+        AURT_OK(aur_apply(pool, &v, first_byte, 100));
+        assert_int_equal(v, round == 2 ? -1 : 'r');
+        AURT_ERR(AUR_EWORKER, aur_apply(pool, &v, die, 0));
+        AURT_OK(aur_apply(pool, &v, first_byte, 100)); /* in a replacement, perhaps */
+    }
+    kill(resident, SIGKILL);
+    assert_int_equal(waitpid(resident, NULL, 0), resident);
+    aur_options opts = options(AUR_START_EXEC, 1);
+    aur_pool *pool = NULL;
+    aur_diag diag;
+    opts.exec_fds = fds;
+    opts.exec_fds_n = 1;
+    assert_int_not_equal(aur_pool_new(&opts, &pool, &diag), AUR_OK);
+    assert_string_equal(diag.step, "sendmsg");
+    close(fds[1]);
+    close(pair[0]);
+}
+
+/* A program that reads the request and ends without an answer: an error, and no wait for ever. */
+static void test_resident_that_ends(void **state)
+{
+    aur_options opts = options(AUR_START_EXEC, 1);
+    aur_pool *pool = NULL;
+    int pair[2];
+
+    (void)state;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+    int resident = fork();
+    if (resident == 0) {
+        int fds[ROOM_FOR_FDS];
+        close(pair[0]);
+        (void)take_request(pair[1], fds);
+        _exit(0);
+    }
+    close(pair[1]);
+    opts.exec_fds = pair;
+    opts.exec_fds_n = 1;
+    AURT_ERR(AUR_EAGAIN, aur_pool_new(&opts, &pool, NULL));
+    assert_int_equal(waitpid(resident, NULL, 0), resident);
+    close(pair[0]);
+    AURT_ERR(AUR_EINVAL, aur_nursery_serve(2));
+}
+
 static void test_keep_fds(void **state)
 {
     int fd = file_with('k');
@@ -157,10 +277,9 @@ static void test_break_on_death(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_exec),
-        cmocka_unit_test(test_exec_of_nothing),
-        cmocka_unit_test(test_keep_fds),
-        cmocka_unit_test(test_break_on_death),
+        cmocka_unit_test(test_exec),     cmocka_unit_test(test_exec_of_nothing),
+        cmocka_unit_test(test_resident), cmocka_unit_test(test_resident_that_ends),
+        cmocka_unit_test(test_keep_fds), cmocka_unit_test(test_break_on_death),
     };
 
     if (argc == 2 && strcmp(argv[1], "nursery") == 0) {
