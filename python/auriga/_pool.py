@@ -39,11 +39,10 @@ def start_processes(context, workers, boot, **options):
         return _core.Pool(_PROCESSES, workers, boot, start=_FORK, flags=flags, **options)
     from . import _nursery
 
-    argv, fds, fd = _nursery.command(method, boot)
-    try:
-        return _core.Pool(_PROCESSES, workers, boot, start=_EXEC, argv=argv, fds=fds, **options)
-    finally:
-        os.close(fd)
+    return _nursery.start(
+        method, boot,
+        lambda **how: _core.Pool(_PROCESSES, workers, boot, start=_EXEC, **how, **options),
+    )
 
 
 def count_of(processes, strict):

@@ -22,9 +22,30 @@ PyObject *core_take_exception(void)
     return value;
 }
 
-static PyObject *run_nursery(PyObject *module, PyObject *boot)
+static PyObject *run_nursery(PyObject *module, PyObject *args)
 {
-    return worker_run_nursery(module, boot);
+    PyObject *boot;
+    int socket = -1;
+
+    return PyArg_ParseTuple(args, "O|i", &boot, &socket) ? worker_run_nursery(module, boot, socket)
+                                                         : NULL;
+}
+
+/* What a program that is executed now would get; os.environ does not see what C code has put there. */
+static PyObject *environment(PyObject *module, PyObject *unused)
+{
+    PyObject *all = PyList_New(0);
+
+    (void)module;
+    (void)unused;
+    for (char **at = environ; all != NULL && at != NULL && *at != NULL; at++) {
+        PyObject *one = PyBytes_FromString(*at);
+        if (one == NULL || PyList_Append(all, one) < 0) {
+            Py_CLEAR(all);
+        }
+        Py_XDECREF(one);
+    }
+    return all;
 }
 
 static PyObject *cpu_count(PyObject *module, PyObject *unused)
@@ -53,7 +74,9 @@ static PyObject *in_task(PyObject *module, PyObject *unused)
 }
 
 static PyMethodDef methods[] = {
-    { "run_nursery", run_nursery, METH_O, "Becomes the process that forks a pool's workers" },
+    { "run_nursery", run_nursery, METH_VARARGS,
+      "run_nursery(boot[, socket]): becomes the process that forks a pool's workers" },
+    { "environment", environment, METH_NOARGS, "The strings of this process's environment" },
     { "cpu_count", cpu_count, METH_NOARGS, "CPUs this process may use; quotas count" },
     { "completed", wait_set, METH_O, "The set behind as_completed()" },
     { "completed_add", wait_add, METH_VARARGS, "One more task for the set" },

@@ -97,7 +97,7 @@ static int exec_lists(struct ask *ask)
         }
     }
     if (ask->opts.start == AUR_START_EXEC) {
-        ask->opts.exec_argv = ask->argv_c;
+        ask->opts.exec_argv = n > 0 ? ask->argv_c : NULL; /* NULL: it runs already */
         ask->opts.exec_fds = ask->fds_c;
         ask->opts.exec_fds_n = (uint64_t)fds;
     }

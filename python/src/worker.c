@@ -222,13 +222,13 @@ void worker_process_fini(void *ctx, int index)
     PyGILState_Release(gil);
 }
 
-PyObject *worker_run_nursery(PyObject *module, PyObject *boot)
+PyObject *worker_run_nursery(PyObject *module, PyObject *boot, int socket)
 {
     worker_state = PyModule_GetState(module);
     Py_INCREF(boot);
     worker_boot = boot;
     PyOS_BeforeFork();
-    aur_err err = aur_nursery_run();
+    aur_err err = socket < 0 ? aur_nursery_run() : aur_nursery_serve(socket);
     PyOS_AfterFork_Parent();
     return core_raise(worker_state, err, NULL);
 }

@@ -1,0 +1,326 @@
+"""The template: a process that is ready to become the nursery of a pool, again and again.
+
+There is at most one for each of spawn and forkserver.  It is a fresh interpreter with the imports
+that workers need, and ends with the program.  For forkserver it also loads what
+``multiprocessing.set_forkserver_preload()`` names, by default the main module.
+
+A worker by spawn has to be what a new interpreter would be.  So whatever a process hands to a program
+that it executes is compared first (``_surroundings``): if it has changed, the template is replaced.
+What the program hands over by itself, the working directory and ``sys.path``, goes with each pool.
+"""
+
+import os
+import sys
+import threading
+
+_NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid_for_children", "time_for_children", "user", "uts")
+_STATUS = ("Umask", "Uid", "Gid", "Groups", "Cap", "NoNewPrivs", "Seccomp", "Cpus_allowed:",
+           "Mems_allowed:")
+_REQUEST_FDS = 8  # of AUR_START_EXEC without exec_argv, the template's socket among them
+
+_lock = threading.Lock()
+_templates = {}  # start method: _Template
+_unfit = set()  # modules that must not be loaded before a fork
+
+
+def _reset():
+    global _lock
+    _lock = threading.Lock()
+    for template in _templates.values():
+        template.forget()
+    _templates.clear()
+
+
+os.register_at_fork(after_in_child=_reset)
+
+
+# ---- the program's side ------------------------------------------------------------------------
+
+
+def _read(path):
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+def _surroundings():
+    """What a process that was executed now would get from this one."""
+    from . import _core
+
+    status = _read("/proc/thread-self/status").decode("ascii", "replace").splitlines()
+    spaces = []
+    for name in _NAMESPACES:
+        try:
+            spaces.append(os.stat(f"/proc/thread-self/ns/{name}").st_ino)
+        except OSError:
+            spaces.append(None)
+    root = os.stat("/")
+    return (
+        _core.environment(),
+        [line for line in status if line.startswith(_STATUS)],
+        spaces,
+        (root.st_dev, root.st_ino),
+        _read("/proc/thread-self/limits"),
+        _read("/proc/thread-self/cgroup"),
+        _read("/proc/thread-self/oom_score_adj"),
+        (os.getpgrp(), os.getsid(0), os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0)),
+        (os.isatty(1), os.isatty(2)),
+    )
+
+
+def _to_preload(start_method, data):
+    """(names of modules, preparation): what the template loads beyond what every worker needs."""
+    if start_method != "forkserver":
+        return (), {}
+    from multiprocessing import forkserver
+
+    names = tuple(forkserver._forkserver._preload_modules or ())
+    wanted = {"sys_path", "sys_argv", "orig_dir", "dir", "init_main_from_name", "init_main_from_path"}
+    return names, {key: data[key] for key in data.keys() & wanted}
+
+
+class _Template:
+    """The program's end: a socket, and a pidfd."""
+
+    def __init__(self, names, data):
+        import pickle
+        import socket
+        from multiprocessing import resource_tracker
+
+        from . import _nursery
+
+        tracker = resource_tracker.getfd()
+        self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.pidfd = -1
+        host = os.pidfd_open(os.getpid())
+        fd = os.memfd_create("auriga-template", os.MFD_CLOEXEC)
+        try:
+            os.write(fd, pickle.dumps((names, data)))
+            call = (f"from auriga._template import main; "
+                    f"main({theirs.fileno()}, {host}, {tracker}, {fd})")
+            # The child between ends at once, so that the template is nobody's child for os.wait().
+            call = f"import os; os.fork() and os._exit(0); {_nursery.program(call)}"
+            _execute([*_nursery.interpreter(), "-c", call], (theirs.fileno(), host, tracker, fd))
+        finally:
+            theirs.close()
+            os.close(host)
+            os.close(fd)
+        hello, fds, _, _ = socket.recv_fds(self.socket, 16, 1, socket.MSG_CMSG_CLOEXEC)
+        self.fit = hello == b"ready"
+        if fds:
+            self.pidfd = fds[0]
+        if not self.fit:
+            self.stop()
+
+    def forget(self):
+        """In a forked child: it is the parent's."""
+        self.socket.close()
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+
+    def stop(self):
+        """It ends when the socket is of no use any more; nurseries that it forked live on."""
+        import select
+        import signal
+        import socket
+
+        try:
+            self.socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # it has ended already
+        if self.pidfd >= 0:
+            poll = select.poll()
+            poll.register(self.pidfd, select.POLLIN)
+            if not poll.poll(5000):  # stopped, or stuck
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+                poll.poll()
+        self.forget()
+
+
+def _execute(argv, fds):
+    """Runs a program that forks and ends."""
+    import signal
+    from multiprocessing import util
+
+    # Nothing may interrupt it before it has set up its own handlers.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        pid = util.spawnv_passfds(os.fsencode(argv[0]), argv, fds)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        pass  # somebody else takes the statuses
+
+
+def _stop_all():
+    while _templates:
+        _templates.popitem()[1].stop()
+
+
+def _fitting(start_method, data):
+    """The template for a pool, new if the last one does not fit; or None."""
+    from multiprocessing import util
+
+    from . import _nursery
+
+    try:
+        os.fstat(1), os.fstat(2)
+    except OSError:
+        return None  # it could not be told from one whose descriptors got these numbers
+    names, main = _to_preload(start_method, data)
+    names = tuple(name for name in names if name not in _unfit)
+    key = (_nursery.interpreter(), names,
+           [main.get(f"init_main_from_{how}") for how in ("name", "path")], _surroundings())
+    template = _templates.get(start_method)
+    if template is not None:
+        if template.key == key:
+            return template
+        del _templates[start_method]
+        template.stop()
+    template = _Template(names, main)
+    if not template.fit and names:
+        _unfit.update(names)
+        return _fitting(start_method, data)
+    if not template.fit:
+        return None
+    if not _templates:
+        util.Finalize(None, _stop_all, exitpriority=-10)
+    template.key = key
+    _templates[start_method] = template
+    return template
+
+
+def start(start_method, data, fds, make):
+    """The pool that make(fds=) makes by the template; None if there is none to be had."""
+    from multiprocessing import resource_tracker
+
+    fds = (fds[0], resource_tracker.getfd(), 1, 2, *fds[1:])
+    if len(fds) >= _REQUEST_FDS:
+        return None
+    with _lock:
+        try:
+            template = _fitting(start_method, data)
+        except OSError:
+            template = None
+        if template is None:
+            return None
+        try:
+            return make(fds=(template.socket.fileno(), *fds))
+        except Exception:  # it has ended, or its fork failed: whatever it was, the other way will tell
+            if _templates.get(start_method) is template:
+                del _templates[start_method]
+                template.stop()
+            return None
+
+
+# ---- the template ------------------------------------------------------------------------------
+
+
+def _preload(names, data):
+    """Loads modules as the standard fork server does; whether a fork is safe then."""
+    import gc
+    from multiprocessing import process, spawn
+
+    from . import _core
+
+    process.current_process()._inheriting = True
+    try:
+        main = {key: value for key, value in data.items() if key.startswith("init_main")}
+        spawn.prepare({key: value for key, value in data.items() if key not in main})
+        for name in names:
+            if name == "__main__":
+                spawn.prepare(main)
+            else:
+                try:
+                    __import__(name)
+                except ImportError:
+                    pass  # as there
+    except BaseException:
+        return False  # each worker will see for itself
+    finally:
+        del process.current_process()._inheriting
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    # A thread, or a pool that waits for one, would be missing in the workers.
+    alone = len(sys._current_frames()) == 1
+    return alone and not any(type(one) is _core.Pool for one in gc.get_objects())
+
+
+def _serve(asked, host):
+    """A fork for each request, until the program has ended or hangs up."""
+    import select
+    import signal
+    import socket
+    from multiprocessing import resource_tracker
+
+    from . import _nursery
+
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks what became of a nursery
+    poll = select.poll()
+    poll.register(asked, select.POLLIN)
+    poll.register(host, select.POLLIN)
+    while True:
+        ready = [fd for fd, _ in poll.poll()]
+        if host in ready:
+            return
+        byte, fds, _, _ = socket.recv_fds(asked, 1, _REQUEST_FDS, socket.MSG_CMSG_CLOEXEC)
+        if not byte:
+            return
+        if os.fork() == 0:
+            asked.close()
+            os.close(host)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            pool, data, tracker, out, err, *others = fds
+            os.dup2(out, 1)
+            os.dup2(err, 2)
+            os.close(out)
+            os.close(err)
+            resource_tracker._resource_tracker._fd = tracker
+            _nursery.become(data, others, pool)
+            return
+        for fd in fds:
+            os.close(fd)
+
+
+def main(fd, host, tracker, data):
+    """The program of the template."""
+    import pickle
+    import signal
+    import socket
+    from multiprocessing import resource_tracker
+
+    from . import _nursery
+
+    for number in (signal.SIGINT, signal.SIGQUIT):  # what is typed is the program's to answer
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    _nursery.load(tracker)
+    del sys.path[0]
+    with os.fdopen(data, "rb") as file:
+        file.seek(0)
+        names, main = pickle.load(file)
+    fit = not names or _preload(names, main)
+    resource_tracker._resource_tracker._fd = None  # it is to end when the program closes its end
+    os.close(tracker)
+    os.dup2(nothing, 1)
+    os.dup2(nothing, 2)
+    os.close(nothing)
+    asked = socket.socket(fileno=fd)
+    asked.set_inheritable(False)
+    os.set_inheritable(host, False)
+    pidfd = os.pidfd_open(os.getpid())
+    socket.send_fds(asked, [b"ready" if fit else b"unfit"], [pidfd])
+    os.close(pidfd)
+    try:
+        if fit:
+            _serve(asked, host)
+    finally:
+        os._exit(0)
