@@ -36,7 +36,7 @@ bool auri_slot_is_worth(const struct auri_range_slot *slot, uint64_t word)
     /* relaxed: a hint; 0: unknown. */
     uint64_t item_ps = auri_load_rlx(&((struct auri_range_slot *)slot)->item_ps);
     return item_ps == 0 ||
-           auri_pace_ns(auri_slot_hi(word) - auri_slot_lo(word), item_ps) >= AURI_BITE_NS;
+           auri_pace_ns(auri_slot_hi(word) - auri_slot_lo(word), item_ps) > 2 * AURI_BITE_NS;
 }
 
 bool auri_board_looks_open_slow(struct auri_range_board *board)
@@ -53,10 +53,10 @@ bool auri_board_looks_open_slow(struct auri_range_board *board)
 uint32_t auri_slot_cut(const struct auri_range_slot *slot, uint32_t lo, uint32_t hi)
 {
     /* relaxed: a hint; one of another loop gives a cut that is as right. */
-    uint32_t middle = auri_load_rlx(&((struct auri_range_slot *)slot)->middle);
+    uint32_t cut = auri_load_rlx(&((struct auri_range_slot *)slot)->cut);
     uint32_t quarter = (hi - lo) / 4;
 
-    return middle > lo + quarter && middle < hi - quarter ? middle : lo + (hi - lo) / 2;
+    return cut > lo + quarter && cut < hi - quarter ? cut : lo + (hi - lo) / 2;
 }
 
 struct auri_range_slot *auri_slot_free(struct auri_record *self)

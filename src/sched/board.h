@@ -23,9 +23,8 @@ static inline uint32_t auri_slot_hi(uint64_t word)
 /* Whether items with this word are there, and worth a thief's while. */
 bool auri_slot_is_worth(const struct auri_range_slot *slot, uint64_t word);
 
-/* Where to cut a rest in two.  Near the beginning of a loop that is the middle of the whole loop: what
- * its owner has done alone until then is made up for later, and a loop that is run again and again
- * gives each thread the same half, whose data it may have in its caches. */
+/* Where to cut a rest in two: where the owner of the loop wished it (auri_pace_cut()), unless that leaves one
+ * of the two less than half of what the other gets. */
 uint32_t auri_slot_cut(const struct auri_range_slot *slot, uint32_t lo, uint32_t hi);
 
 /* A slot that is not published, and whose job and base no thief is about to read. */

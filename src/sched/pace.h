@@ -27,7 +27,9 @@
 #define AURI_SOON_NS 1000u   /* ... or what this time is enough for, ... */
 #define AURI_LEAP 4u         /* ... but then not more than so many times that */
 #define AURI_YOUNG_NS 4000u  /* sharing costs more than a younger loop can gain */
-#define AURI_BITE_NS 500u    /* chunks of a shared loop are not shorter, and are not stolen from */
+#define AURI_PIECES 3u       /* a chunk of a shared loop is at most such a part of the rest, ... */
+#define AURI_JOIN_NS 1200u   /* from publishing a loop to the first item of a thief that is awake */
+#define AURI_BITE_NS 500u    /* ... and this at least; twice that is not stolen from */
 #define AURI_BEAT_MIN_NS 100000u
 #define AURI_BEAT_MAX_NS 1000000u
 #define AURI_BEAT_WILD_MAX_NS 4000000u /* the same where the speed varies */
@@ -69,7 +71,7 @@ static inline uint64_t auri_pace_ns(uint64_t items, uint64_t item_ps)
 }
 
 /* Items for the next chunk of `rest`: about AURI_CHUNK_NS, but a loop that is young looks up when it no
- * longer is; and once others take part not more than a quarter of the own rest, so that the end is
+ * longer is; and once others take part not more than a part of the own rest, so that the end is
  * fine-grained, down to AURI_BITE_NS: a look costs a tenth of that. */
 static inline uint64_t auri_pace_chunk(const struct auri_pace *pace, uint64_t rest, bool shared)
 {
@@ -89,13 +91,23 @@ static inline uint64_t auri_pace_chunk(const struct auri_pace *pace, uint64_t re
     }
     if (shared) {
         uint64_t bite = pace->item_ps != 0 ? AURI_BITE_NS * UINT64_C(1000) / pace->item_ps : 0;
-        uint64_t most = rest / 4 > bite ? rest / 4 : bite;
-        chunk = most < chunk ? most : chunk;
+        uint64_t most = rest / AURI_PIECES > bite ? rest / AURI_PIECES : bite;
+        chunk = rest <= 2 * bite ? rest : most < chunk ? most : chunk;
     }
     if (chunk > rest) {
         chunk = rest;
     }
     return chunk == 0 ? 1 : chunk;
+}
+
+/* Where the first helper of a loop of n items should begin, if its owner has run `lo` of them alone and one is
+ * awake: then both end together.  If those are few, in the middle of the whole: a loop that is run again and
+ * again then gives each thread the same half, whose data it may have in its caches. */
+static inline uint64_t auri_pace_cut(uint64_t lo, uint64_t n, uint64_t item_ps)
+{
+    uint64_t alone = lo + (item_ps != 0 ? AURI_JOIN_NS * UINT64_C(1000) / item_ps : 0);
+
+    return lo < n / 32 || alone >= n ? n / 2 : alone + (n - alone) / 2;
 }
 
 /* A chunk of n items has ended now. */

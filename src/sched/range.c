@@ -10,6 +10,8 @@
 #define AURI_RANGE_BLOCK_MAX UINT64_C(0x7fffffff)
 #endif
 
+#define AWAIT_PAUSES 8 /* between two looks for items to take back */
+
 static uint64_t min_u64(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;
@@ -62,6 +64,16 @@ static void sleep_for_helpers(struct auri_record *self, struct auri_range_job *j
     auri_edge_clear(self);
 }
 
+/* A moment; less if a thief tells.  Each look for items to take back moves lines of the thieves. */
+static void pause_for_thieves(struct auri_range_job *job, uint64_t seen)
+{
+    /* relaxed: the caller looks again [R4]. */
+    for (int i = 0; i < AWAIT_PAUSES && (auri_load_rlx(&job->theirs) & ~AURI_RANGE_WAITING) == seen;
+         i++) {
+        auri_cpu_relax();
+    }
+}
+
 /* The end: all items are taken; takes some back, else waits until the thieves are done. */
 static void await_thieves(struct auri_record *self, struct share *share, uint64_t n)
 {
@@ -78,7 +90,7 @@ static void await_thieves(struct auri_record *self, struct share *share, uint64_
             continue; /* counted in theirs, like any thief's */
         }
         if (aurp_now_ns() < spin_until) {
-            auri_cpu_relax();
+            pause_for_thieves(job, theirs);
             continue;
         }
         sleep_for_helpers(self, job, theirs);
@@ -127,11 +139,11 @@ static void run_shared(struct stint *stint, uint64_t base, uint64_t lo)
     auri_store_rlx(&share->job->thieves, 0u);
     memset(&share->job->helpers, 0, sizeof(share->job->helpers));
     begin_company(share, lo != 0);
+    share->cut = (uint32_t)auri_pace_cut(lo, stint->n, share->pace.item_ps);
     if (!auri_share_publish(stint->self, share, base, (uint32_t)lo, (uint32_t)stint->n)) {
         auri_share_run_unshared(share, base, lo, stint->n);
         return;
     }
-    auri_store_rlx(&share->slot->middle, (uint32_t)(stint->n / 2));
     stint->shared = true;
     auri_add_rlx(&team->looping, 1u);
     auri_team_notify_elsewhere(team);

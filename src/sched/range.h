@@ -31,12 +31,12 @@ struct auri_range_job {
     _Atomic(uint32_t) stop; /* A: bodies asked to stop */
     _Atomic(uint64_t)
         *ran; /* the caller's; each thread adds what it has run at the end of its part */
-    alignas(
-        AURI_CACHE_LINE) _Atomic(uint64_t) theirs; /* A: items done by thieves; bit 63: the owner
-                                                          sleeps on the low half */
-    _Atomic(uint64_t) their_ns;                    /* A: how long the thieves took; a hint */
-    _Atomic(uint32_t) thieves;                     /* A: who hold items now; a hint */
-    struct auri_helpers helpers;                   /* A: who holds items, for the deadlock walk */
+    /* A: items done by thieves; bit 63: the owner sleeps on the low half.  A line of its own: at the end
+     * the owner looks at it all the time. */
+    alignas(AURI_CACHE_LINE) _Atomic(uint64_t) theirs;
+    alignas(AURI_CACHE_LINE) _Atomic(uint64_t) their_ns; /* A: how long the thieves took; a hint */
+    _Atomic(uint32_t) thieves;                           /* A: who hold items now; a hint */
+    struct auri_helpers helpers; /* A: who holds items, for the deadlock walk */
     /* A: items that thieves have run, told or not; a hint.  A line of its own: written for each chunk,
      * read once in a beat. */
     alignas(AURI_CACHE_LINE) _Atomic(uint64_t) progress;

@@ -163,6 +163,7 @@ bool auri_share_publish(struct auri_record *self, struct share *share, uint64_t 
     slot->given += hi - lo;
     slot->job = share->job;
     slot->base = base;
+    auri_store_rlx(&slot->cut, share->cut);
     auri_store_rlx(&slot->item_ps, share->pace.item_ps);
     auri_store_rlx(&slot->job_hint, share->job);
     /* release [R2]; pairs with the acquire of a thief's winning CAS [R3]: it sees job and base.  The
@@ -178,7 +179,6 @@ void auri_share_unpublish(struct auri_record *self, struct share *share)
 {
     auri_board_remove(&share->team->board, share->slot);
     auri_store_rlx(&share->slot->job_hint, NULL);
-    auri_store_rlx(&share->slot->middle, 0u);
     share->slot->busy = false;
     share->slot = NULL;
     self->range_depth--;

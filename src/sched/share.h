@@ -34,6 +34,7 @@ struct share {
     uint64_t untimed;    /* items behind the last look at the clock */
     uint64_t tick_rate;  /* of a young loop, which is timed by ticks (ticks.h); 0: by the clock */
     uint64_t first_tick; /* when it began */
+    uint32_t cut;        /* where the owner's first thief should begin; 0: unknown */
     bool published;      /* ever */
 };
 

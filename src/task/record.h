@@ -36,16 +36,16 @@ struct auri_helpers {
 #define AURI_RANGE_DEPTH 4 /* maps nested deeper than this run serially in their caller */
 
 /* A range job's share in the hands of one thread (sched/share.c).  Immortal with its record; `word` is
- * the only thing a thief may rely on before it holds items (sched/range.h). */
+ * the only thing a thief may rely on before it holds items (sched/range.h).  One cache line. */
 struct auri_range_slot {
     alignas(AURI_CACHE_LINE) _Atomic(uint64_t) word; /* A: lo:32 | hi:32, lo < hi: items to take */
-    struct auri_range_job *job;                /* valid for whoever took items, until it counts */
-    uint64_t base;                             /* them in fetched; item number of relative 0 */
-    _Atomic(uint64_t) fetched;                 /* A: items whose takers have read the two above */
-    uint64_t given;                            /* O: items that thieves took, or still may take */
-    bool busy;                                 /* O: published */
+    struct auri_range_job *job; /* valid for whoever took items, until it counts */
+    uint64_t base;              /* them in fetched; item number of relative 0 */
+    _Atomic(uint64_t) fetched;  /* A: items whose takers have read the two above */
+    uint64_t given;             /* O: items that thieves took, or still may take */
+    bool busy;                  /* O: published */
+    _Atomic(uint32_t) cut;      /* A: where the first thief should begin, a hint; 0: unknown */
     _Atomic(struct auri_range_job *) job_hint; /* A: whose items these may be */
-    _Atomic(uint32_t) middle;                  /* A: of the whole loop, a hint; 0: unknown */
     _Atomic(uint64_t) item_ps;                 /* A: cost of an item so far, a hint */
 };
 

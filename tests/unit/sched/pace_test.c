@@ -154,13 +154,25 @@ static void shared_chunks_get_smaller(void **state)
     assert_int_equal(auri_pace_chunk(&pace, 1000000, true), AURI_CHUNK_NS);
     for (uint64_t rest = 40000; rest != 0; chunks++) {
         uint64_t take = auri_pace_chunk(&pace, rest, true);
-        uint64_t most = rest / 4 > AURI_BITE_NS ? rest / 4 : AURI_BITE_NS;
-        assert_int_equal(take, rest < most ? rest : most);
+        uint64_t most = rest / AURI_PIECES > AURI_BITE_NS ? rest / AURI_PIECES : AURI_BITE_NS;
+        assert_int_equal(take, rest <= 2 * AURI_BITE_NS ? rest : most);
         rest -= take;
     }
     assert_true(chunks < 20); /* the number grows with the logarithm of the rest */
     pace.item_ps = 10000000;  /* dear ones: one by one at the end */
-    assert_int_equal(auri_pace_chunk(&pace, 7, true), 1);
+    assert_int_equal(auri_pace_chunk(&pace, 5, true), 1);
+}
+
+static void the_first_helper_begins_where_both_end_together(void **state)
+{
+    (void)state;
+    assert_int_equal(auri_pace_cut(0, 1000, 10000), 500);
+    assert_int_equal(auri_pace_cut(30, 1000, 10000), 500); /* few: the middle, again and again */
+    assert_int_equal(auri_pace_cut(400, 1000, 0), 700);
+    assert_int_equal(auri_pace_cut(400, 1000, AURI_JOIN_NS * 10),
+                     750); /* it runs 100 more until then */
+    assert_int_equal(auri_pace_cut(950, 1000, AURI_JOIN_NS * 10), 500); /* nothing will be left */
+    assert_int_equal(auri_pace_cut(UINT32_MAX - 2, UINT32_MAX, 0), UINT32_MAX - 1);
 }
 
 static void a_pool_remembers_what_keeps_to_itself(void **state)
@@ -228,6 +240,7 @@ int main(void)
         cmocka_unit_test(a_habit_lets_a_loop_ask_sooner),
         cmocka_unit_test(a_series_of_short_loops_wakes_one),
         cmocka_unit_test(what_did_not_help_is_not_asked),
+        cmocka_unit_test(the_first_helper_begins_where_both_end_together),
         cmocka_unit_test(shared_chunks_get_smaller),
         cmocka_unit_test(a_pool_remembers_what_keeps_to_itself),
     };
