@@ -137,6 +137,7 @@ static void run_shared(struct stint *stint, uint64_t base, uint64_t lo)
     auri_store_rlx(&share->job->their_ns, UINT64_C(0));
     auri_store_rlx(&share->job->progress, UINT64_C(0));
     auri_store_rlx(&share->job->thieves, 0u);
+    auri_store_rlx(&share->job->waits, share->pace.item_ps >= AURI_LONG_ITEM_PS ? 1u : 0u);
     memset(&share->job->helpers, 0, sizeof(share->job->helpers));
     begin_company(share, lo != 0);
     share->cut = (uint32_t)auri_pace_cut(lo, stint->n, share->pace.item_ps);

@@ -36,6 +36,7 @@ struct auri_range_job {
     alignas(AURI_CACHE_LINE) _Atomic(uint64_t) theirs;
     alignas(AURI_CACHE_LINE) _Atomic(uint64_t) their_ns; /* A: how long the thieves took; a hint */
     _Atomic(uint32_t) thieves;                           /* A: who hold items now; a hint */
+    _Atomic(uint32_t) waits;     /* A: its items leave their CPU to others; a hint */
     struct auri_helpers helpers; /* A: who holds items, for the deadlock walk */
     /* A: items that thieves have run, told or not; a hint.  A line of its own: written for each chunk,
      * read once in a beat. */

@@ -2,15 +2,16 @@
  *
  * Who is called.  Whoever takes part in a loop may call one more worker per beat (pace.h), if the rest is
  * worth it and there is a CPU for it: fewer threads take part in loops than there are CPUs; or if its
- * items do not use their CPU, because they wait for something; items of LONG_ITEM_PS and more are
- * taken for such.
+ * items do not use their CPU, because they wait for something: each thread measures that from beat to beat,
+ * and until it has, goes by what others have found, or by what an item took when the loop was published.
+ * (A single item that takes long says nothing: one thread more than CPUs would take turns with the one
+ * that has just run it.)
  *
  * Who is sent away.  If guard.h says that thieves do not help, the owner takes its slot off the board, takes
  * all that is left in theirs, and keeps it for when its own slot is empty.  A thief finds its slot
  * empty after its chunk, and leaves as it always does. */
 #include "sched/share.h"
 
-#define LONG_ITEM_PS UINT64_C(1000000000)
 #ifndef AURI_RANGE_GUARD /* a test decides itself */
 #define AURI_RANGE_GUARD auri_guard_ran
 #endif
@@ -52,14 +53,20 @@ void auri_share_run(struct share *share, uint64_t base, uint64_t lo, uint64_t hi
     }
 }
 
-/* The thread's items leave its CPU to others: it used less than half of the time since it last looked. */
+/* The loop's items leave their CPU to others: this thread used less than half of the time since it last
+ * looked. */
 static bool items_wait(struct share *share, uint64_t past_ns)
 {
     uint64_t before = share->cpu_ns;
 
     uint64_t used = aurp_thread_cpu_ns(aurp_thread_self());
     share->cpu_ns = used != AURP_NO_CLOCK ? used : 0;
-    return before != 0 && used != AURP_NO_CLOCK && used - before < past_ns / 2;
+    if (before == 0 || used == AURP_NO_CLOCK) {
+        return auri_load_rlx(&share->job->waits) != 0; /* relaxed, both accesses: a hint */
+    }
+    bool waits = used - before < past_ns / 2;
+    auri_store_rlx(&share->job->waits, waits ? 1u : 0u);
+    return waits;
 }
 
 /* Between two chunks of a published loop: calls one more worker, at most once a beat. */
@@ -81,7 +88,7 @@ static void maybe_call(struct share *share, uint64_t rest)
     share->asked_ns = pace->now_ns;
     if (room) {
         auri_team_notify_elsewhere(team);
-    } else if (pace->item_ps >= LONG_ITEM_PS || items_wait(share, past)) {
+    } else if (items_wait(share, past)) {
         auri_team_notify(team);
     }
 }

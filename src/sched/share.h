@@ -10,6 +10,9 @@
 #define AURI_RANGE_WAITING                                                                         \
     (UINT64_C(1) << 63) /* in job->theirs: the owner sleeps on its low half */
 
+/* A loop whose items take so long is taken for one whose items wait, until that is measured. */
+#define AURI_LONG_ITEM_PS UINT64_C(1000000000)
+
 /* What the owner of a published loop knows about the others. */
 struct company {
     struct auri_guard guard;
