@@ -64,16 +64,20 @@ AUR_API aur_err aur_join(aur_join_fn *a, void *arg_a, aur_join_fn *b, void *arg_
 #define AUR_BRANCH_(fn) _Generic((fn), aur_join_fn * : (fn))
 #endif
 
-/* What aur_fork() declares begins with this.  The library's own. */
+/* The library's own: a branch on offer, and where it lies. */
 typedef struct aur_fork_ {
-    uint64_t private_[8];
+    uint64_t private_[7];
 } aur_fork_;
+typedef struct aur_fork_spot_ {
+    struct aur_lane_ *lane_;
+    int64_t at_;
+} aur_fork_spot_;
 
 /* Offers run(arg).  *fork must stay where it is until aur_fork_end_().  Forks of one thread end in the
  * reverse order in which they began: the library aborts if it meets another one first. */
-AUR_API void aur_fork_begin_(aur_fork_ *fork, aur_join_fn *run, void *arg);
+AUR_API aur_fork_spot_ aur_fork_begin_(aur_fork_ *fork, aur_join_fn *run, void *arg);
 /* True: nobody has taken it, and nobody will.  False: another thread has run it. */
-AUR_API bool aur_fork_end_(aur_fork_ *fork);
+AUR_API bool aur_fork_end_(aur_fork_ *fork, aur_fork_spot_ spot);
 
 AUR_END_DECLS
 
@@ -82,12 +86,14 @@ AUR_END_DECLS
  * nobody has begun is dropped, and one that runs is waited for.
  * Threads: any.  Blocks: never.  Orders: as aur_join(). */
 #define aur_fork(branch, name, ...)                                                                \
+    struct name##_aur_forked branch##_aur_forked_;                                                 \
     __attribute__((cleanup(name##_aur_fork_drop))) struct name##_aur_fork branch;                  \
     AUR_CHECKED_(name(__VA_ARGS__));                                                               \
-    branch.open_ = 0; /* until the arguments are there */                                          \
-    branch.args_ = name##_aur_pack(__VA_ARGS__);                                                   \
-    branch.open_ = 1;                                                                              \
-    aur_fork_begin_(&branch.fork_, name##_aur_fork_run, &branch)
+    branch.forked_ = 0; /* until the arguments are there */                                        \
+    branch##_aur_forked_.args_ = name##_aur_pack(__VA_ARGS__);                                     \
+    branch.spot_ =                                                                                 \
+        aur_fork_begin_(&branch##_aur_forked_.fork_, name##_aur_fork_run, &branch##_aur_forked_);  \
+    branch.forked_ = &branch##_aur_forked_
 
 /* The result of the branch, which is run here if nobody has taken it.  Once for each aur_fork(), in
  * the reverse order of the forks (the library aborts if it meets another one first).  If the call
@@ -101,52 +107,57 @@ AUR_END_DECLS
 
 /* ---- what AUR_FN adds for it; nothing below is meant to be used directly ------------------ */
 
+/* Two parts: others see the first; nobody points to the second, so the compiler keeps it in registers. */
 #define AUR_FORK_(ret, name, members)                                                              \
-    struct name##_aur_fork {                                                                       \
+    struct name##_aur_forked {                                                                     \
         aur_fork_ fork_;                                                                           \
-        int open_;                                                                                 \
         struct name##_args args_;                                                                  \
         ret ret_;                                                                                  \
     };                                                                                             \
-    AUR_UNUSED_ static void name##_aur_fork_run(void *branch_)                                     \
+    AUR_UNUSED_ static void name##_aur_fork_run(void *forked_)                                     \
     {                                                                                              \
-        struct name##_aur_fork *b_ = (struct name##_aur_fork *)branch_;                            \
-        AUR_TRY_ b_->ret_ = name(members(b_->args_));                                              \
+        struct name##_aur_forked *f_ = (struct name##_aur_forked *)forked_;                        \
+        AUR_TRY_ f_->ret_ = name(members(f_->args_));                                              \
         AUR_CATCH_                                                                                 \
     }                                                                                              \
+    AUR_FORK_OWNER_(name)                                                                          \
     AUR_UNUSED_ static inline ret name##_aur_fork_join(struct name##_aur_fork *b_)                 \
     {                                                                                              \
-        b_->open_ = 0;                                                                             \
-        return aur_fork_end_(&b_->fork_) ? name(members(b_->args_)) : b_->ret_;                    \
-    }                                                                                              \
-    AUR_FORK_DROP_(name)
+        struct name##_aur_forked *f_ = b_->forked_;                                                \
+        b_->forked_ = 0;                                                                           \
+        return aur_fork_end_(&f_->fork_, b_->spot_) ? name(members(f_->args_)) : f_->ret_;         \
+    }
 
 #define AUR_FORK_VOID_(name, members)                                                              \
-    struct name##_aur_fork {                                                                       \
+    struct name##_aur_forked {                                                                     \
         aur_fork_ fork_;                                                                           \
-        int open_;                                                                                 \
         struct name##_args args_;                                                                  \
     };                                                                                             \
-    AUR_UNUSED_ static void name##_aur_fork_run(void *branch_)                                     \
+    AUR_UNUSED_ static void name##_aur_fork_run(void *forked_)                                     \
     {                                                                                              \
-        struct name##_aur_fork *b_ = (struct name##_aur_fork *)branch_;                            \
-        AUR_TRY_ name(members(b_->args_));                                                         \
+        struct name##_aur_forked *f_ = (struct name##_aur_forked *)forked_;                        \
+        AUR_TRY_ name(members(f_->args_));                                                         \
         AUR_CATCH_                                                                                 \
     }                                                                                              \
+    AUR_FORK_OWNER_(name)                                                                          \
     AUR_UNUSED_ static inline void name##_aur_fork_join(struct name##_aur_fork *b_)                \
     {                                                                                              \
-        b_->open_ = 0;                                                                             \
-        if (aur_fork_end_(&b_->fork_)) {                                                           \
-            name(members(b_->args_));                                                              \
+        struct name##_aur_forked *f_ = b_->forked_;                                                \
+        b_->forked_ = 0;                                                                           \
+        if (aur_fork_end_(&f_->fork_, b_->spot_)) {                                                \
+            name(members(f_->args_));                                                              \
         }                                                                                          \
-    }                                                                                              \
-    AUR_FORK_DROP_(name)
+    }
 
-#define AUR_FORK_DROP_(name)                                                                       \
+#define AUR_FORK_OWNER_(name)                                                                      \
+    struct name##_aur_fork {                                                                       \
+        struct name##_aur_forked *forked_; /* NULL: not begun, or ended */                         \
+        aur_fork_spot_ spot_;                                                                      \
+    };                                                                                             \
     AUR_UNUSED_ static inline void name##_aur_fork_drop(struct name##_aur_fork *b_)                \
     {                                                                                              \
-        if (b_->open_) {                                                                           \
-            (void)aur_fork_end_(&b_->fork_);                                                       \
+        if (b_->forked_) {                                                                         \
+            (void)aur_fork_end_(&b_->forked_->fork_, b_->spot_);                                   \
         }                                                                                          \
     }
 

@@ -1,6 +1,6 @@
 /* Fork and join.
  *
- * A fork puts a pointer to a branch, which lies on the owner's stack, into the deque of the owner's
+ * A fork puts a pointer to a branch, which lies on the owner's stack, into the split deque of the owner's
  * lane; a join takes the newest out again.  Forks of one thread nest, so what it takes out is the
  * branch it wants, or nothing: then a thief has it.  (A lane is not the deque of tasks, where others
  * may lie on top.)  The right to run a branch is having got it out of the deque, so no word has to be
@@ -14,6 +14,9 @@
  * then finds the branch not DONE [J3], then steals at that top.  The thief says DONE [J2], and then moves
  * its top [B1] before it can fork for anybody else: so either the owner's top is older, and its CAS
  * fails; or it is newer, and then DONE is visible.
+ *
+ * Most forks of a deep recursion are private and stay so (sync/split.h): begin_quick() and end_quick() are
+ * all that they cost, so each instruction there counts.
  *
  * Sleepers.  A branch is run by its owner in any case, so a wake that comes late, or never, costs time
  * and no liveness; but a branch that is alone on offer is seen by whoever looks.  See offer_first(). */
@@ -55,39 +58,6 @@ static bool has_sleepers(uint64_t word)
     return (word & (UINT64_C(0xffff) * AURI_EC_SLEEPER)) != 0;
 }
 
-/* The only branch on offer in its lane: the first of a computation, or thieves have the older ones.
- *
- * A wake costs the caller as much as thousands of forks, and a small computation never gets it back.  So
- * a sleeper is woken at once only if what ran beside this function took long the last time, or if that
- * is not known; and its time is taken.  Whoever looks for work already finds it: hence the fence. */
-static __attribute__((noinline)) void offer_first(struct auri_lane *lane,
-                                                  struct auri_branch *branch)
-{
-    struct auri_ec *ec = &lane->team->ec;
-
-    auri_fence_sc(); /* as [E1] in sync/eventcount.h */
-    uint64_t word = auri_load_rlx(&ec->word);
-    if (auri_ec_searchers(word) + auri_ec_tokens(word) != 0 ||
-        (!has_sleepers(word) && auri_ec_deficit(word) <= 0)) {
-        return;
-    }
-    size_t place = place_of(lane, branch->run);
-    uint64_t ns = lane->known[place].run == branch->run ? lane->known[place].ns : UINT64_MAX;
-    uint64_t now = aurp_now_ns();
-    if (lane->timed == NULL) {
-        lane->timed = branch;
-        lane->timed_ns = now;
-        auri_or_rlx(&branch->state, AURI_BRANCH_TIMED); /* relaxed: only the owner reads it */
-    }
-    lane->beat_ns = now;
-    lane->seen_ns = now;
-    lane->skip = 0;
-    lane->skip_next = 1;
-    if (ns >= WORTH * latency_of(lane->team)) {
-        auri_team_notify(lane->team);
-    }
-}
-
 /* Further in a wake is due each time that the computation has run for a beat, as for loops
  * (sched/range.c): what was wasted is then a bounded share.  The clock is looked at only so often that
  * this costs little. */
@@ -103,6 +73,44 @@ static __attribute__((noinline)) void offer_more(struct auri_lane *lane)
     lane->seen_ns = now;
     if (now - lane->beat_ns >= beat) {
         lane->beat_ns = now;
+        auri_team_notify(lane->team);
+    }
+}
+
+/* The only branch on offer in its lane: the first of a computation, or thieves have the older ones.  NULL:
+ * thieves had all that was shared, and older ones than the newest are shared now.
+ *
+ * A wake costs the caller as much as thousands of forks, and a small computation never gets it back.  So
+ * a sleeper is woken at once only if what ran beside this function took long the last time, or if that
+ * is not known; and its time is taken.  Whoever looks for work already finds it: hence the fence. */
+static __attribute__((noinline)) void offer_first(struct auri_lane *lane,
+                                                  struct auri_branch *branch)
+{
+    struct auri_ec *ec = &lane->team->ec;
+
+    auri_fence_sc(); /* as [E1] in sync/eventcount.h */
+    uint64_t word = auri_load_rlx(&ec->word);
+    if (auri_ec_searchers(word) + auri_ec_tokens(word) != 0 ||
+        (!has_sleepers(word) && auri_ec_deficit(word) <= 0)) {
+        return;
+    }
+    if (branch == NULL) {
+        offer_more(lane);
+        return;
+    }
+    size_t place = place_of(lane, branch->run);
+    uint64_t ns = lane->known[place].run == branch->run ? lane->known[place].ns : UINT64_MAX;
+    uint64_t now = aurp_now_ns();
+    if (lane->timed == NULL) {
+        lane->timed = branch;
+        lane->timed_ns = now;
+        auri_or_rlx(&branch->state, AURI_BRANCH_TIMED); /* relaxed: only the owner reads it */
+    }
+    lane->beat_ns = now;
+    lane->seen_ns = now;
+    lane->skip = 0;
+    lane->skip_next = 1;
+    if (ns >= WORTH * latency_of(lane->team)) {
         auri_team_notify(lane->team);
     }
 }
@@ -131,32 +139,30 @@ static __attribute__((noinline)) struct auri_lane *lane_for(struct auri_record *
         lane = auri_guest_enter(auri_team_of(pool));
         self->lane = lane;
     }
-    auri_store_rlx(&branch->state, lane != NULL ? AURI_BRANCH_GUEST : AURI_BRANCH_ALONE);
+    if (lane != NULL) {
+        auri_store_rlx(&branch->state, AURI_BRANCH_GUEST);
+    }
     return lane;
 }
 
-/* Returns the lane that it is in, or NULL. */
-static inline struct auri_lane *begin(struct auri_branch *branch, aur_join_fn *run, void *arg)
-{
-    struct auri_record *self = auri_self_;
-    struct auri_lane *lane = self != NULL ? self->lane : NULL;
+/* Where a branch lies. */
+struct spot {
+    struct auri_lane *lane; /* or NULL */
+    int64_t at;             /* or NOWHERE */
+};
+#define NOWHERE (-1)
 
-    branch->run = run;
-    branch->arg = arg;
-    auri_store_rlx(&branch->state, 0u); /* relaxed, as all here: published by the push [P1] */
-    if (lane == NULL) {
-        lane = lane_for(self, branch);
-        if (lane == NULL) {
-            return NULL;
-        }
+/* Puts the branch into the lane.  Shares, makes room, and looks for sleepers where that has to be. */
+static int64_t put(struct auri_lane *lane, struct auri_branch *branch)
+{
+    struct auri_split *forks = &lane->forks;
+
+    if (!auri_split_has_room(forks) && !auri_split_make_room(forks)) {
+        return NOWHERE;
     }
-    branch->frame = self->frame;
-    bool first = auri_deque_is_clear(&lane->deque);
-    if (!auri_deque_push(&lane->deque, (struct aur_future *)(void *)branch)) {
-        /* relaxed: nobody else knows it.  A guest stays one. */
-        auri_store_rlx(&branch->state, auri_load_rlx(&branch->state) | AURI_BRANCH_ALONE);
-    } else if (first) {
-        offer_first(lane, branch);
+    int64_t at = auri_split_push(forks, (struct aur_future *)(void *)branch);
+    if (auri_split_share(forks)) {
+        offer_first(lane, auri_split_is_private(forks, at) ? NULL : branch);
     } else if (has_sleepers(auri_load_rlx(&lane->team->ec.word))) { /* relaxed: a hint */
         if (lane->skip == 0) {
             offer_more(lane);
@@ -164,13 +170,53 @@ static inline struct auri_lane *begin(struct auri_branch *branch, aur_join_fn *r
             lane->skip--;
         }
     }
-    return lane;
+    return at;
+}
+
+/* The fork for which begin_quick() has not done. */
+static __attribute__((noinline)) struct spot begin(struct auri_branch *branch, aur_join_fn *run,
+                                                   void *arg)
+{
+    struct auri_record *self = auri_self_;
+    struct auri_lane *lane = self != NULL ? self->lane : NULL;
+
+    branch->run = run;
+    branch->arg = arg;
+    auri_store_rlx(&branch->state, 0u); /* relaxed, as all here: published by [P4] */
+    if (lane == NULL) {
+        lane = lane_for(self, branch);
+        if (lane == NULL) {
+            return (struct spot){ NULL, NOWHERE };
+        }
+    }
+    branch->frame = self->frame;
+    return (struct spot){ lane, put(lane, branch) };
+}
+
+/* Nearly every fork of a deep recursion.  False: nothing has happened. */
+static inline bool begin_quick(struct auri_branch *branch, aur_join_fn *run, void *arg,
+                               struct spot *ret_spot)
+{
+    struct auri_record *self = auri_self_;
+    struct auri_lane *lane = self != NULL ? self->lane : NULL;
+
+    if (lane == NULL || auri_split_is_short(&lane->forks) || !auri_split_has_room(&lane->forks) ||
+        has_sleepers(auri_load_rlx(&lane->team->ec.word))) { /* relaxed: a hint */
+        return false;
+    }
+    branch->run = run;
+    branch->arg = arg;
+    auri_store_rlx(&branch->state, 0u); /* relaxed: published by [P4], or never */
+    branch->frame = self->frame;
+    ret_spot->lane = lane;
+    ret_spot->at = auri_split_push(&lane->forks, (struct aur_future *)(void *)branch);
+    return true;
 }
 
 /* Takes and runs a part of the awaited branch.  False: there is none. */
 static bool help_thief(struct auri_record *self, struct auri_branch *branch)
 {
-    struct auri_deque *deque = &branch->thief_lane->deque;
+    struct auri_deque *deque = &branch->thief_lane->forks.deque;
     struct aur_future *item = NULL;
     int64_t top = auri_deque_top(deque);
 
@@ -234,31 +280,37 @@ static void await(struct auri_record *self, struct auri_lane *lane, struct auri_
     }
 }
 
-/* The join of a branch that is not simply the newest in the lane.  item: what was. */
-static __attribute__((noinline)) bool end_slow(struct auri_branch *branch, uint32_t state,
-                                               struct aur_future *item)
+/* The join for which end_quick() has not done. */
+static __attribute__((noinline)) bool end(struct auri_branch *branch, int64_t at)
 {
     struct auri_record *self = auri_self_;
     struct auri_lane *lane = self != NULL ? self->lane : NULL;
     bool mine = true;
 
+    AURI_ASSERT(branch != NULL); /* else aur_joined() came twice */
     if (lane == NULL) {
         return true; /* serial; or in a child that a branch has forked, where nobody else is */
     }
-    if ((state & AURI_BRANCH_ALONE) == 0) {
+    /* relaxed: the bits that matter here are the owner's own. */
+    uint32_t state = auri_load_rlx(&branch->state);
+    if (at != NOWHERE) {
+        struct aur_future *item = auri_split_take(&lane->forks);
         AURI_ASSERT(item == NULL || item == (struct aur_future *)(void *)branch);
         mine = item != NULL;
-        if (!mine) {
-            int saved_errno = errno;
-            await(self, lane, branch);
-            if ((branch->error != NULL || branch->bare != AUR_OK) && self->frame != NULL) {
-                aur_err err = branch->error != NULL ? branch->error->err : branch->bare;
-                auri_frame_fail(self->frame, err, branch->error);
-            } else {
-                free(branch->error);
-            }
-            errno = saved_errno;
+        if (mine && auri_split_share(&lane->forks)) {
+            offer_first(lane, NULL);
         }
+    }
+    if (!mine) {
+        int saved_errno = errno;
+        await(self, lane, branch);
+        if ((branch->error != NULL || branch->bare != AUR_OK) && self->frame != NULL) {
+            aur_err err = branch->error != NULL ? branch->error->err : branch->bare;
+            auri_frame_fail(self->frame, err, branch->error);
+        } else {
+            free(branch->error);
+        }
+        errno = saved_errno;
     }
     if ((state & AURI_BRANCH_TIMED) != 0) {
         timed_end(lane, branch);
@@ -270,47 +322,65 @@ static __attribute__((noinline)) bool end_slow(struct auri_branch *branch, uint3
     return mine;
 }
 
-/* lane: where it was put, or NULL.  Still there and still the thread's, but in a forked child. */
-static inline bool end(struct auri_branch *branch, struct auri_lane *lane)
+/* It is the newest, and private, so it has no marks.  False: nothing has happened.  Its lane is still there
+ * and still the thread's, but in a forked child. */
+static inline bool end_quick(struct spot spot)
 {
-    /* relaxed: the bits that matter here are the owner's own. */
-    uint32_t state =
-        auri_load_rlx(&branch->state) & (AURI_BRANCH_ALONE | AURI_BRANCH_GUEST | AURI_BRANCH_TIMED);
-    struct aur_future *item = NULL;
-
-    if (lane != NULL && (state & AURI_BRANCH_ALONE) == 0) {
-        item = auri_deque_take(&lane->deque);
-        if (item == (struct aur_future *)(void *)branch && state == 0) {
-            return true;
-        }
-    }
-    return end_slow(branch, state, item);
+    return auri_split_take_private(&spot.lane->forks, spot.at);
 }
 
 /* ---- what users see ------------------------------------------------------------------------ */
 
-void aur_fork_begin_(aur_fork_ *fork, aur_join_fn *run, void *arg)
+aur_fork_spot_ aur_fork_begin_(aur_fork_ *fork, aur_join_fn *run, void *arg)
 {
-    (void)begin((struct auri_branch *)(void *)fork, run, arg);
+    struct auri_branch *branch = (struct auri_branch *)(void *)fork;
+    struct spot spot;
+
+    if (!begin_quick(branch, run, arg, &spot)) {
+        spot = begin(branch, run, arg);
+    }
+    return (aur_fork_spot_){ (struct aur_lane_ *)(void *)spot.lane, spot.at };
 }
 
-bool aur_fork_end_(aur_fork_ *fork)
+bool aur_fork_end_(aur_fork_ *fork, aur_fork_spot_ where)
 {
-    struct auri_record *self = auri_self_;
+    struct auri_branch *branch = (struct auri_branch *)(void *)fork;
+    struct spot spot = { (struct auri_lane *)(void *)where.lane_, where.at_ };
 
-    return end((struct auri_branch *)(void *)fork, self != NULL ? self->lane : NULL);
+    return (spot.lane != NULL && end_quick(spot)) || end(branch, spot.at);
 }
 
 /* What has to happen when the first branch returns, throws, or ends the thread. */
 struct pair {
     struct auri_branch branch;
-    struct auri_lane *lane;
+    struct spot spot;
     bool mine;
 };
 
 static inline void pair_end(struct pair **pair)
 {
-    (*pair)->mine = end(&(*pair)->branch, (*pair)->lane);
+    (*pair)->mine = end_quick((*pair)->spot) || end(&(*pair)->branch, (*pair)->spot.at);
+}
+
+static inline void pair_end_any(struct pair **pair)
+{
+    (*pair)->mine = end(&(*pair)->branch, (*pair)->spot.at);
+}
+
+static __attribute__((noinline)) aur_err join(aur_join_fn *a, void *arg_a, aur_join_fn *b,
+                                              void *arg_b)
+{
+    struct pair pair;
+
+    pair.spot = begin(&pair.branch, b, arg_b);
+    {
+        __attribute__((unused, cleanup(pair_end_any))) struct pair *closing = &pair;
+        a(arg_a);
+    }
+    if (pair.mine) {
+        b(arg_b);
+    }
+    return AUR_OK;
 }
 
 aur_err(aur_join)(aur_join_fn *a, void *arg_a, aur_join_fn *b, void *arg_b)
@@ -320,13 +390,15 @@ aur_err(aur_join)(aur_join_fn *a, void *arg_a, aur_join_fn *b, void *arg_b)
     if (a == NULL || b == NULL) {
         return AUR_EINVAL;
     }
-    pair.lane = begin(&pair.branch, b, arg_b);
+    if (!begin_quick(&pair.branch, b, arg_b, &pair.spot)) {
+        return join(a, arg_a, b, arg_b);
+    }
     {
         __attribute__((unused, cleanup(pair_end))) struct pair *closing = &pair;
         a(arg_a);
     }
     if (pair.mine) {
-        b(arg_b);
+        pair.branch.run(pair.branch.arg); /* from there: no register has to be kept for them */
     }
     return AUR_OK;
 }

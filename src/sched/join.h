@@ -3,15 +3,15 @@
 #define AURI_SCHED_JOIN_H
 
 #include "sched/team.h"
+#include "sync/split.h"
 
 /* auri_branch.state */
 enum {
-    AURI_BRANCH_ALONE = 1,  /* on no deque: nobody else can run it */
-    AURI_BRANCH_GUEST = 2,  /* the outermost fork of a guest, who leaves with it */
-    AURI_BRANCH_TIMED = 4,  /* its time is taken */
-    AURI_BRANCH_TAKEN = 8,  /* the thief's fields can be read */
-    AURI_BRANCH_WAITS = 16, /* the owner may sleep on the word; set in vain, never missing */
-    AURI_BRANCH_DONE = 32,  /* by the thief; then the owner may leave */
+    AURI_BRANCH_GUEST = 1, /* the outermost fork of a guest, who leaves with it */
+    AURI_BRANCH_TIMED = 2, /* its time is taken */
+    AURI_BRANCH_TAKEN = 4, /* the thief's fields can be read */
+    AURI_BRANCH_WAITS = 8, /* the owner may sleep on the word; set in vain, never missing */
+    AURI_BRANCH_DONE = 16, /* by the thief; then the owner may leave */
 };
 
 /* A branch that is on offer, or was: what the library sees of an aur_fork_. */
@@ -31,12 +31,12 @@ _Static_assert(sizeof(struct auri_branch) <= sizeof(aur_fork_),
                "it lives in the caller's aur_fork_");
 _Static_assert(alignof(struct auri_branch) <= alignof(aur_fork_), "and is aligned there");
 
-/* The forks of one thread.  The deque holds branches in strict nesting: each is taken back, or has been
- * stolen, before the fork that it lies above ends.  Memory of the team, freed with it. */
+/* The forks of one thread.  It holds branches in strict nesting: each is taken back, or has been stolen,
+ * before the fork that it lies above ends.  Memory of the team, freed with it. */
 struct auri_lane {
-    struct auri_deque deque;
-    alignas(AURI_CACHE_LINE) struct auri_team *team; /* I */
-    uint32_t index;                                  /* I: a guest's: which one it is */
+    struct auri_split forks;
+    struct auri_team *team; /* I */
+    uint32_t index;         /* I: a guest's: which one it is */
     /* The owner's, for waking: see offer_first() in join.c. */
     uint32_t skip; /* forks that need not look for sleepers */
     uint32_t skip_next;
@@ -58,8 +58,15 @@ void auri_lane_free(struct auri_lane *lane);
  * in use, or no memory. */
 struct auri_lane *auri_guest_enter(struct auri_team *team);
 void auri_guest_leave(struct auri_lane *lane);
-/* The owner is about to block: what it has on offer should find somebody. */
-void auri_lane_blocks(struct auri_lane *lane);
+/* The calling thread is about to sleep: all that it has forked is shared now. */
+static inline void auri_lane_share(struct auri_record *self)
+{
+    if (self->lane != NULL) {
+        (void)auri_split_share_all(&self->lane->forks);
+    }
+}
+/* The same for a guest that sleeps for as long as the program likes; and somebody should look for it. */
+void auri_lane_blocks(struct auri_record *self);
 
 /* Something is on offer, to a worker that looks. */
 bool auri_forks_look_open(struct auri_team *team);

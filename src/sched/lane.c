@@ -17,7 +17,7 @@ struct auri_lane *auri_lane_new(struct auri_team *team)
         return NULL;
     }
     *lane = (struct auri_lane){ .team = team };
-    if (!auri_deque_init(&lane->deque)) {
+    if (!auri_split_init(&lane->forks)) {
         free(lane);
         return NULL;
     }
@@ -27,7 +27,7 @@ struct auri_lane *auri_lane_new(struct auri_team *team)
 void auri_lane_free(struct auri_lane *lane)
 {
     if (lane != NULL) {
-        auri_deque_fini(&lane->deque);
+        auri_split_fini(&lane->forks);
         free(lane);
     }
 }
@@ -80,17 +80,18 @@ bool auri_forks_look_open(struct auri_team *team)
 
     for (uint32_t i = 0; i < end; i++) {
         struct auri_lane *lane = lane_at(team, members, i);
-        if (lane != NULL && !auri_deque_looks_empty(&lane->deque)) {
+        if (lane != NULL && !auri_deque_looks_empty(&lane->forks.deque)) {
             return true;
         }
     }
     return false;
 }
 
-void auri_lane_blocks(struct auri_lane *lane)
+void auri_lane_blocks(struct auri_record *self)
 {
-    if (!auri_deque_looks_empty(&lane->deque)) {
-        auri_team_notify(lane->team);
+    auri_lane_share(self);
+    if (!auri_deque_looks_empty(&self->lane->forks.deque)) {
+        auri_team_notify(self->lane->team);
     }
 }
 
@@ -121,7 +122,7 @@ struct auri_branch *auri_fork_steal(struct auri_team *team, struct auri_record *
         auri_steal got = AURI_STEAL_LOST;
 
         while (lane != NULL && lane != self->lane && got == AURI_STEAL_LOST) {
-            got = auri_deque_steal(&lane->deque, &item); /* LOST: another thread's progress */
+            got = auri_deque_steal(&lane->forks.deque, &item); /* LOST: another thread's progress */
         }
         if (item != NULL) {
             auri_add_rlx(&team->stolen, UINT64_C(1));
@@ -162,7 +163,7 @@ static void stint_end(struct stint *stint)
     if ((auri_or_acqrel(&branch->state, AURI_BRANCH_DONE) & AURI_BRANCH_WAITS) != 0) {
         aurp_futex_wake(&branch->state, 1, AURP_PRIVATE);
     }
-    auri_deque_pass(&self->lane->deque); /* [B1]: see the top of this file */
+    auri_split_pass(&self->lane->forks); /* [B1]: see the top of this file */
     errno = stint->saved_errno;
 }
 

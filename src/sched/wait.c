@@ -173,6 +173,7 @@ aur_err auri_block(struct auri_record *self)
     aur_pool *pool = self->pool;
 
     auri_finished_flush(self);
+    auri_lane_share(self); /* before the look for work in block() */
     return pool->backend->block != NULL ? pool->backend->block(pool) : AUR_OK;
 }
 
@@ -247,6 +248,7 @@ static aur_err deadlocked(struct auri_record *self, const aur_error *error)
 static aur_err sleep_until_done(struct auri_record *self, auri_task *task, aur_deadline deadline)
 {
     bool compensate = auri_needs_substitute(self);
+    auri_lane_share(self); /* a guest's, too */
     aur_err err = compensate ? auri_block(self) : AUR_OK;
 
     if (err != AUR_OK) {
@@ -384,6 +386,7 @@ aur_err auri_wait_word(_Atomic(uint32_t) *word, uint32_t value, auri_task *const
     bool timed = deadline != AUR_NO_DEADLINE;
     bool compensate = auri_needs_substitute(self);
     aur_error error;
+    auri_lane_share(self); /* a guest's, too */
     auri_edge_any(self, tasks, n, word, timed);
     if (!timed && n != 0) {
         err = auri_detect(self, &error);
@@ -435,7 +438,7 @@ void aur_blocking_begin(void)
             self->blocking_counts = auri_block(self) == AUR_OK;
         }
     } else if (self->lane != NULL) {
-        auri_lane_blocks(self->lane); /* no worker, so none is missing; but it may have forked */
+        auri_lane_blocks(self); /* no worker, so none is missing; but it may have forked */
     }
 }
 

@@ -54,16 +54,15 @@ void auri_deque_fini(struct auri_deque *d)
     auri_store_rlx(&d->array, NULL);
 }
 
-bool auri_deque_grow_(struct auri_deque *d)
+bool auri_deque_grow_(struct auri_deque *d, int64_t end)
 {
-    int64_t bottom = auri_load_rlx(&d->bottom);              /* relaxed: owner's own */
-    struct auri_deque_array *old = auri_load_rlx(&d->array); /* relaxed: as well */
+    struct auri_deque_array *old = auri_load_rlx(&d->array); /* relaxed: owner's own */
     struct auri_deque_array *wide = array_new((old->mask + 1) * 2);
 
     if (wide == NULL) {
         return false;
     }
-    for (int64_t i = d->top_seen; i < bottom; i++) {
+    for (int64_t i = d->top_seen; i < end; i++) {
         /* relaxed: the owner wrote these slots itself; thieves see them by the release below. */
         struct aur_future *task = auri_load_rlx(&old->slot[i & old->mask]);
         auri_store_rlx(&wide->slot[i & wide->mask], task);

@@ -28,7 +28,8 @@ typedef enum auri_steal { AURI_STEAL_EMPTY = 0, AURI_STEAL_LOST, AURI_STEAL_TOOK
 bool auri_deque_init(struct auri_deque *d);
 void auri_deque_fini(struct auri_deque *d);
 
-bool auri_deque_grow_(struct auri_deque *d);
+/* end: one past the last slot in use, at least bottom (sync/split.h). */
+bool auri_deque_grow_(struct auri_deque *d, int64_t end);
 
 /* Owner only, and here since they are the price of each fork and each nested submit.  push: false if
  * it had to grow and there is no memory. */
@@ -38,26 +39,33 @@ static inline bool auri_deque_is_clear(struct auri_deque *d) /* empty: nothing l
     return auri_load_rlx(&d->top) >= auri_load_rlx(&d->bottom);
 }
 
-/* Whether a push needs no growth. */
-static inline bool auri_deque_has_room(struct auri_deque *d)
+/* Whether there is a slot for the item `end` without growth. */
+static inline bool auri_deque_has_slot_(struct auri_deque *d, int64_t end)
 {
-    int64_t bottom = auri_load_rlx(&d->bottom); /* relaxed: only the owner writes it */
     struct auri_deque_array *array = auri_load_rlx(&d->array); /* relaxed: owner's own */
 
-    if (bottom - d->top_seen > array->mask) {
+    if (end - d->top_seen > array->mask) {
         /* acquire [P2]; pairs with the CAS [S2] in auri_deque_steal_at(): a slot is reused only after
          * its thief has read it. */
         d->top_seen = auri_load_acq(&d->top);
     }
-    return bottom - d->top_seen <= array->mask;
+    return end - d->top_seen <= array->mask;
+}
+
+/* Whether a push needs no growth. */
+static inline bool auri_deque_has_room(struct auri_deque *d)
+{
+    return auri_deque_has_slot_(d,
+                                auri_load_rlx(&d->bottom)); /* relaxed: only the owner writes it */
 }
 
 static inline bool auri_deque_push(struct auri_deque *d, struct aur_future *task)
 {
-    if (!auri_deque_has_room(d) && !auri_deque_grow_(d)) {
+    int64_t bottom = auri_load_rlx(&d->bottom); /* relaxed, both: owner's own */
+
+    if (!auri_deque_has_slot_(d, bottom) && !auri_deque_grow_(d, bottom)) {
         return false;
     }
-    int64_t bottom = auri_load_rlx(&d->bottom); /* relaxed, both: as above */
     struct auri_deque_array *array = auri_load_rlx(&d->array);
     /* relaxed: published by the store to bottom. */
     auri_store_rlx(&array->slot[bottom & array->mask], task);

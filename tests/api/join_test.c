@@ -263,6 +263,63 @@ static void cancelling(void **state)
     aurt_pool_end(pool);
 }
 
+/* ---- more than a lane shares ---------------------------------------------------------------- */
+
+#define NESTED 20
+
+struct nest {
+    int depth;
+    _Atomic(int) begun;
+    aurt_event all;
+};
+typedef struct nest *nest_ptr;
+
+static void counted(void *arg)
+{
+    struct nest *n = arg;
+
+    if (atomic_fetch_add(&n->begun, 1) + 1 == NESTED) {
+        aurt_event_set(&n->all);
+    }
+}
+
+/* At the bottom it waits until others have begun all that it has forked. */
+static void nest(void *arg)
+{
+    struct nest *n = arg;
+
+    if (n->depth++ == NESTED) {
+        aur_blocking_begin();
+        aurt_event_wait(&n->all);
+        aur_blocking_end();
+    } else {
+        AURT_CHECK(aur_join(nest, n, counted, n) == AUR_OK);
+    }
+}
+
+static int run_nest(nest_ptr n)
+{
+    nest(n);
+    return atomic_load(&n->begun);
+}
+AUR_FN(int, run_nest, nest_ptr);
+
+static void who_blocks_shares_all(void **state)
+{
+    aur_pool *pool = workers_only(state);
+    aur_pool *helping = aurt_pool(state);
+    struct nest n = { .depth = 0 };
+    struct nest m = { .depth = 0 };
+    int v = 0;
+
+    AURT_OK(aur_apply(pool, &v, run_nest, &n)); /* a worker */
+    assert_int_equal(v, NESTED);
+    AURT_OK(aur_apply(helping, &v, run_nest, &m)); /* the caller, as a guest, or a worker */
+    assert_int_equal(v, NESTED);
+    aurt_pool_end(helping);
+    aurt_pool_end(pool);
+}
+
 /* ---- ends that are not returns -------------------------------------------------------------- */
 
 static void second_exits(void *arg)
@@ -380,7 +437,20 @@ static int out_of_order(int n)
 }
 AUR_FN(int, out_of_order, int);
 
-static void in_the_wrong_order(void **state)
+/* The same where both are private: more forks lie below than a lane shares. */
+static int out_of_order_deep(int depth);
+AUR_FN(int, out_of_order_deep, int);
+static int out_of_order_deep(int depth)
+{
+    if (depth == 0) {
+        return out_of_order(1);
+    }
+    aur_fork(one, count_one, depth);
+    int v = out_of_order_deep(depth - 1);
+    return v + (int)aur_joined(one, count_one);
+}
+
+static void expect_abort(void **state, int depth)
 {
     pid_t child = fork();
     int status = 0;
@@ -392,11 +462,17 @@ static void in_the_wrong_order(void **state)
         aur_pool *pool = aurt_pool_with(&opts);
         int v = 0;
         (void)!freopen("/dev/null", "w", stderr);
-        _exit(aur_apply(pool, &v, out_of_order, 1) == AUR_OK ? 0 : 1);
+        _exit(aur_apply(pool, &v, out_of_order_deep, depth) == AUR_OK ? 0 : 1);
     }
     assert_true(child > 0);
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+}
+
+static void in_the_wrong_order(void **state)
+{
+    expect_abort(state, 0);
+    expect_abort(state, 50);
 }
 
 /* ---- waits ---------------------------------------------------------------------------------- */
@@ -503,13 +579,21 @@ static void many_guests(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        AURT_EACH(results_are_right),           cmocka_unit_test(outside_a_task),
-        cmocka_unit_test(no_function),          AURT_SHARED(deep),
-        AURT_OF(part_of_its_task, threads),     AURT_OF(failures, threads),
-        AURT_OF(cancelling, threads),           AURT_OF(ended_threads, threads),
-        AURT_OF(dropped_branch, serial),        AURT_OF(dropped_while_it_runs, threads),
-        AURT_OF(in_the_wrong_order, threads),   AURT_OF(deadlock, threads),
-        AURT_SHARED(submits_and_waits_between), AURT_OF(many_guests, threads),
+        AURT_EACH(results_are_right),
+        cmocka_unit_test(outside_a_task),
+        cmocka_unit_test(no_function),
+        AURT_SHARED(deep),
+        AURT_OF(part_of_its_task, threads),
+        AURT_OF(failures, threads),
+        AURT_OF(cancelling, threads),
+        AURT_OF(ended_threads, threads),
+        AURT_OF(dropped_branch, serial),
+        AURT_OF(dropped_while_it_runs, threads),
+        AURT_OF(in_the_wrong_order, threads),
+        AURT_OF(deadlock, threads),
+        AURT_SHARED(submits_and_waits_between),
+        AURT_OF(many_guests, threads),
+        AURT_OF(who_blocks_shares_all, threads),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -327,6 +327,30 @@ static void body_nested(aur_pool *pool)
     }
 }
 
+/* More forks at once than a lane has room for at first: without memory the others run serially. */
+#define FORKS 300
+
+static int nested_forks(int depth);
+AUR_FN(int, nested_forks, int);
+static int nested_forks(int depth)
+{
+    if (depth == 0) {
+        return 0;
+    }
+    aur_fork(one, square, 1);
+    int below = nested_forks(depth - 1);
+    return below + aur_joined(one, square);
+}
+
+static void body_forks(aur_pool *pool)
+{
+    int value = 0;
+
+    if (WELL(aur_apply(pool, &value, nested_forks, FORKS))) {
+        HOLDS(value == FORKS);
+    }
+}
+
 /* ---- the runs -------------------------------------------------------------------------------- */
 
 typedef struct plan {
@@ -387,6 +411,7 @@ static const struct {
     { "buf", body_buf, false },
     { "fail", body_fail, false },
     { "nested", body_nested, true },
+    { "forks", body_forks, false },
 };
 
 static void all_bodies(void **state)

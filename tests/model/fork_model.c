@@ -3,7 +3,9 @@
  * Method:  the real lanes, forks and joins on threads that have a lane each.  A thief looks once or
  *          twice; somebody is said to search, so that no worker is to be woken.  What branches do is
  *          plain memory.  The owner sleeps at once, or helps.
- * Guards:  [J1] [J2] [J3] in src/sched/join.c and lane.c, [B1] in src/sync/deque.c. */
+ *          (Compiled with AURI_SPLIT_SHARED=1: a fork inside another one is private.)
+ * Guards:  [J1] [J2] [J3] in src/sched/join.c and lane.c, [B1] in src/sync/deque.c; and that who sleeps
+ *          has shared its forks. */
 #include <stdint.h>
 
 #include "base/err.h"
@@ -37,10 +39,10 @@ static void setup(void)
         MODEL_CHECK(record[i]->lane != NULL);
     }
     auri_self_ = record[0];
-    model_name(&record[0]->lane->deque.top, "top0");
-    model_name(&record[0]->lane->deque.bottom, "bottom0");
-    model_name(&record[1]->lane->deque.top, "top1");
-    model_name(&record[1]->lane->deque.bottom, "bottom1");
+    model_name(&record[0]->lane->forks.deque.top, "top0");
+    model_name(&record[0]->lane->forks.deque.bottom, "bottom0");
+    model_name(&record[1]->lane->forks.deque.top, "top1");
+    model_name(&record[1]->lane->forks.deque.bottom, "bottom1");
 }
 
 static void setup_running(void)
@@ -50,6 +52,16 @@ static void setup_running(void)
     task->pool = &pool;
     auri_task_queue(task);
     MODEL_CHECK(auri_task_claim(task, record[0]->id));
+}
+
+/* Somebody else runs the task. */
+static void setup_foreign(void)
+{
+    setup();
+    task = auri_task_new(2);
+    task->pool = &pool;
+    auri_task_queue(task);
+    MODEL_CHECK(auri_task_claim(task, record[2]->id));
 }
 
 /* ---- branches ---------------------------------------------------------------------------------- */
@@ -70,6 +82,14 @@ static void fork_two(void *arg)
 
     MODEL_CHECK(aur_join(count, &counts[0], count, &counts[1]) == AUR_OK);
     MODEL_CHECK(counts[0] == 1 && counts[1] == 1);
+}
+
+static void fork_three(void *arg)
+{
+    unsigned *counts = arg;
+
+    MODEL_CHECK(aur_join(fork_two, &counts[0], count, &counts[2]) == AUR_OK);
+    MODEL_CHECK(counts[2] == 1);
 }
 
 static void not_owner(void *arg)
@@ -106,6 +126,27 @@ static void signal_event(void *arg)
     model_event_signal(0);
 }
 
+static void signal_other_event(void *arg)
+{
+    count(arg);
+    model_event_signal(1);
+}
+
+static void finish(void *arg)
+{
+    count(arg);
+    auri_task_finish(task);
+}
+
+static _Atomic(uint32_t) said;
+
+static void say(void *arg)
+{
+    count(arg);
+    auri_store_rel(&said, 1u);
+    aurp_futex_wake(&said, 1, AURP_PRIVATE);
+}
+
 /* Nobody looks for work: there is one worker, and it may be asleep. */
 static void setup_sleeper(void)
 {
@@ -122,6 +163,15 @@ static void setup_short(void)
     for (size_t i = 0; i < sizeof(lane->known) / sizeof(lane->known[0]); i++) {
         lane->known[i].run = signal_event;
     }
+}
+
+/* There is room for all that follows: no fork has to make some. */
+static void setup_room(void)
+{
+    unsigned counts[4] = { 0 };
+
+    setup();
+    MODEL_CHECK(aur_join(fork_three, counts, count, &counts[3]) == AUR_OK);
 }
 
 /* ---- bodies ------------------------------------------------------------------------------------ */
@@ -145,6 +195,13 @@ static void own_nested(void)
     MODEL_CHECK(ran[2] == 1);
 }
 
+/* The second is private until the oldest is taken, and is shared when the third ends. */
+static void own_deep(void)
+{
+    own(fork_three, &ran[0], count, &ran[3]);
+    MODEL_CHECK(ran[3] == 1);
+}
+
 /* What the thief runs forks in its turn, and the owner helps it. */
 static void own_forking(void)
 {
@@ -161,24 +218,25 @@ static void own_twice(void)
 }
 
 /* A thief has the owner's branch, and afterwards takes another one's, which forks in the same lane. */
-static aur_fork_ mine, foreign;
+static aur_fork_ mine, older, newer, foreign;
+static aur_fork_spot_ mine_at, older_at, newer_at, foreign_at;
 static struct auri_branch *taken;
 
 static void setup_taken(void)
 {
     setup();
-    aur_fork_begin_(&mine, count, &ran[0]);
+    mine_at = aur_fork_begin_(&mine, count, &ran[0]);
     taken = auri_fork_steal(&team, record[1]);
     MODEL_CHECK(taken != NULL);
     auri_self_ = record[2];
-    aur_fork_begin_(&foreign, fork_foreign, &ran[1]);
+    foreign_at = aur_fork_begin_(&foreign, fork_foreign, &ran[1]);
 }
 
 /* The same moment: the branch is taken, and will wait for its owner. */
 static void setup_verdict(void)
 {
     setup_running();
-    aur_fork_begin_(&mine, wait_for_owner, &ran[0]);
+    mine_at = aur_fork_begin_(&mine, wait_for_owner, &ran[0]);
     taken = auri_fork_steal(&team, record[1]);
     MODEL_CHECK(taken != NULL);
 }
@@ -186,14 +244,14 @@ static void setup_verdict(void)
 static void own_taken_and_waited_for(void)
 {
     auri_self_ = record[0];
-    MODEL_CHECK(!aur_fork_end_(&mine));
+    MODEL_CHECK(!aur_fork_end_(&mine, mine_at));
     auri_task_finish(task);
 }
 
 static void own_taken(void)
 {
     auri_self_ = record[0];
-    MODEL_CHECK(!aur_fork_end_(&mine));
+    MODEL_CHECK(!aur_fork_end_(&mine, mine_at));
     MODEL_CHECK(ran[0] == 1);
 }
 
@@ -232,19 +290,99 @@ static void thief(void)
 static void own_needed(void)
 {
     auri_self_ = record[0];
-    aur_fork_begin_(&mine, signal_event, &ran[0]);
+    mine_at = aur_fork_begin_(&mine, signal_event, &ran[0]);
     (void)model_event_wait(0, MODEL_THREADS);
-    MODEL_CHECK(!aur_fork_end_(&mine) && ran[0] == 1);
+    MODEL_CHECK(!aur_fork_end_(&mine, mine_at) && ran[0] == 1);
 }
 
 static void own_needed_and_says_so(void)
 {
     auri_self_ = record[0];
-    aur_fork_begin_(&mine, signal_event, &ran[0]);
+    mine_at = aur_fork_begin_(&mine, signal_event, &ran[0]);
     aur_blocking_begin();
     (void)model_event_wait(0, MODEL_THREADS);
     aur_blocking_end();
-    MODEL_CHECK(!aur_fork_end_(&mine) && ran[0] == 1);
+    MODEL_CHECK(!aur_fork_end_(&mine, mine_at) && ran[0] == 1);
+}
+
+/* The same with a second fork, which is private until then. */
+static void two_forks(aur_join_fn *second)
+{
+    auri_self_ = record[0];
+    older_at = aur_fork_begin_(&older, count, &ran[1]);
+    mine_at = aur_fork_begin_(&mine, second, &ran[0]);
+}
+
+static void two_joins(void)
+{
+    MODEL_CHECK(!aur_fork_end_(&mine, mine_at) && ran[0] == 1);
+    MODEL_CHECK(!aur_fork_end_(&older, older_at) && ran[1] == 1);
+}
+
+static void own_two_and_blocks(void)
+{
+    two_forks(signal_event);
+    aur_blocking_begin();
+    (void)model_event_wait(0, MODEL_THREADS);
+    aur_blocking_end();
+    two_joins();
+}
+
+static void own_two_and_blocks_as_worker(void)
+{
+    struct auri_frame frame = { .pool = &pool, .item = AUR_NO_ITEM };
+
+    record[0]->pool = &pool;
+    auri_frame_push(record[0], &frame);
+    own_two_and_blocks();
+    auri_frame_pop(record[0], &frame);
+    record[0]->pool = NULL;
+}
+
+/* When a thief has the only one that was shared, the next join or fork shares the next one. */
+static void own_three(bool joins)
+{
+    auri_self_ = record[0];
+    older_at = aur_fork_begin_(&older, signal_other_event, &ran[1]);
+    mine_at = aur_fork_begin_(&mine, signal_event, &ran[0]);
+    if (joins) {
+        newer_at = aur_fork_begin_(&newer, nothing, NULL);
+    }
+    (void)model_event_wait(1, MODEL_THREADS);
+    if (joins) {
+        MODEL_CHECK(aur_fork_end_(&newer, newer_at));
+    } else {
+        newer_at = aur_fork_begin_(&newer, nothing, NULL);
+    }
+    (void)model_event_wait(0, MODEL_THREADS);
+    MODEL_CHECK(joins || aur_fork_end_(&newer, newer_at));
+    two_joins();
+}
+
+static void own_three_and_joins(void)
+{
+    own_three(true);
+}
+
+static void own_three_and_forks(void)
+{
+    own_three(false);
+}
+
+static void own_two_and_waits(void)
+{
+    two_forks(finish);
+    MODEL_CHECK(auri_wait_task(task, AUR_NO_DEADLINE) == AUR_OK);
+    two_joins();
+}
+
+static void own_two_and_waits_for_any(void)
+{
+    two_forks(say);
+    while (auri_load_acq(&said) == 0) {
+        (void)auri_wait_word(&said, 0, NULL, 0, AUR_NO_DEADLINE);
+    }
+    two_joins();
 }
 
 /* A worker, as sched/worker.c, that has nothing but forks to find. */
@@ -272,6 +410,22 @@ static void thief_twice(void)
     thief();
 }
 
+static void thief_until_two(void)
+{
+    struct auri_branch *branch;
+
+    auri_self_ = record[1];
+    for (unsigned i = 0; i < 2;) {
+        branch = auri_fork_steal(&team, record[1]);
+        if (branch != NULL) {
+            auri_branch_run(record[1], branch);
+            i++;
+        } else {
+            auri_cpu_relax();
+        }
+    }
+}
+
 static void thief_goes_on(void)
 {
     auri_self_ = record[1];
@@ -293,7 +447,7 @@ static void nothing_open(void)
 static void foreign_once(void)
 {
     auri_self_ = record[2];
-    MODEL_CHECK(!aur_fork_end_(&foreign));
+    MODEL_CHECK(!aur_fork_end_(&foreign, foreign_at));
     MODEL_CHECK(ran[1] == 1);
     nothing_open();
 }
@@ -324,6 +478,7 @@ static const struct model_client clients[] = {
     CLIENT("fork/again", RANDOM_(4, 10000), RANDOM_(5, 300000), own_twice, thief_twice),
     CLIENT("fork/two-thieves", RANDOM_(4, 10000), RANDOM_(5, 300000), own_two, thief, thief),
     CLIENT("fork/nested", RANDOM_(4, 10000), RANDOM_(5, 300000), own_nested, thief_twice, thief),
+    CLIENT("fork/deep", RANDOM_(4, 10000), RANDOM_(5, 300000), own_deep, thief_twice),
     CLIENT("fork/help", RANDOM_(4, 10000), RANDOM_(5, 300000), own_forking, thief),
     { .name = "fork/sleeper",
       .setup = setup_sleeper,
@@ -339,6 +494,48 @@ static const struct model_client clients[] = {
       .must_end = true,
       .quick = RANDOM_(4, 10000),
       .full = ALL },
+    { .name = "fork/all-blocks",
+      .setup = setup,
+      .body = { own_two_and_blocks, thief_until_two },
+      .check = nothing_open,
+      .must_end = true,
+      .quick = RANDOM_(4, 10000),
+      .full = RANDOM_(5, 300000) },
+    { .name = "fork/all-waits",
+      .setup = setup_foreign,
+      .body = { own_two_and_waits, thief_until_two },
+      .check = nothing_open,
+      .must_end = true,
+      .quick = RANDOM_(4, 4000),
+      .full = RANDOM_(5, 300000) },
+    { .name = "fork/all-waits-any",
+      .setup = setup,
+      .body = { own_two_and_waits_for_any, thief_until_two },
+      .check = nothing_open,
+      .must_end = true,
+      .quick = RANDOM_(4, 10000),
+      .full = RANDOM_(5, 300000) },
+    { .name = "fork/all-blocks-worker",
+      .setup = setup,
+      .body = { own_two_and_blocks_as_worker, thief_until_two },
+      .check = nothing_open,
+      .must_end = true,
+      .quick = RANDOM_(4, 10000),
+      .full = RANDOM_(5, 300000) },
+    { .name = "fork/join-shares",
+      .setup = setup_room,
+      .body = { own_three_and_joins, thief_until_two },
+      .check = nothing_open,
+      .must_end = true,
+      .quick = RANDOM_(4, 10000),
+      .full = RANDOM_(5, 300000) },
+    { .name = "fork/fork-shares",
+      .setup = setup_room,
+      .body = { own_three_and_forks, thief_until_two },
+      .check = nothing_open,
+      .must_end = true,
+      .quick = RANDOM_(4, 10000),
+      .full = RANDOM_(5, 300000) },
     { .name = "fork/foreign",
       .setup = setup_taken,
       .body = { own_taken, thief_goes_on },

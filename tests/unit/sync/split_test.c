@@ -1,0 +1,266 @@
+/* Goal:   what the owner put in comes out once, newest first for the owner and oldest first for thieves;
+ *         and as long as there is anything, thieves find it, though the owner keeps the newest to itself.
+ * Method: one thread in turn as owner and as thief; then an owner that nests and unwinds at random
+ *         against three thieves.
+ * Guards: src/sync/split.[ch], [P4]. */
+#include "aurt.h"
+
+#include <pthread.h>
+
+#include "sync/split.h"
+
+#define ITEMS 300000u
+#define THIEVES 3
+
+static unsigned char places[ITEMS];
+static _Atomic(uint32_t) got[ITEMS];
+static struct auri_split split;
+static _Atomic(uint32_t) over;
+
+static struct aur_future *item_of(uint32_t i)
+{
+    return (struct aur_future *)(void *)&places[i];
+}
+
+static uint32_t number_of(const struct aur_future *item)
+{
+    return (uint32_t)((const unsigned char *)(const void *)item - places);
+}
+
+/* As a fork does. */
+static int64_t push(uint32_t i)
+{
+    AURT_CHECK(auri_split_has_room(&split) || auri_split_make_room(&split));
+    int64_t at = auri_split_push(&split, item_of(i));
+    (void)auri_split_share(&split);
+    return at;
+}
+
+/* As a join does.  False: a thief has it. */
+static bool take(uint32_t i, int64_t at)
+{
+    if (auri_split_take_private(&split, at)) {
+        return true;
+    }
+    struct aur_future *item = auri_split_take(&split);
+    AURT_CHECK(item == NULL || item == item_of(i));
+    (void)auri_split_share(&split);
+    return item != NULL;
+}
+
+static uint32_t steal(void)
+{
+    struct aur_future *item = NULL;
+
+    AURT_CHECK(auri_deque_steal(&split.deque, &item) == AURI_STEAL_TOOK);
+    return number_of(item);
+}
+
+static bool nothing_to_steal(void)
+{
+    return auri_deque_looks_empty(&split.deque);
+}
+
+static void order(void **state)
+{
+    (void)state;
+    assert_true(auri_split_init(&split));
+    assert_null(auri_split_take(&split));
+    for (uint32_t i = 0; i < 1000; i++) { /* the array grows, below private items */
+        assert_int_equal(push(i), i);
+    }
+    assert_true(auri_split_is_private(&split, 999));
+    for (uint32_t i = 0; i < 100; i++) {
+        assert_int_equal(steal(), i);
+        assert_true(take(999 - i, 999 - i));
+    }
+    for (uint32_t i = 899; i >= 100; i--) {
+        assert_false(nothing_to_steal());
+        assert_true(take(i, i));
+    }
+    assert_true(nothing_to_steal());
+    assert_null(auri_split_take(&split));
+    auri_split_fini(&split);
+}
+
+/* Between two calls of the owner, so many can be stolen as it is said, and no more. */
+static void so_many_on_offer(void **state)
+{
+    const uint32_t n = 5 * AURI_SPLIT_SHARED;
+    uint32_t stolen = 0;
+
+    (void)state;
+    assert_true(auri_split_init(&split));
+    for (uint32_t i = 0; i < n; i++) {
+        (void)push(i);
+        assert_int_equal(auri_split_is_private(&split, i), i >= AURI_SPLIT_SHARED);
+    }
+    for (uint32_t i = n - 1; stolen < n / 2; i--) { /* takes share */
+        while (!nothing_to_steal()) {
+            assert_int_equal(steal(), stolen++);
+        }
+        assert_int_equal(stolen % AURI_SPLIT_SHARED, 0);
+        assert_true(take(i, i));
+    }
+    (void)push(0); /* so do pushes */
+    assert_false(nothing_to_steal());
+    auri_split_fini(&split);
+}
+
+/* What it says about those that could be stolen before. */
+static void shared_first(void **state)
+{
+    (void)state;
+    assert_true(auri_split_init(&split));
+    assert_true(auri_split_make_room(&split));
+    (void)auri_split_push(&split, item_of(0));
+    assert_true(auri_split_share(&split));
+    (void)auri_split_push(&split, item_of(1));
+    assert_false(auri_split_share(&split)); /* there is one */
+    assert_false(auri_split_share(&split)); /* nothing is left to share */
+    assert_int_equal(steal(), 0);
+    assert_int_equal(steal(), 1);
+    (void)auri_split_push(&split, item_of(2));
+    assert_true(auri_split_share(&split));
+    auri_split_fini(&split);
+}
+
+static void all_at_once(void **state)
+{
+    (void)state;
+    assert_true(auri_split_init(&split));
+    assert_false(auri_split_share_all(&split));
+    for (uint32_t i = 0; i < 100; i++) {
+        (void)push(i);
+    }
+    assert_false(auri_split_share_all(&split)); /* some could be stolen before */
+    assert_false(auri_split_is_private(&split, 99));
+    for (uint32_t i = 0; i < 50; i++) {
+        assert_int_equal(steal(), i);
+    }
+    for (uint32_t i = 99; i >= 50; i--) {
+        assert_true(take(i, i));
+    }
+    assert_false(take(49, 49)); /* stolen */
+    assert_true(nothing_to_steal());
+    auri_split_fini(&split);
+}
+
+static void not_the_newest(void **state)
+{
+    (void)state;
+    assert_true(auri_split_init(&split));
+    for (uint32_t i = 0; i < 20; i++) {
+        (void)push(i);
+    }
+    assert_false(auri_split_take_private(&split, 18));
+    assert_false(auri_split_take_private(&split, 20));
+    assert_true(auri_split_take_private(&split, 19));
+    for (uint32_t i = 0; i < 11; i++) {
+        assert_true(auri_split_take_private(&split, 18 - i));
+    }
+    assert_false(auri_split_take_private(&split, AURI_SPLIT_SHARED - 1)); /* a thief may have it */
+    assert_int_equal(steal(), 0);
+    auri_split_fini(&split);
+}
+
+static void passed(void **state)
+{
+    struct aur_future *item = NULL;
+
+    (void)state;
+    assert_true(auri_split_init(&split));
+    int64_t top = auri_deque_top(&split.deque);
+    auri_split_pass(&split);
+    int64_t at = push(0);
+    assert_int_equal(auri_deque_steal_at(&split.deque, top, &item), AURI_STEAL_LOST);
+    assert_true(take(0, at));
+    assert_null(auri_split_take(&split));
+    auri_split_fini(&split);
+}
+
+/* ---- against thieves ------------------------------------------------------------------------ */
+
+static void note(uint32_t i)
+{
+    AURT_CHECK(i < ITEMS);
+    auri_add_rlx(&got[i], 1u);
+}
+
+static void *thief(void *unused)
+{
+    (void)unused;
+    for (;;) {
+        bool last = auri_load_acq(&over) != 0;
+        struct aur_future *item = NULL;
+        auri_steal how = auri_deque_steal(&split.deque, &item);
+        if (how == AURI_STEAL_TOOK) {
+            note(number_of(item));
+        } else if (how == AURI_STEAL_EMPTY && last) {
+            return NULL;
+        }
+    }
+}
+
+static uint32_t pushed;
+static uint32_t random_state = 12345;
+
+/* Forks in strict nesting, as deep as it comes, some beyond the first array. */
+static void nest(unsigned depth)
+{
+    while (depth != 0 && pushed < ITEMS) {
+        random_state = random_state * 1664525u + 1013904223u;
+        uint32_t how = random_state >> 24;
+        uint32_t i = pushed++;
+        int64_t at = push(i);
+        if (how < 200) {
+            nest(depth - 1);
+        }
+        if (how == 7) {
+            (void)auri_split_share_all(&split);
+        }
+        if (take(i, at)) {
+            note(i);
+        }
+        if (how % 4 == 0) {
+            return;
+        }
+    }
+}
+
+static void each_item_once(void **state)
+{
+    pthread_t threads[THIEVES];
+
+    (void)state;
+    assert_true(auri_split_init(&split));
+    auri_store_rlx(&over, 0u);
+    memset(got, 0, sizeof(got));
+    for (int i = 0; i < THIEVES; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, thief, NULL), 0);
+    }
+    while (pushed < ITEMS) {
+        nest(600);
+    }
+    auri_store_rel(&over, 1u);
+    for (int i = 0; i < THIEVES; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    for (uint32_t i = 0; i < ITEMS; i++) {
+        assert_int_equal(auri_load_rlx(&got[i]), 1);
+    }
+    assert_true(nothing_to_steal());
+    auri_split_fini(&split);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(order),          cmocka_unit_test(so_many_on_offer),
+        cmocka_unit_test(shared_first),   cmocka_unit_test(all_at_once),
+        cmocka_unit_test(not_the_newest), cmocka_unit_test(passed),
+        cmocka_unit_test(each_item_once),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
