@@ -32,7 +32,6 @@ enum {
  * interpreter. */
 const char *codec_skip(const char *at, const char *end);
 
-#define HUGE_BYTES ((size_t)4 << 20)
 #define ALIGN 64
 #define SHORT_BYTES 9 /* of a short value, tag included */
 

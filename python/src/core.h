@@ -269,7 +269,12 @@ PyObject *core_raise(core_state *state, aur_err err, const aur_error *error);
 core_state *core_state_of(PyTypeObject *type);
 /* The exception that is set now, as an object (new), its traceback attached. */
 PyObject *core_take_exception(void);
+
+/* ---- copy.c ----------------------------------------------------------------------------------- */
+
 /* Room in the memory of this process; large blocks come from huge pages where that is possible. */
 void core_prefer_huge(const void *data, size_t size);
+/* memcpy(), by two threads if it is long.  Needs no interpreter. */
+void core_copy(void *to, const void *from, size_t size);
 
 #endif

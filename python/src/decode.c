@@ -72,11 +72,13 @@ static const char *take_payload(reader *r, size_t *ret_size, bool *ret_apart)
     return data;
 }
 
+#define GIL_BYTES ((size_t)4 << 20) /* a copy of so many lets other threads run */
+
 static void copy_payload(char *to, const char *from, size_t size)
 {
     core_prefer_huge(to, size);
-    if (size >= HUGE_BYTES) {
-        Py_BEGIN_ALLOW_THREADS memcpy(to, from, size);
+    if (size >= GIL_BYTES) {
+        Py_BEGIN_ALLOW_THREADS core_copy(to, from, size);
         Py_END_ALLOW_THREADS
     } else {
         memcpy(to, from, size);

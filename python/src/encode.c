@@ -7,21 +7,11 @@
 #include "codec.h"
 
 #include <string.h>
-#include <sys/mman.h>
 
 #include "core.h"
 
 #define APART_BYTES ((size_t)64 << 10) /* from here on a payload is worth a place of its own */
 #define DEPTH_MAX 16
-
-void core_prefer_huge(const void *data, size_t size)
-{
-    if (size >= HUGE_BYTES) {
-        uintptr_t from = ((uintptr_t)data + 4095) & ~(uintptr_t)4095;
-        uintptr_t to = ((uintptr_t)data + size) & ~(uintptr_t)4095;
-        (void)madvise((void *)from, to - from, MADV_HUGEPAGE); /* a hint: it may fail */
-    }
-}
 
 /* ---- writing -------------------------------------------------------------------------------- */
 
@@ -153,7 +143,7 @@ static int put_shared(writer *w, const void *data, size_t size)
         return -1;
     }
     w->bufs[w->bufs_n++] = buf;
-    Py_BEGIN_ALLOW_THREADS memcpy(aur_buf_data(buf), data, size);
+    Py_BEGIN_ALLOW_THREADS core_copy(aur_buf_data(buf), data, size);
     Py_END_ALLOW_THREADS return writer_u64(w, aur_buf_id(buf));
 }
 
@@ -350,7 +340,7 @@ void writer_copy(const writer *w, char *to)
         memcpy(to + at, w->data + from, n);
         from += n;
         at += n;
-        memcpy(to + at, w->parts[i].view.buf, (size_t)w->parts[i].view.len);
+        core_copy(to + at, w->parts[i].view.buf, (size_t)w->parts[i].view.len);
         at += (size_t)w->parts[i].view.len;
     }
     memcpy(to + at, w->data + from, w->inner - from);

@@ -6,6 +6,8 @@ import gc
 import multiprocessing.pool
 import os
 import pathlib
+import pickle
+import random
 import threading
 import unittest
 import weakref
@@ -299,6 +301,17 @@ class Processes(Verbs, Case):
         self.assertIn("PoolWorker-1", name)
         self.assertTrue(daemon)
         self.assertEqual(parent, os.getpid())
+
+    def test_long_copies(self):
+        # From 8 MiB on a copy is one of two threads, which meet at an edge of a huge page.
+        with self.make(1) as pool:
+            for size in (8 << 20, (8 << 20) - 1, (10 << 20) + 4097, 21_000_001):
+                data = random.Random(size).randbytes(size)
+                with self.subTest(size=size):
+                    self.assertEqual(pool.apply(hash, (data,)), hash(data))
+                    self.assertTrue(pool.apply(work.same, (data,)) == data)
+                    got = pool.apply(work.same, (pickle.PickleBuffer(bytearray(data)),))
+                    self.assertTrue(got == data)
 
     # -- deaths
 
