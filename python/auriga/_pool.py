@@ -166,7 +166,7 @@ class Pool:
         """The AsyncResult of one call; raises if it cannot be pickled."""
         if not self._strict:
             fn = self._portable(fn)
-        return self._core.submit(AsyncResult, fn, args, kwargs, self._flags, *limits)
+        return self._core.submit(AsyncResult, fn, args, kwargs, self._flags, limits)
 
     def _portable(self, fn):
         if self._strict:
@@ -349,7 +349,7 @@ class Pool:
                 kind, flags = _core.Task, self._flags
                 func = self._portable(func)
                 submit = self._core.submit_each
-                error = submit(tasks, iter(iterable), star, kind, func, flags, *limits)
+                error = submit(tasks, iter(iterable), star, kind, func, flags, limits)
                 if error is not None:
                     raise error
             else:
@@ -369,8 +369,8 @@ class Pool:
         flags = self._flags
         func = self._portable(func)
         if star:
-            return lambda item: submit(kind, func, tuple(item), None, flags, *limits)
-        return lambda item: submit(kind, func, (item,), None, flags, *limits)
+            return lambda item: submit(kind, func, tuple(item), None, flags, limits)
+        return lambda item: submit(kind, func, (item,), None, flags, limits)
 
     def _chunk_submitter(self, func, star, limits):
         flags = self._flags | (_STAR if star else 0) | (_STOP if self._strict else 0)

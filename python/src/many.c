@@ -1,8 +1,6 @@
 /* What is done with many tasks in one call from Python: submitted, waited for, taken.
  *
  * Calls of microseconds are worth it only if Python code does not run for each of them. */
-#include <string.h>
-
 #include "core.h"
 
 #define RUN_MAX 256 /* tasks that are taken at a time: what is taken is no longer "under way" */
@@ -289,17 +287,16 @@ static PyObject *submit_item(pool *self, PyObject **argv, Py_ssize_t n, PyObject
     return made;
 }
 
-/* submit_each(list, iterator, star, type, fn, flags[, timeout_ns[, retries]]): a task for each item,
+/* submit_each(list, iterator, star, type, fn, flags[, limits]): a task for each item,
  * appended to the list.  Returns None at the end of the iterator, or the exception of a submit that
  * failed, with the items before it submitted; one of the iterator's is raised. */
 PyObject *pool_submit_each(pool *self, PyObject *const *args, Py_ssize_t n)
 {
-    if (n < 6 || n > 8 || !PyList_Check(args[0]) || !PyIter_Check(args[1])) {
+    if (n < 6 || n > 7 || !PyList_Check(args[0]) || !PyIter_Check(args[1])) {
         return PyErr_Format(PyExc_TypeError, "submit_each(list, iterator, star, type, fn, flags)");
     }
     bool star = args[2] == Py_True;
-    PyObject *argv[7] = { args[3], args[4], NULL, Py_None, args[5] };
-    memcpy(&argv[5], &args[6], (size_t)(n - 6) * sizeof(argv[0]));
+    PyObject *argv[6] = { args[3], args[4], NULL, Py_None, args[5], n > 6 ? args[6] : NULL };
     PyObject *item;
     while ((item = PyIter_Next(args[1])) != NULL) {
         PyObject *made = submit_item(self, argv, n - 1, item, star);

@@ -294,19 +294,22 @@ static int submit_process(task *self, PyObject *const *argv, const aur_call_opti
 }
 
 /* Whether the call has limits; the library keeps a block for each that has.  -1: exception. */
-static int call_options(PyObject *const *argv, Py_ssize_t n, aur_call_options *opts)
+static int call_options(PyObject *limits, aur_call_options *opts)
 {
-    if (n > 5) {
-        opts->item_timeout_ns = PyLong_AsUnsignedLongLong(argv[5]);
+    if (!PyTuple_Check(limits)) {
+        PyErr_SetString(PyExc_TypeError, "the limits of a call are a tuple");
+        return -1;
     }
-    if (n > 6) {
-        opts->retries = (uint32_t)PyLong_AsUnsignedLong(argv[6]);
-        opts->retry_on = AUR_RETRY_WORKER | AUR_RETRY_DEADLINE;
+    if (PyTuple_GET_SIZE(limits) < 2) {
+        return 0;
     }
+    opts->item_timeout_ns = PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(limits, 0));
+    opts->retries = (uint32_t)PyLong_AsUnsignedLong(PyTuple_GET_ITEM(limits, 1));
+    opts->retry_on = AUR_RETRY_WORKER | AUR_RETRY_DEADLINE;
     return PyErr_Occurred() ? -1 : opts->item_timeout_ns != 0 || opts->retries != 0;
 }
 
-/* submit(type, fn, args, kwargs or None, flags[, timeout_ns[, retries]]) -> task */
+/* submit(type, fn, args, kwargs or None, flags[, limits]) -> task; limits: () or (timeout_ns, retries) */
 PyObject *pool_submit(pool *self, PyObject *const *argv, Py_ssize_t n)
 {
     aur_call_options opts = AUR_CALL_OPTIONS_INIT;
@@ -316,7 +319,7 @@ PyObject *pool_submit(pool *self, PyObject *const *argv, Py_ssize_t n)
         PyErr_SetString(PyExc_TypeError, "submit(type, fn, args, kwargs, flags) is needed");
         return NULL;
     }
-    int limited = call_options(argv, n, &opts);
+    int limited = n > 5 ? call_options(argv[5], &opts) : 0;
     if (limited < 0) {
         return NULL;
     }
@@ -527,9 +530,9 @@ static void dealloc(pool *self)
 
 static PyMethodDef methods[] = {
     { "submit", (PyCFunction)(void (*)(void))pool_submit, METH_FASTCALL,
-      "submit(type, fn, args, kwargs, flags[, timeout_ns[, retries]]) -> task" },
+      "submit(type, fn, args, kwargs, flags[, limits]) -> task" },
     { "submit_each", (PyCFunction)(void (*)(void))pool_submit_each, METH_FASTCALL,
-      "submit_each(list, iterator, star, type, fn, flags[, timeout_ns[, retries]])" },
+      "submit_each(list, iterator, star, type, fn, flags[, limits])" },
     { "submit_batch", (PyCFunction)pool_submit_batch, METH_VARARGS,
       "submit_batch(fn, items, lo, hi, flags, retries) -> task of the list of results" },
     { "close", (PyCFunction)pool_close, METH_NOARGS, "No new tasks from now on" },
