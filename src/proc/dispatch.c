@@ -394,11 +394,12 @@ static struct auri_worker *richest(struct auri_proc *p, uint64_t now, bool *ret_
     return best;
 }
 
-static bool anybody_idle(const struct auri_proc *p)
+static bool find_idle(const struct auri_proc *p, unsigned *ret_at)
 {
     for (unsigned i = 0; i < p->slots_end; i++) {
         const struct auri_worker *w = p->slots[i].worker;
         if (usable(w) && auri_unanswered(w) == 0) {
+            *ret_at = i;
             return true;
         }
     }
@@ -409,7 +410,8 @@ void auri_rebalance(struct auri_proc *p, uint64_t now)
 {
     for (unsigned rounds = 0; rounds < p->slots_end; rounds++) {
         bool stuck;
-        if (p->queue_first != NULL || p->stopping || !anybody_idle(p)) {
+        unsigned idle;
+        if (p->queue_first != NULL || p->stopping || !find_idle(p, &idle)) {
             return;
         }
         struct auri_worker *w = richest(p, now, &stuck);
@@ -424,6 +426,8 @@ void auri_rebalance(struct auri_proc *p, uint64_t now)
         if (auri_revoke_from(p, w, from) == 0) {
             return;
         }
+        /* If that was w, what is short would be put behind the same entry again. */
+        p->cursor = idle;
         auri_dispatch(p);
     }
 }

@@ -2,7 +2,7 @@
  * Method:  both functions are known to be short, so that calls lie behind others in the rings.  One of two
  *          workers does not end its call before the test has the result of a third; the other waits for that
  *          call.  So the third is in a ring, no worker is idle, and the queue is empty: only a spare can run it.
- * Guards:  src/proc/spare.c: auri_relieve().
+ * Guards:  src/proc/spare.c: auri_relieve(); src/proc/dispatch.c: auri_rebalance().
  */
 /* aurt: no-tsan */
 #include "engine_rig.h"
@@ -78,9 +78,48 @@ static void test_behind(void **state)
     aurt_pool_end(pool);
 }
 
+/* The same where the other worker is idle: what was taken back is for that one, and not put behind the first
+ * call again and again, until the ring is full. */
+static void test_idle(void **state)
+{
+    aur_pool *pool = pool_of(2);
+    struct auri_proc *p = auri_proc_of(pool);
+    struct words *stays;
+    struct words *other;
+    aur_buf *stays_buf = words_new(pool, &stays);
+    aur_buf *other_buf = words_new(pool, &other);
+    aur_future *first = NULL;
+    int v = 0;
+
+    (void)state;
+    aurt_event_set(&other->go);
+    for (int i = 0; i < SHORT; i++) {
+        AURT_OK(aur_apply(pool, &v, wait_go, aur_buf_id(other_buf)));
+    }
+    pthread_mutex_lock(&p->lock);
+    uint64_t before = p->revoked;
+    pthread_mutex_unlock(&p->lock);
+
+    AURT_OK(aur_apply_async(pool, &first, wait_go, aur_buf_id(stays_buf)));
+    aurt_event_wait(&stays->begun);
+    AURT_OK(aur_apply(pool, &v, wait_go, aur_buf_id(other_buf)));
+    assert_int_equal(v, 7);
+    pthread_mutex_lock(&p->lock);
+    assert_true(p->revoked - before <= 1);
+    pthread_mutex_unlock(&p->lock);
+
+    aurt_event_set(&stays->go);
+    AURT_OK(aur_future_result(first, &v, AUR_NO_DEADLINE));
+    aur_future_unref(first);
+    aur_buf_unref(stays_buf);
+    aur_buf_unref(other_buf);
+    aurt_pool_end(pool);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_behind) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_behind),
+                                        cmocka_unit_test(test_idle) };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
