@@ -32,8 +32,9 @@ struct aur_completed {
     struct entry **entry; /* entry[i] belongs to pending[i] */
     size_t n;             /* pending */
     size_t room;
-    size_t added;        /* so many indices were given out */
-    bool untold;         /* some task is, or was */
+    size_t added; /* so many indices were given out */
+    /* L, written by the owner: who has to be asked for some of the tasks, or had; or NULL. */
+    const struct auri_backend *untold;
     uint32_t generation; /* I: auri_process_generation(): in a forked child nothing fires */
 };
 
@@ -47,7 +48,8 @@ static void set_drop(struct aur_completed *set)
     }
 }
 
-static void push_done(struct aur_completed *set, struct entry *entry)
+/* Returns whom to recall: see add_task(). */
+static const struct auri_backend *push_done(struct aur_completed *set, struct entry *entry)
 {
     pthread_mutex_lock(&set->lock);
     entry->next = NULL;
@@ -59,7 +61,9 @@ static void push_done(struct aur_completed *set, struct entry *entry)
     set->last_done = entry;
     /* release; pairs with the acquire loads in auri_wait_word(). */
     auri_store_rel(&set->word, auri_load_rlx(&set->word) + 1);
+    const struct auri_backend *untold = set->untold;
     pthread_mutex_unlock(&set->lock);
+    return untold;
 }
 
 static void fire(struct auri_cont *cont, auri_task *task)
@@ -67,8 +71,11 @@ static void fire(struct auri_cont *cont, auri_task *task)
     struct aur_completed *set = ((struct entry *)(void *)cont)->set;
 
     (void)task;
-    push_done(set, (struct entry *)(void *)cont);
+    const struct auri_backend *untold = push_done(set, (struct entry *)(void *)cont);
     aurp_futex_wake(&set->word, 1, AURP_PRIVATE); /* before the drop: the word is still there */
+    if (untold != NULL) {
+        untold->recall(); /* the owner may sleep there, and not on the word */
+    }
     set_drop(set);
 }
 
@@ -106,13 +113,19 @@ static aur_err add_task(struct aur_completed *set, auri_task *task)
         .place = set->n,
         .fires = true,
     };
-    set->untold |= auri_task_is_untold(task);
+    if (set->untold == NULL && auri_task_is_untold(task)) {
+        /* Under the lock: a task that was added before fires after this, and recalls, or the owner finds its
+         * entry. */
+        pthread_mutex_lock(&set->lock);
+        set->untold = task->pool->backend;
+        pthread_mutex_unlock(&set->lock);
+    }
     set->entry[set->n] = entry;
     set->pending[set->n++] = task;
     auri_add_rlx(&set->refs, 1u); /* relaxed: the owner holds one */
     if (!auri_cont_add(task, &entry->cont)) {
         entry->fires = false;
-        push_done(set, entry);
+        (void)push_done(set, entry);
         set_drop(set);
     }
     return AUR_OK;
@@ -215,8 +228,8 @@ aur_err aur_completed_next(aur_completed *c, size_t *ret_index, aur_deadline dea
         if (!is_of_this_process(c)) {
             return auri_verb_failed(AUR_EFORKED, NULL, NULL, NULL);
         }
-        aur_err err = (c->untold ? auri_wait_word_asking
-                                 : auri_wait_word)(&c->word, seen, c->pending, c->n, deadline);
+        aur_err err = (c->untold != NULL ? auri_wait_word_asking : auri_wait_word)(
+            &c->word, seen, c->pending, c->n, deadline);
         if (err != AUR_OK) {
             return err;
         }

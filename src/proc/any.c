@@ -77,9 +77,10 @@ static void fire(struct auri_cont *cont, auri_task *task)
     pthread_mutex_unlock(&p->lock);
 }
 
-/* Takes references to the futures whose numbers are at `ids` in the worker's segment. */
+/* Takes references to the futures whose numbers are in the worker's segment.  *reterr_index: the one that there is
+ * not. */
 static aur_err any_new(struct auri_worker *w, const struct auri_request *r,
-                       struct auri_any **ret_any)
+                       struct auri_any **ret_any, uint64_t *reterr_index)
 {
     size_t n = r->in.size / sizeof(uint64_t);
     const void *at = auri_window_at(w->req_segment->window, auri_extent_off(r->in), r->in.size);
@@ -102,6 +103,7 @@ static aur_err any_new(struct auri_worker *w, const struct auri_request *r,
         auri_task *task = auri_task_from_id(ids[i]);
         if (task == NULL) {
             err = AUR_EINVAL;
+            *reterr_index = i;
         } else {
             tasks[any->n] = task;
             any->ways[any->n++] = (struct way){ .cont = { .fire = fire }, .any = any };
@@ -153,10 +155,11 @@ static void arm(struct auri_any *any)
 void auri_serve_wait_any(struct auri_proc *p, struct auri_worker *w, const struct auri_request *r)
 {
     struct auri_any *any = NULL;
-    aur_err err = any_new(w, r, &any);
+    uint64_t index = 0;
+    aur_err err = any_new(w, r, &any, &index);
 
     if (err != AUR_OK) {
-        auri_request_finish(p, w, err, 0);
+        auri_request_finish(p, w, err, index);
         return;
     }
     for (size_t i = 0; i < any->n && r->deadline == 0; i++) {

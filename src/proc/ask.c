@@ -11,9 +11,8 @@
 
 /* ---- questions ------------------------------------------------------------------------------ */
 
-/* Asks, with the lock held.  The bytes of the reply are valid until the next request. */
-void auri_parent_ask_locked(struct auri_worker_self *self, const struct auri_request *request,
-                            struct auri_reply *ret_reply)
+void auri_parent_ask_in_turn(struct auri_worker_self *self, const struct auri_request *request,
+                             struct auri_reply *ret_reply)
 {
     uint32_t seq = ++self->remote->seq;
 
@@ -22,15 +21,14 @@ void auri_parent_ask_locked(struct auri_worker_self *self, const struct auri_req
     auri_mail_wait(self->ctl, seq, ret_reply);
 }
 
-/* A question whose reply has no bytes. */
 aur_err auri_parent_ask(struct auri_worker_self *self, const struct auri_request *request,
                         uint64_t *ret_value)
 {
     struct auri_reply reply;
 
-    pthread_mutex_lock(&self->remote->lock);
-    auri_parent_ask_locked(self, request, &reply);
-    pthread_mutex_unlock(&self->remote->lock);
+    auri_turn_take(self);
+    auri_parent_ask_in_turn(self, request, &reply);
+    auri_turn_give(self);
     if (ret_value != NULL) {
         *ret_value = reply.value;
     }
@@ -55,7 +53,6 @@ static void *copy_of(const void *from, size_t size, size_t align)
     return copy;
 }
 
-/* Takes a reply to WAIT, WAIT_ANY or POLL apart, with the lock held. */
 struct auri_news auri_news_of(const struct auri_reply *reply, size_t align)
 {
     struct auri_news news = { .done = true, .err = reply->err };
@@ -76,15 +73,12 @@ struct auri_news auri_news_of(const struct auri_reply *reply, size_t align)
             memcpy(news.error, at, sizeof(*news.error));
         }
     } else {
-        /* The question failed, not the task.  But for a deadlock and a deadline that becomes the
-         * outcome, since there is nothing that the waiter could sleep on. */
-        news.done = reply->err != AUR_ETIMEDOUT && reply->err != AUR_EDEADLK;
+        news.done = reply->err != AUR_ETIMEDOUT; /* the question failed, not the task */
     }
     return news;
 }
 
-/* Why the parent refuses a wait that would never end. */
-static void deadlock_of(const struct auri_reply *reply, aur_error *ret_error)
+void auri_deadlock_of(const struct auri_reply *reply, aur_error *ret_error)
 {
     const void *at = auri_worker_at(reply->out);
 
@@ -99,7 +93,7 @@ static void deadlock_of(const struct auri_reply *reply, aur_error *ret_error)
 }
 
 /* The wait of the calling thread would never end, says the parent: wakes it up with that. */
-static void note_deadlock(const struct auri_reply *reply)
+static void note_deadlock(const aur_error *why)
 {
     struct auri_record *record = auri_self();
     uint64_t seq = record != NULL ? auri_load_rlx(&record->wait_seq) : 0; /* relaxed: its own */
@@ -107,93 +101,39 @@ static void note_deadlock(const struct auri_reply *reply)
     if ((seq & 1) == 0) {
         return; /* it does not wait, but attends: see the head of remote.h */
     }
-    deadlock_of(reply, &record->victim_error);
+    record->victim_error = *why;
     /* release; pairs with the acquire load in auri_record_is_victim().  No other thread chooses a node that
      * waits for a task of the parent. */
     auri_store_rel(&record->victim, seq);
 }
 
-/* ---- running in place of a wait -------------------------------------------------------------- */
-
-#define INNER_MAX 512u
-#define INNER_STACK_BYTES (UINT64_C(192) << 10)
-
-/* Whether the calling thread may run another task on its stack: the worker's own, with room left. */
-static bool has_room(const struct auri_worker_self *self)
-{
-    const struct auri_record *record = auri_self();
-    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
-
-    return record != NULL && record->running == self->task && self->inner < INNER_MAX &&
-           record->stack_low != 0 && here > record->stack_low + INNER_STACK_BYTES;
-}
-
-/* The parent said: run this first.  With the lock held, which is released meanwhile. */
-static void run_first(struct auri_worker_self *self, const struct auri_reply *reply)
-{
-    struct auri_request ran = { .op = AURI_REQ_RAN };
-    struct auri_reply ignored;
-    struct auri_sub_desc desc;
-    struct auri_comp_desc comp;
-    const void *at = auri_worker_at(reply->out);
-
-    if (at == NULL || reply->out.size != sizeof(desc)) {
-        return;
-    }
-    memcpy(&desc, at, sizeof(desc));
-    pthread_mutex_unlock(&self->remote->lock);
-    auri_entry_run_inner(self, &desc, &comp);
-    pthread_mutex_lock(&self->remote->lock);
-    if (auri_worker_alloc(self, sizeof(comp), &ran.in) == AUR_OK) {
-        memcpy(auri_arena_at(self->results, auri_extent_off(ran.in)), &comp, sizeof(comp));
-    } else {
-        ran.in = (struct auri_extent){ 0, 0 };
-    }
-    auri_parent_ask_locked(self, &ran, &ignored);
-    auri_worker_free(self, ran.in);
-}
-
-/* WAIT or POLL. */
 struct auri_news auri_parent_ask_news(struct auri_worker_self *self, uint64_t id,
                                       aur_deadline deadline, size_t align)
 {
-    struct auri_request request = { .op = deadline == 0 ? AURI_REQ_POLL : AURI_REQ_WAIT,
-                                    .id = id,
-                                    .room = deadline == AUR_NO_DEADLINE && has_room(self),
-                                    .deadline = deadline };
-    struct auri_reply reply;
+    struct auri_news news = { .done = false };
 
-    auri_parent_ask_locked(self, &request, &reply);
-    while (reply.err == AUR_EPENDING && reply.task_failed == 0) {
-        run_first(self, &reply);
-        auri_parent_ask_locked(self, &request, &reply);
+    if (deadline == 0 || (deadline != AUR_NO_DEADLINE && aurp_now_ns() >= deadline)) {
+        struct auri_request request = { .op = AURI_REQ_POLL, .id = id };
+        struct auri_reply reply;
+        auri_turn_take(self);
+        auri_parent_ask_in_turn(self, &request, &reply);
+        news = auri_news_of(&reply, align);
+        auri_turn_give(self);
+        return news;
     }
-    if (reply.err == AUR_EDEADLK && reply.task_failed == 0) {
-        note_deadlock(&reply);
+    struct auri_asker asker = { .ids = &id, .n = 1, .align = align, .deadline = deadline };
+    aur_err err = auri_parent_wait(self, &asker);
+    if (err == AUR_OK) {
+        return asker.news;
     }
-    return auri_news_of(&reply, align);
-}
-
-aur_err auri_parent_ask_any(struct auri_worker_self *self, struct auri_extent ids,
-                            aur_deadline deadline, struct auri_reply *ret_reply)
-{
-    struct auri_request request = { .op = AURI_REQ_WAIT_ANY,
-                                    .in = ids,
-                                    .room = deadline == AUR_NO_DEADLINE && has_room(self),
-                                    .deadline = deadline };
-
-    auri_parent_ask_locked(self, &request, ret_reply);
-    if (ret_reply->task_failed != 0) {
-        return AUR_OK;
+    if (err == AUR_EDEADLK) {
+        note_deadlock(&asker.why);
     }
-    if (ret_reply->err == AUR_EPENDING) {
-        run_first(self, ret_reply);
-    } else if (ret_reply->err == AUR_EDEADLK) {
-        aur_error error;
-        deadlock_of(ret_reply, &error);
-        auri_last_error_set(&error);
-    }
-    return ret_reply->err;
+    /* The question failed, not the task.  But for a deadlock and a deadline that becomes the
+     * outcome, since there is nothing that the waiter could sleep on. */
+    news.done = err != AUR_ETIMEDOUT && err != AUR_EDEADLK;
+    news.err = err;
+    return news;
 }
 
 void auri_news_drop(struct auri_news *news)
@@ -264,7 +204,7 @@ aur_err auri_parent_submit(struct auri_worker_self *self, const aur_pool *pool, 
         request.retries = limits->retries;
         request.retry_on = limits->retry_on;
     }
-    pthread_mutex_lock(&self->remote->lock);
+    auri_turn_take(self);
     if (size != 0) {
         err = auri_worker_alloc(self, size, &request.in);
     }
@@ -275,12 +215,12 @@ aur_err auri_parent_submit(struct auri_worker_self *self, const aur_pool *pool, 
         err = name_fn(self, fn, &request, &named);
     }
     if (err == AUR_OK) {
-        auri_parent_ask_locked(self, &request, &reply);
+        auri_parent_ask_in_turn(self, &request, &reply);
         err = reply.err;
     }
     auri_worker_free(self, request.in);
     auri_worker_free(self, named);
-    pthread_mutex_unlock(&self->remote->lock);
+    auri_turn_give(self);
     *ret_id = reply.value;
     return err;
 }

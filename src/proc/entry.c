@@ -209,14 +209,9 @@ void auri_entry_run_inner(struct auri_worker_self *self, const struct auri_sub_d
     struct auri_record *record = auri_self();
     const aur_fn *fn = self->task->fn;
     uint16_t attempts = self->task->attempts;
-    /* relaxed: written by this thread only. */
-    bool waits = (auri_load_rlx(&record->wait_seq) & 1) != 0;
-    auri_task *awaited = auri_load_rlx(&record->wait_task);
     int saved_errno = errno;
+    struct auri_edge edge = auri_edge_take(record); /* a node that runs something does not wait */
 
-    if (waits) {
-        auri_edge_clear(record); /* a node that runs something does not wait */
-    }
     memset(comp, 0, sizeof(*comp));
     comp->op = AURI_COMP_DONE;
     self->inner++;
@@ -226,8 +221,6 @@ void auri_entry_run_inner(struct auri_worker_self *self, const struct auri_sub_d
     self->inner--;
     self->task->fn = fn;
     self->task->attempts = attempts;
-    if (waits) {
-        auri_edge_task(record, awaited, false);
-    }
+    auri_edge_put(record, &edge);
     errno = saved_errno;
 }

@@ -125,6 +125,7 @@ struct auri_worker {
     uint64_t wait_deadline;     /* L */
     struct auri_cont cont;
     bool room;                /* L: the wait may be answered with a task to run in place */
+    bool goes_on;             /* L: the process can go on without what is waited for */
     struct auri_inner *inner; /* L: tasks that it runs in place of waits, the innermost last */
     uint32_t inner_n, inner_room;
     uint64_t reply_extent; /* L: of the last answer, in the argument arena */

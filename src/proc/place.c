@@ -178,6 +178,12 @@ void auri_dry_mark(struct auri_proc *p, bool dry)
     p->dry = dry;
 }
 
+/* A thread that an entry left behind waits for our queue.  Its worker takes none meanwhile. */
+static bool is_left(struct auri_proc *p, struct auri_worker *w)
+{
+    return auri_unanswered(w) == 0 && w->wait_deadline == AUR_NO_DEADLINE && auri_wait_hurry(p, w);
+}
+
 /* Without a free worker in this pool, and in those whose queues its waits lead to. */
 void auri_run_dry(struct auri_proc *p)
 {
@@ -194,7 +200,7 @@ void auri_run_dry(struct auri_proc *p)
         if (verdict == AURI_DRY_RUN && may_run(w) && stuck.task->pool == p->pool &&
             !is_circle(w, stuck.task) && auri_load_sc(&stuck.waiter->wait_seq) == stuck.seq) {
             ran = run(p, w, stuck.task);
-        } else if (verdict == AURI_DRY_NOBODY) {
+        } else if (verdict == AURI_DRY_NOBODY || (w->goes_on && is_left(p, w))) {
             refused = w;
         }
     }

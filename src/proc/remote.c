@@ -73,34 +73,44 @@ static size_t align_of(const auri_task *task)
     return task->fn == &proxy->fn || auri_task_is_bytes(task) ? 64 : task->fn->ret_align;
 }
 
+/* The right to finish a proxy, by the outcome that the caller has. */
+static bool settle(struct auri_worker_self *self, auri_task *task)
+{
+    struct proxy *proxy = task->priv;
+
+    pthread_mutex_lock(&self->remote->lock);
+    bool first = !proxy->settled;
+    proxy->settled = true;
+    pthread_mutex_unlock(&self->remote->lock);
+    return first;
+}
+
+static void finish(struct auri_worker_self *self, auri_task *task, struct auri_news *news)
+{
+    if (settle(self, task)) {
+        take_news(task, news);
+        auri_task_finish(task);
+    } else { /* another thread was first */
+        auri_news_drop(news);
+    }
+}
+
 /* Asks about a proxy, and finishes it if it is done. */
 static void fetch(auri_task *task, aur_deadline deadline)
 {
     struct auri_worker_self *self = auri_worker_self();
-    struct proxy *proxy = task->priv;
-    struct auri_news news = { .done = false };
+    const struct proxy *proxy = task->priv;
 
     if (self == NULL) {
         return;
     }
-    pthread_mutex_lock(&self->remote->lock);
-    if (!proxy->settled) {
-        news = auri_parent_ask_news(self, proxy->id, deadline, align_of(task));
-        if (proxy->settled) { /* another thread had the lock meanwhile, and was first */
-            auri_news_drop(&news);
-            news.done = false;
-        } else {
-            proxy->settled = news.done;
-        }
-    }
-    pthread_mutex_unlock(&self->remote->lock);
+    struct auri_news news = auri_parent_ask_news(self, proxy->id, deadline, align_of(task));
     if (news.done) {
-        take_news(task, &news);
-        auri_task_finish(task);
+        finish(self, task, &news);
     }
 }
 
-/* A proxy that nobody has the outcome of, under the lock. */
+/* With the lock held: a proxy that nobody has the outcome of. */
 static bool is_open(const auri_task *task)
 {
     const struct proxy *proxy = task->priv;
@@ -109,73 +119,76 @@ static bool is_open(const auri_task *task)
            !proxy->settled;
 }
 
-/* Tells the numbers of the open ones.  AUR_END: none is. */
-static aur_err name_open(struct auri_worker_self *self, auri_task *const *tasks, size_t n,
-                         struct auri_extent *ret_ids)
+/* Notes the numbers of the open ones, and what else the wait has to know of them. */
+static void note_open(struct auri_worker_self *self, auri_task *const *tasks, size_t n,
+                      uint64_t *ids, struct auri_asker *asker)
 {
-    size_t open = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        open += is_open(tasks[i]);
-    }
-    if (open == 0) {
-        return AUR_END;
-    }
-    aur_err err = auri_worker_alloc(self, open * sizeof(uint64_t), ret_ids);
-    if (err != AUR_OK) {
-        return err;
-    }
-    uint64_t *at = auri_arena_at(self->results, auri_extent_off(*ret_ids));
+    pthread_mutex_lock(&self->remote->lock);
     for (size_t i = 0; i < n; i++) {
         if (is_open(tasks[i])) {
-            *at++ = ((const struct proxy *)tasks[i]->priv)->id;
+            size_t align = align_of(tasks[i]);
+            asker->align = align > asker->align ? align : asker->align;
+            ids[asker->n++] = ((const struct proxy *)tasks[i]->priv)->id;
+        } else {
+            asker->told |= !auri_task_is_untold(tasks[i]);
         }
     }
-    return AUR_OK;
+    pthread_mutex_unlock(&self->remote->lock);
 }
 
-/* The open one with this index among those.  NULL: there is none. */
-static auri_task *open_at(auri_task *const *tasks, size_t n, uint64_t index)
+/* The open one with this number.  NULL: there is none. */
+static auri_task *open_with(struct auri_worker_self *self, auri_task *const *tasks, size_t n,
+                            uint64_t id)
 {
-    for (size_t i = 0; i < n; i++) {
-        if (is_open(tasks[i]) && index-- == 0) {
-            return tasks[i];
+    auri_task *found = NULL;
+
+    pthread_mutex_lock(&self->remote->lock);
+    for (size_t i = 0; i < n && found == NULL; i++) {
+        if (is_open(tasks[i]) && ((const struct proxy *)tasks[i]->priv)->id == id) {
+            found = tasks[i];
         }
     }
-    return NULL;
+    pthread_mutex_unlock(&self->remote->lock);
+    return found;
 }
 
-static aur_err remote_await_any(auri_task *const *tasks, size_t n, aur_deadline deadline)
+static aur_err remote_await_any(auri_task *const *tasks, size_t n, _Atomic(uint32_t) *word,
+                                uint32_t value, aur_deadline deadline)
 {
     struct auri_worker_self *self = auri_worker_self();
-    struct auri_extent ids = { 0, 0 };
-    struct auri_reply reply;
-    struct auri_news news = { .done = false };
-    auri_task *done = NULL;
+    struct auri_asker asker = { .deadline = deadline, .word = word, .value = value };
 
     if (self == NULL) {
         return AUR_EFORKED;
     }
-    pthread_mutex_lock(&self->remote->lock);
-    aur_err err = name_open(self, tasks, n, &ids);
+    uint64_t *ids = malloc(n * sizeof(*ids));
+    if (ids == NULL) {
+        return AUR_ENOMEM;
+    }
+    note_open(self, tasks, n, ids, &asker);
+    asker.ids = ids;
+    aur_err err = asker.n == 0 ? AUR_END : auri_parent_wait(self, &asker);
     if (err == AUR_OK) {
-        err = auri_parent_ask_any(self, ids, deadline, &reply);
+        auri_task *done = open_with(self, tasks, n, asker.id);
+        if (done != NULL) {
+            finish(self, done, &asker.news);
+        } else {
+            auri_news_drop(&asker.news);
+        }
+    } else if (err == AUR_EDEADLK) {
+        auri_last_error_set(&asker.why);
     }
-    if (err == AUR_OK) {
-        done = open_at(tasks, n, reply.value);
-        err = done != NULL ? AUR_OK : AUR_EINVAL;
+    free(ids);
+    return err == AUR_EAGAIN ? AUR_OK : err;
+}
+
+static void remote_recall(void)
+{
+    struct auri_worker_self *self = auri_worker_self();
+
+    if (self != NULL) {
+        auri_turn_recall(self);
     }
-    if (done != NULL) {
-        news = auri_news_of(&reply, align_of(done));
-        ((struct proxy *)done->priv)->settled = true;
-    }
-    auri_worker_free(self, ids);
-    pthread_mutex_unlock(&self->remote->lock);
-    if (done != NULL) {
-        take_news(done, &news);
-        auri_task_finish(done);
-    }
-    return err == AUR_EPENDING ? AUR_OK : err;
 }
 
 /* The last reference is gone. */
@@ -299,6 +312,7 @@ const struct auri_backend auri_backend_remote = {
     .submit = remote_submit,
     .progress = remote_progress,
     .await_any = remote_await_any,
+    .recall = remote_recall,
     .drop = remote_drop,
     .cancel = remote_cancel,
     .close = remote_nothing,
@@ -342,7 +356,7 @@ aur_err auri_remote_start(struct auri_worker_self *self)
     struct auri_remote *remote = calloc(1, sizeof(*remote));
     struct auri_view *view = view_new(0);
 
-    if (remote == NULL || view == NULL) {
+    if (remote == NULL || view == NULL || auri_self() == NULL) {
         free(remote);
         free(view);
         return AUR_ENOMEM;
@@ -357,6 +371,7 @@ aur_err auri_remote_start(struct auri_worker_self *self)
     snprintf(view->pool.name, sizeof(view->pool.name), "%.*s", (int)sizeof(setup->name) - 1,
              setup->name);
     pthread_mutex_init(&remote->lock, NULL);
+    remote->record = auri_self();
     remote->own = view;
     self->remote = remote;
     return AUR_OK;
@@ -436,12 +451,12 @@ aur_err auri_remote_future(uint64_t id, auri_task **ret_task)
         free(proxy);
         return self == NULL ? AUR_EINVAL : AUR_ENOMEM;
     }
-    pthread_mutex_lock(&self->remote->lock);
     struct auri_request request = { .op = AURI_REQ_POLL, .id = id };
     struct auri_reply reply;
-    auri_parent_ask_locked(self, &request, &reply);
+    auri_turn_take(self);
+    auri_parent_ask_in_turn(self, &request, &reply);
     struct auri_news news = auri_news_of(&reply, 64);
-    pthread_mutex_unlock(&self->remote->lock);
+    auri_turn_give(self);
     bool unknown = news.done && news.err != AUR_OK && reply.task_failed == 0;
     auri_task *task = unknown ? NULL : auri_task_new(1);
     if (task == NULL) {

@@ -2,13 +2,13 @@
  *
  * Each stands for an object of the parent: a pool with a backend that asks the parent, a future whose
  * outcome is fetched when somebody waits for it.  Questions go through the mailbox of the control
- * segment, one at a time; a worker process with threads of its own queues behind it, also behind a
- * wait that takes long.
+ * segment, one at a time.  The waits of all threads of this process are one question, which any other one, and any
+ * change here that one of them waits for, recalls (turns.c).
  *
  * What such a future cannot do: nobody tells this process when it is done.  So a wait for any of
  * several (aur_wait_any, aur_as_completed) names all of them to the parent, each time anew, and the parent
- * answers with the first that is done (sched/untold.c).  If futures of this process's own pools are among them,
- * those are looked at only when one of the parent's is done, or none of these can ever be.
+ * answers with the first that is done (sched/untold.c).  If futures of this process's own pools are among them, one
+ * of those that is done recalls the question.
  * aur_future_on_done and aur_future_eventfd wait for the future before they return; if the parent
  * finds that this wait would never end, the future is left to a later wait.
  *

@@ -69,11 +69,9 @@ static void take_oldest(struct sending *s)
     uint64_t id = s->id[i % MAP_WINDOW];
     struct auri_news news;
 
-    pthread_mutex_lock(&s->self->remote->lock);
     do {
         news = auri_parent_ask_news(s->self, id, AUR_NO_DEADLINE, align);
     } while (!news.done && news.err != AUR_EDEADLK);
-    pthread_mutex_unlock(&s->self->remote->lock);
     struct auri_request request = { .op = AURI_REQ_DROP, .id = id };
     (void)auri_parent_ask(s->self, &request, NULL);
 

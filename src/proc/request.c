@@ -8,6 +8,10 @@
 void auri_request_look(struct auri_proc *p, struct auri_worker *w, struct auri_harvest *h)
 {
     (void)p;
+    if (w->blocked && !w->serving && w->ctl != NULL &&
+        auri_mail_is_recalled(w->ctl, w->req_seen)) { /* while one serves: auri_wait_settle() */
+        auri_wait_refuse(w, AUR_EAGAIN);
+    }
     /* acquire: as auri_mail_take() [C9]. */
     if (w->serving || w->blocked || w->cont_armed || w->state == AURI_W_DEAD ||
         h->asking_n == AURI_PARCELS || auri_load_acq(&w->ctl->mailbox.req_seq) == w->req_seen) {

@@ -74,8 +74,8 @@ static void awaited_done(struct auri_cont *cont, auri_task *task)
     }
     auri_worker_unref(p, w);
     p->firing--;
-    if (p->firing == 0 && p->quitting) {
-        auri_kick(p);
+    if (waited == NULL || (p->firing == 0 && p->quitting)) {
+        auri_kick(p); /* the next request was not looked at as long as this one could fire */
     }
     pthread_mutex_unlock(&p->lock);
     if (waited != NULL) {
@@ -172,7 +172,7 @@ bool auri_wait_hurry(struct auri_proc *p, struct auri_worker *w)
 /* With the lock held: publishes what the worker waits for. */
 static void show(struct auri_worker *w)
 {
-    bool timed = w->wait_deadline != AUR_NO_DEADLINE;
+    bool timed = w->wait_deadline != AUR_NO_DEADLINE || w->goes_on;
     size_t n;
     auri_task *const *tasks = auri_wait_tasks(w, &n);
 
@@ -193,7 +193,8 @@ void auri_wait_begin(struct auri_worker *w, const struct auri_request *r)
     p->blocked++;
     p->nests = true;
     w->wait_deadline = r->deadline;
-    w->room = r->room == 1 && r->deadline == AUR_NO_DEADLINE;
+    w->goes_on = r->goes_on != 0;
+    w->room = r->room == 1 && r->deadline == AUR_NO_DEADLINE && !w->goes_on;
     auri_revoke_from(p, w, w->head + 1);
     (void)auri_wait_hurry(p, w);
     show(w);
@@ -205,7 +206,7 @@ void auri_wait_settle(struct auri_proc *p, struct auri_worker *w, const struct a
     bool timed = r->deadline != AUR_NO_DEADLINE;
     aur_error error;
     /* If the wait is over already its node is live. */
-    aur_err err = timed ? AUR_OK : auri_detect(w->record, &error);
+    aur_err err = timed || r->goes_on != 0 ? AUR_OK : auri_detect(w->record, &error);
 
     for (size_t i = 0; i < n && !timed; i++) {
         tell_its_pool(p, tasks[i]);
@@ -223,6 +224,8 @@ void auri_wait_settle(struct auri_proc *p, struct auri_worker *w, const struct a
         auri_add_rlx(&p->pool->deadlocks, UINT64_C(1)); /* relaxed: statistics */
         waited = auri_wait_end(w);
         auri_reply(w, &answer, &error, sizeof(error));
+    } else if (w->blocked && w->ctl != NULL && auri_mail_is_recalled(w->ctl, w->req_seen)) {
+        auri_wait_refuse(w, AUR_EAGAIN); /* the bell was heard while we served */
     }
     auri_dispatch(p);
     auri_relieve(p);

@@ -35,7 +35,7 @@
 
 #include "plat/plat.h"
 #include "sched/survey.h"
-#include "task/pool.h"
+#include "sched/wait.h"
 
 #define LEAVE_SPINS 1000u /* looks at a victim's mark before whoever chose it sleeps between them */
 #define LEAVE_NS UINT64_C(1000000)
@@ -125,6 +125,28 @@ void auri_edge_clear(struct auri_record *node)
     }
 }
 
+struct auri_edge auri_edge_take(struct auri_record *self)
+{
+    /* relaxed, all: only this thread writes them. */
+    struct auri_edge edge = { .kind = AURI_WAIT_NONE };
+
+    if ((auri_load_rlx(&self->wait_seq) & 1) != 0) {
+        edge = (struct auri_edge){ auri_load_rlx(&self->wait_kind), auri_load_rlx(&self->wait_task),
+                                   self->wait_any, self->wait_any_n, self->wait_futex };
+        auri_edge_clear(self);
+    }
+    return edge;
+}
+
+void auri_edge_put(struct auri_record *self, const struct auri_edge *edge)
+{
+    if (edge->kind == AURI_WAIT_TASK) {
+        auri_edge_task(self, edge->task, false);
+    } else if (edge->kind == AURI_WAIT_ANY) {
+        auri_edge_any(self, edge->any, edge->any_n, edge->futex, false);
+    }
+}
+
 /* ---- the verdict --------------------------------------------------------------------------- */
 
 /* It is in a queue; or it is a map, of which the rest is in the queue or in the hands of the pool's workers. */
@@ -134,29 +156,32 @@ static bool needs_pool(uint64_t word)
            (auri_word_state(word) == AURI_RUNNING && auri_word_owner(word) == 0);
 }
 
-static void look_at(struct look *look, struct auri_record *record, bool dry)
+static void look_at(struct look *look, struct auri_record *record, const struct survey *survey)
 {
     memset(look, 0, sizeof(*look));
     look->live = true;
     if (record == NULL) {
         return;
     }
+    look->asks = survey->unanswered && auri_load_acq(&record->asks) != NULL;
     look->dry = auri_load_sc(&record->dry); /* of a node that goes on, too: then its pool is live */
     look->seq = auri_load_sc(&record->wait_seq); /* [E2] */
+    bool waits = (look->seq & 1) != 0;
     /* relaxed [V2]: marks are set under the lock that we hold [V1].  They name a wait: one for an earlier wait
      * is none for this, and one for this stays until it is over, which the second look sees. */
-    if ((look->seq & 1) == 0 || auri_load_rlx(&record->victim) == look->seq) {
+    if ((!waits && !look->asks) || /* who asks need have no edge */
+        (waits && auri_load_rlx(&record->victim) == look->seq)) {
         return;
     }
-    look->kind = auri_load_sc(&record->wait_kind);
-    look->live = look->kind == AURI_WAIT_NONE || look->kind == AURI_WAIT_TIMED;
+    look->kind = waits ? auri_load_sc(&record->wait_kind) : AURI_WAIT_NONE;
+    look->live = look->kind == AURI_WAIT_TIMED || (look->kind == AURI_WAIT_NONE && !look->asks);
     for (unsigned i = 0; i < AURI_WAIT_MAPS; i++) {
         look->maps[i] = auri_load_sc(&record->wait_maps[i]);
     }
     if (look->kind == AURI_WAIT_TASK) {
         look->task = auri_load_sc(&record->wait_task);
         look->word = auri_load_sc(&look->task->word); /* type-stable: readable even if stale */
-        if (dry && auri_word_state(look->word) == AURI_QUEUED) {
+        if (survey->dry && auri_word_state(look->word) == AURI_QUEUED) {
             look->queued =
                 look->task->pool; /* stale: then the second look finds another wait_seq */
         }
@@ -195,12 +220,14 @@ static struct aur_pool *queue_of(const struct survey *survey, const auri_task *t
 
 /* ANY and JOB targets may be read because their edges change under detect_lock only.  (The edge may be
  * newer than the look; then the second look finds another wait_seq.) */
-static bool any_is_live(const struct survey *survey, const struct auri_record *record)
+static bool any_is_live(const struct survey *survey, const struct auri_record *record, bool asks)
 {
     for (size_t i = 0; i < record->wait_any_n; i++) {
         auri_task *task = record->wait_any[i];
         uint64_t word = task != NULL ? auri_load_sc(&task->word) : 0;
-        if (task != NULL && task_is_live(survey, task, word, queue_of(survey, task, word))) {
+        bool counts = task != NULL &&
+                      !(asks && auri_task_is_untold(task) && auri_word_state(word) == AURI_RUNNING);
+        if (counts && task_is_live(survey, task, word, queue_of(survey, task, word))) {
             return true;
         }
     }
@@ -223,13 +250,16 @@ static bool becomes_live(const struct survey *survey, unsigned id)
     const struct look *look = &survey->node[id];
     struct auri_record *record = auri_record_at(id);
 
+    if (look->asks && look->kind != AURI_WAIT_ANY) {
+        return false;
+    }
     if (look->kind == AURI_WAIT_TASK) {
         return task_is_live(survey, look->task, look->word, look->queued);
     }
     if (auri_load_sc(&record->wait_seq) != look->seq) {
         return true; /* moved on: its targets may be gone */
     }
-    return look->kind == AURI_WAIT_ANY ? any_is_live(survey, record)
+    return look->kind == AURI_WAIT_ANY ? any_is_live(survey, record, look->asks)
                                        : helpers_are_live(survey, record);
 }
 
@@ -433,10 +463,23 @@ void auri_victim_error(struct auri_record *self, aur_error *ret_error)
 static bool survey_take(struct survey *survey, unsigned id)
 {
     for (unsigned i = 0; i < survey->end; i++) {
-        look_at(&survey->node[i], auri_record_at(i), survey->dry);
+        look_at(&survey->node[i], auri_record_at(i), survey);
     }
     close_live_set(survey);
     return survey->node[id].live || still_holds(survey);
+}
+
+/* One of those elsewhere who are asked.  NULL: nobody asks. */
+static const struct auri_backend *asked_backend(unsigned end)
+{
+    const struct auri_backend *backend = NULL;
+
+    for (unsigned id = 1; id < end && backend == NULL; id++) {
+        const struct auri_record *record = auri_record_at(id);
+        /* acquire: what was said by whoever asks was said before. */
+        backend = record != NULL ? auri_load_acq(&((struct auri_record *)record)->asks) : NULL;
+    }
+    return backend;
 }
 
 static aur_err detect(struct auri_record *node, aur_error *reterr_error, struct leaver *ret_leaver)
@@ -456,7 +499,11 @@ static aur_err detect(struct auri_record *node, aur_error *reterr_error, struct 
             verdict = judge(&survey, node, reterr_error, &victim);
         }
     }
+    const struct auri_backend *asked = asked_backend(survey.end);
     unlock_graph();
+    if (asked != NULL) {
+        asked->recall();
+    }
     if (victim != 0 && survey.node[victim].kind == AURI_WAIT_TASK) {
         *ret_leaver = (struct leaver){ auri_record_at(victim), survey.node[victim].seq,
                                        auri_task_futex(survey.node[victim].task) };
@@ -480,6 +527,25 @@ void auri_detect_owner(struct auri_record *self)
     if (leaver.victim != NULL) {
         await_leave(&leaver);
     }
+}
+
+bool auri_detect_needs_answer(struct auri_record *node)
+{
+    struct survey survey = { .unanswered = true };
+    bool needs = false; /* without memory, as above */
+
+    lock_graph();
+    survey.end = auri_record_end();
+    survey.node = calloc(survey.end, sizeof(*survey.node));
+    if (survey.node != NULL) {
+        while (!survey_take(&survey, node->id)) {
+            /* As above. */
+        }
+        needs = !survey.node[node->id].live;
+    }
+    unlock_graph();
+    free(survey.node);
+    return needs;
 }
 
 /* ---- dry pools ----------------------------------------------------------------------------- */

@@ -23,11 +23,27 @@ void auri_edge_maps(struct auri_record *node, auri_task *const *maps, size_t n);
 /* After publishing: AUR_OK, or AUR_EDEADLK if the wait is part of a cycle; then *ret_error (if not NULL)
  * is filled with one line per edge of the cycle, and the node counts as able to go on: the caller has
  * to end the wait.  A node that waits for helpers cannot; then another thread of the cycle is chosen
- * (its sleep is interrupted, and it finds `victim` set), and the caller just goes on waiting. */
+ * (its sleep is interrupted, and it finds `victim` set), and the caller just goes on waiting.
+ * Who asks elsewhere is told to ask again, since what it says there may have changed. */
 aur_err auri_detect(struct auri_record *node, aur_error *reterr_error);
 /* The same for a node that waits for helpers, and cannot give up: returns when the node that was chosen in its
  * place, if it waits for a task, has seen that.  Blocks: for that.  Without any lock. */
 void auri_detect_owner(struct auri_record *self);
+
+/* Whether the node can only go on if somebody who asks elsewhere (struct auri_record, `asks`) gets an answer: it
+ * asks itself, or waits for such in the end.  The caller keeps `asks` of all records as they are meanwhile. */
+bool auri_detect_needs_answer(struct auri_record *node);
+
+/* The wait of the calling thread's node, put away while it runs something in place of it. */
+struct auri_edge {
+    uint32_t kind; /* AURI_WAIT_NONE: it did not wait */
+    auri_task *task;
+    auri_task *const *any;
+    size_t any_n;
+    _Atomic(uint32_t) *futex;
+};
+struct auri_edge auri_edge_take(struct auri_record *self);
+void auri_edge_put(struct auri_record *self, const struct auri_edge *edge);
 
 /* A queued task that a wait comes down to.  It is this one as long as its waiter's wait_seq is the same. */
 struct auri_stuck {

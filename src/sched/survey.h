@@ -20,11 +20,13 @@ struct look {
         reaches; /* the node that asks for a verdict can be reached over dead nodes; in the verdict on dry
                      pools: it can be reached from that node */
     bool serves; /* ... because a task is in its pool's queue */
+    bool asks;   /* it waits for an answer from elsewhere, and `unanswered` counts */
 };
 
 struct survey {
     unsigned end;      /* one past the highest record id */
     bool dry;          /* pools that are dry count */
+    bool unanswered;   /* who asks elsewhere gets no answer */
     struct look *node; /* by record id */
 };
 

@@ -69,10 +69,14 @@ struct auri_backend {
 
     /* NULL, or: nothing is noticed without a waiter's help, tasks are done when somebody has asked for them by
      * progress(), and there is no attend(); so whoever waits for any of several asks for all of them by this.
-     * Looks at those of `tasks` that are of such a pool.  AUR_OK: one is done now, or for no reason; AUR_END:
-     * none is left to ask for, the others are about to be done; else as aur_future_wait(), with
+     * Looks at those of `tasks` that are of such a pool.  AUR_OK: one is done now, *word is not `value`, or for no
+     * reason; AUR_END: none is left to ask for, the others are about to be done; else as aur_future_wait(), with
      * aur_last_error() filled for AUR_EDEADLK. */
-    aur_err (*await_any)(auri_task *const *tasks, size_t n, aur_deadline deadline);
+    aur_err (*await_any)(auri_task *const *tasks, size_t n, _Atomic(uint32_t) *word, uint32_t value,
+                         aur_deadline deadline);
+    /* With await_any: `word` of somebody's await_any has changed, or the wait graph has.  Threads: any, without the
+     * locks of sched. */
+    void (*recall)(void);
 
     /* Cancels a task that is not QUEUED any more, and ends the worker that runs it if `kill` and if it
      * takes that; returns AUR_CANCEL_*.  Called with a reference. */

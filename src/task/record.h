@@ -95,6 +95,9 @@ struct auri_record {
      * and there will be no spare.  NULL: there may be one.  Written under the pool's lock. */
     _Atomic(struct aur_pool *) dry;
     _Atomic(uint32_t) dry_room; /* A: with dry: it could run a queued task in place of its wait */
+    /* A: it waits for an answer from elsewhere (task/pool.h, await_any): who gives it, or NULL.  Written under a
+     * lock of theirs. */
+    _Atomic(const struct auri_backend *) asks;
     /* the thread's own business */
     alignas(AURI_CACHE_LINE) struct auri_frame *frame; /* innermost call */
     bool forked;                                       /* a task forked, and this is the child */

@@ -214,7 +214,8 @@ enum {
     AURI_REQ_RAN = 6,    /* the task that it ran in place of a wait has ended: `in` is a struct
                             auri_comp_desc; size 0: there was no memory for that */
     /* Wait for any of the futures that `in`, an array of u64, names: answers as WAIT for the first that is done,
-     * for the lowest of those that are when it asks; its index in value. */
+     * for the lowest of those that are when it asks; its index in value, or with AUR_EINVAL that of one that
+     * there is not. */
     AURI_REQ_WAIT_ANY = 7,
 };
 struct auri_mailbox {
@@ -233,6 +234,11 @@ struct auri_mailbox {
     uint32_t req_retry_on;
     uint32_t req_limits; /* 0: the pool's own limits hold */
     uint32_t req_room; /* WAIT, WAIT_ANY: 1: the reply may be a task to run in place of the wait */
+    uint32_t
+        req_goes_on; /* WAIT, WAIT_ANY: 1: the process can go on without that: no verdict is given */
+    /* Worker writes: the number of a WAIT or WAIT_ANY that is to be answered now, by AUR_EAGAIN if by nothing
+     * else.  It may be of a request that is still to come, or was answered. */
+    _Atomic(uint32_t) recalled;
     alignas(AURI_CACHE_LINE) _Atomic(uint32_t) rep_seq; /* parent writes; futex, shared */
     int32_t rep_err;
     uint64_t rep_value;
@@ -241,7 +247,8 @@ struct auri_mailbox {
                                    of the task and not of the request; the parent keeps it until the
                                    next request (the worker copies it before that) */
     uint32_t rep_task_failed; /* 1: rep_err is the task's outcome; 0: WAIT, WAIT_ANY and POLL answer
-                                   AUR_ETIMEDOUT for a future that is not done, AUR_EPENDING for "run the struct
+                                   AUR_ETIMEDOUT for a future that is not done, AUR_EAGAIN for a request that was
+                                   recalled, AUR_EPENDING for "run the struct
                                    auri_sub_desc in rep_out first, say RAN, and ask again" (only if
                                    req_room is 1), AUR_EDEADLK (rep_out may be an
                                    aur_error) for a wait that would never end, AUR_EINVAL for none */

@@ -8,6 +8,7 @@
  *   [C5] items done: item_done -> progress     [C6] the entry: put + wake against park
  *   [C7] freed extents: free_put -> free_take  [C8] their room: free_take -> free_put
  *   [C9] a request: mail_send -> mail_take     [C10] its reply: mail_reply -> mail_wait
+ *   [C11] its end: mail_recall -> mail_is_recalled
  *
  * What the parent gets from here is a copy that no longer changes; it may still be nonsense.
  *
@@ -72,6 +73,7 @@ struct auri_request {
     uint32_t fn_ref;
     uint32_t limits;
     uint32_t room;
+    uint32_t goes_on;
     uint64_t pool;
     uint64_t id;
     uint64_t fn;
@@ -276,6 +278,7 @@ static inline bool auri_mail_take(const struct auri_ctl *ctl, uint32_t seen, uin
         .fn_ref = copy.req_fn_ref,
         .limits = copy.req_limits,
         .room = copy.req_room,
+        .goes_on = copy.req_goes_on,
         .pool = copy.req_pool,
         .id = copy.req_id,
         .fn = copy.req_fn,
@@ -289,6 +292,14 @@ static inline bool auri_mail_take(const struct auri_ctl *ctl, uint32_t seen, uin
 }
 
 /* Answers request `seq` and wakes the worker. */
+/* Whether the worker wants no more of its request `seq`, which was taken, than an answer. */
+static inline bool auri_mail_is_recalled(const struct auri_ctl *ctl, uint32_t seq)
+{
+    /* acquire [C11]; pairs with the store in auri_mail_recall(): nothing is read behind it, but whoever hears the
+     * bell must find it. */
+    return auri_load_acq(&((struct auri_ctl *)ctl)->mailbox.recalled) == seq;
+}
+
 static inline void auri_mail_reply(struct auri_ctl *ctl, uint32_t seq,
                                    const struct auri_reply *reply)
 {
@@ -450,6 +461,7 @@ static inline void auri_mail_send(struct auri_ctl *ctl, uint32_t seq,
     box->req_fn_ref = request->fn_ref;
     box->req_limits = request->limits;
     box->req_room = request->room;
+    box->req_goes_on = request->goes_on;
     box->req_pool = request->pool;
     box->req_id = request->id;
     box->req_fn = request->fn;
@@ -463,6 +475,13 @@ static inline void auri_mail_send(struct auri_ctl *ctl, uint32_t seq,
 }
 
 /* Blocks until request `seq` is answered. */
+/* Before the bell. */
+static inline void auri_mail_recall(struct auri_ctl *ctl, uint32_t seq)
+{
+    /* release [C11]; pairs with the load in auri_mail_is_recalled(). */
+    auri_store_rel(&ctl->mailbox.recalled, seq);
+}
+
 static inline void auri_mail_wait(struct auri_ctl *ctl, uint32_t seq, struct auri_reply *ret_reply)
 {
     struct auri_mailbox *box = &ctl->mailbox;
