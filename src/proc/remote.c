@@ -462,7 +462,7 @@ aur_err auri_remote_future(uint64_t id, auri_task **ret_task)
     if (task == NULL) {
         auri_news_drop(&news);
         free(proxy);
-        return unknown ? AUR_EINVAL : AUR_ENOMEM;
+        return unknown && news.err != AUR_ENOMEM ? AUR_EINVAL : AUR_ENOMEM;
     }
     proxy->id = id;
     proxy->fn = (aur_fn){ .abi = AUR_FN_ABI,

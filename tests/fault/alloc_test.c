@@ -505,6 +505,54 @@ static aur_options spawned = {
     .size = sizeof(spawned), .kind = AUR_PROCESSES, .start = AUR_START_SPAWN, .workers = 2
 };
 
+/* In a worker: each allocation of aur_future_open() fails in turn.  How often it said so; or, negative, at which it
+ * said something else. */
+static int opens(uint64_t id)
+{
+    int refusals = 0;
+
+    for (int at = 1;; at++) {
+        aur_future *future = NULL;
+        int v = 0;
+        fault_arm(CALL_MALLOC, ENOMEM, (uint32_t)at, 1);
+        aur_err err = aur_future_open(id, &future);
+        uint32_t hits = fault_hits();
+        fault_disarm();
+        if (err == AUR_OK) {
+            if (aur_future_result(future, &v, AUR_NO_DEADLINE) != AUR_OK || v != 49) {
+                return -at;
+            }
+            aur_future_unref(future);
+        } else if (err != AUR_ENOMEM || future != NULL) {
+            return -at;
+        }
+        refusals += err != AUR_OK;
+        if (hits == 0) {
+            return refusals;
+        }
+    }
+}
+AUR_FN(int, opens, uint64_t);
+
+static void open_without_memory(void **state)
+{
+    aur_options opts = AUR_OPTIONS_INIT;
+    aur_pool *pool = NULL;
+    aur_future *future = NULL;
+    int v = 0;
+
+    (void)state;
+    opts.kind = AUR_PROCESSES;
+    opts.workers = 1;
+    AURT_OK(aur_pool_new(&opts, &pool, NULL));
+    AURT_OK(aur_apply_async(pool, &future, square, 7));
+    AURT_OK(aur_future_wait(future, AUR_NO_DEADLINE));
+    AURT_OK(aur_apply(pool, &v, opens, aur_future_id(future)));
+    assert_true(v >= 2); /* the proxy, and the copy of the result */
+    aur_future_unref(future);
+    end_pool(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -514,6 +562,7 @@ int main(void)
         { "spawned", all_bodies, NULL, NULL, &spawned },
         { "AUR_ENOMEM, threads", no_memory, NULL, NULL, &threads },
         { "AUR_ENOMEM, processes", no_memory, NULL, NULL, &processes },
+        { "AUR_ENOMEM, a future by its number", open_without_memory, NULL, NULL, NULL },
     };
 
     for (int i = 0; i < MANY; i++) {
