@@ -160,6 +160,9 @@ static inline aur_options aur_options_init_(void)
  *          AUR_EAGAIN   the system refused a thread or process; those already started are ended
  *          AUR_ETHREADS default start and threads that are not Auriga's run in this process
  *          AUR_EINIT    worker_init returned nonzero in a thread
+ *          AUR_ENOTSUP  AUR_START_SPAWN, and a fresh image of this program cannot be taken over: it loaded
+ *                       libauriga late, is setuid, or is linked so that main() would run
+ *          AUR_ESTALE   AUR_START_SPAWN, and the file of libauriga was replaced since this program started
  *          AUR_ESYS     another system call failed; see the diagnosis
  */
 AUR_API AUR_NODISCARD aur_err aur_pool_new(const aur_options *opts, aur_pool **ret_pool,

@@ -235,6 +235,40 @@ static void test_resident_that_ends(void **state)
     AURT_ERR(AUR_EINVAL, aur_nursery_serve(2));
 }
 
+/* What a process does that is told to be a nursery, and has no pool: how it ends. */
+static int nursery_alone(bool serves, bool nonsense)
+{
+    char text[16];
+    int pair[2];
+
+    AURT_CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0);
+    AURT_CHECK(!nonsense || send(pair[0], "nonsense", 8, 0) == 8);
+    close(pair[0]); /* the pool is gone */
+    if (serves) {
+        return aur_nursery_serve(pair[1]);
+    }
+    snprintf(text, sizeof(text), "%d", pair[1]);
+    AURT_CHECK(setenv("AURIGA_NURSERY_", text, 1) == 0);
+    aur_err err = aur_nursery_run();
+    AURT_CHECK(aur_nursery_run() == AUR_EINVAL); /* it is said once */
+    return err;
+}
+
+static void test_nursery_without_pool(void **state)
+{
+    (void)state;
+    for (int how = 0; how < 4; how++) {
+        int status = 0;
+        int child = fork();
+        if (child == 0) {
+            _exit(nursery_alone(how / 2 != 0, how % 2 != 0));
+        }
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), AUR_ESYS);
+    }
+}
+
 static void test_keep_fds(void **state)
 {
     int fd = file_with('k');
@@ -277,9 +311,13 @@ static void test_break_on_death(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_exec),     cmocka_unit_test(test_exec_of_nothing),
-        cmocka_unit_test(test_resident), cmocka_unit_test(test_resident_that_ends),
-        cmocka_unit_test(test_keep_fds), cmocka_unit_test(test_break_on_death),
+        cmocka_unit_test(test_exec),
+        cmocka_unit_test(test_exec_of_nothing),
+        cmocka_unit_test(test_resident),
+        cmocka_unit_test(test_resident_that_ends),
+        cmocka_unit_test(test_keep_fds),
+        cmocka_unit_test(test_break_on_death),
+        cmocka_unit_test(test_nursery_without_pool),
     };
 
     if (argc == 2 && strcmp(argv[1], "nursery") == 0) {
