@@ -486,15 +486,77 @@ static void test_order(void **state)
     aurt_pool_end(pool);
 }
 
+static aurt_event holds_begun[2];
+static aurt_event holds_go[2];
+static aurt_event all_counted;
+
+enum { COUNTED = 300 };
+
+/* Two such hold both workers of a pool; the next one, the worker that takes it. */
+static int hold(int which)
+{
+    static atomic_int held;
+
+    if (which == 0 && atomic_fetch_add(&held, 1) == 1) {
+        aurt_event_set(&holds_begun[0]);
+    }
+    if (which == 1) {
+        aurt_event_set(&holds_begun[1]);
+    }
+    aurt_event_wait(&holds_go[which]);
+    return which;
+}
+AUR_FN(int, hold, int);
+
+static int count(int x)
+{
+    if (atomic_fetch_add(&order_n, 1) == COUNTED - 1) {
+        aurt_event_set(&all_counted);
+    }
+    return x;
+}
+AUR_FN(int, count, int);
+
+/* A worker takes many calls from outside at once.  If it blocks in the first of them, the other one runs the rest:
+ * nobody waits here, and there are no spares. */
+static void test_none_left_behind(void **state)
+{
+    aur_options opts = aurt_options(state);
+
+    opts.workers = 2;
+    opts.flags = AUR_POOL_FIXED;
+    aur_pool *pool = aurt_pool_with(&opts);
+    atomic_store(&order_n, 0);
+    AURT_OK(aur_apply_async(pool, NULL, hold, 0));
+    AURT_OK(aur_apply_async(pool, NULL, hold, 0));
+    aurt_event_wait(&holds_begun[0]);
+    AURT_OK(aur_apply_async(pool, NULL, hold, 1));
+    for (int i = 0; i < COUNTED; i++) {
+        AURT_OK(aur_apply_async(pool, NULL, count, i));
+    }
+    aurt_event_set(&holds_go[0]);
+    aurt_event_wait(&holds_begun[1]);
+    aurt_event_wait(&all_counted); /* while that one is blocked */
+    aurt_event_set(&holds_go[1]);
+    aurt_pool_end(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        AURT_EACH(test_closed),           AURT_OF(test_close_drains, threads),
-        AURT_OF(test_terminate, threads), AURT_EACH(test_scoped),
-        AURT_EACH(test_references),       AURT_OF(test_init_refuses, threads),
-        AURT_SHARED(test_inside),         AURT_OF(test_worker_index, threads),
-        AURT_SHARED(test_depth),          AURT_SHARED(test_forked),
-        AURT_OF(test_order, threads),     AURT_EACH(test_set_outlives),
+        AURT_EACH(test_closed),
+        AURT_OF(test_close_drains, threads),
+        AURT_OF(test_terminate, threads),
+        AURT_EACH(test_scoped),
+        AURT_EACH(test_references),
+        AURT_OF(test_init_refuses, threads),
+        AURT_SHARED(test_inside),
+        AURT_OF(test_worker_index, threads),
+        AURT_SHARED(test_depth),
+        AURT_SHARED(test_forked),
+        AURT_OF(test_order, threads),
+        AURT_EACH(test_set_outlives),
+        AURT_OF(test_none_left_behind, threads),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
