@@ -208,18 +208,33 @@ static void run_body(auri_task *task)
     }
 }
 
+/* The frame of a task.  Field by field: gcc clears a whole struct of this size by `rep stos`, which took a
+ * third of the time of auri_run_claimed() (bench/inside). */
+static void frame_init(struct auri_frame *frame, auri_task *task, uint64_t deadline_ns)
+{
+    frame->task = task;
+    frame->pool = task->pool;
+    frame->item = AUR_NO_ITEM;
+    frame->item_base = 0;
+    frame->deadline_ns = deadline_ns;
+    frame->error = NULL;
+    frame->bare = AUR_OK;
+    frame->stop = NULL;
+    frame->failed = NULL;
+    frame->failed_ctx = NULL;
+    frame->in_map = false;
+    frame->awaits = NULL; /* and `up` by auri_frame_push() */
+}
+_Static_assert(sizeof(struct auri_frame) == 13 * 8, "frame_init() knows each field");
+
 /* One attempt: its outcome is in the task. */
 static void attempt(struct auri_record *self, auri_task *task)
 {
     const struct auri_limits *limits = auri_task_limits(task);
     uint64_t limit = limits != NULL ? limits->item_timeout_ns : 0;
-    struct auri_frame frame = {
-        .task = task,
-        .pool = task->pool,
-        .item = AUR_NO_ITEM,
-        .deadline_ns = limit != 0 ? aur_deadline_in_ns(limit) : AUR_NO_DEADLINE,
-    };
+    struct auri_frame frame;
 
+    frame_init(&frame, task, limit != 0 ? aur_deadline_in_ns(limit) : AUR_NO_DEADLINE);
     auri_task_set_err(task, AUR_OK);
     task->attempts++;
     auri_frame_push(self, &frame);
