@@ -26,8 +26,11 @@ static aur_err one_new(aur_pool **pool, const struct auri_one *one, auri_task **
     if (err == AUR_OK && one->opts != NULL) {
         err = auri_call_resolve(*pool, one->opts, &call, reterr_why);
     }
-    return err == AUR_OK ? auri_task_make(*pool, &call, one->fn, one->site, one->refs, ret_task)
-                         : err;
+    if (err != AUR_OK) {
+        return err;
+    }
+    uint32_t refs = one->fused && auri_may_run_here(*pool) ? 0 : one->refs;
+    return auri_task_make(*pool, &call, one->fn, one->site, refs, ret_task);
 }
 
 aur_err auri_one_new(aur_pool **pool, const struct auri_one *one, auri_task **ret_task)
@@ -84,7 +87,7 @@ aur_err aur_fn_call(aur_pool *pool, const aur_call_options *opts, const aur_fn *
                     const void *args, void *ret_out, const char *site)
 {
     struct auri_one one = {
-        .fn = fn, .opts = opts, .site = site, .refs = 2, .has_args = args != NULL
+        .fn = fn, .opts = opts, .site = site, .refs = 2, .fused = true, .has_args = args != NULL
     };
     auri_task *task;
     bool queued;
@@ -100,6 +103,6 @@ aur_err aur_fn_call(aur_pool *pool, const aur_call_options *opts, const aur_fn *
     if (err == AUR_OK && ret_out != NULL && fn->ret_size != 0) {
         memcpy(ret_out, auri_task_ret(task), fn->ret_size);
     }
-    auri_task_unref(task);
+    auri_task_discard(task, 1);
     return err;
 }

@@ -48,8 +48,12 @@ aur_err auri_task_make(aur_pool *pool, const struct auri_call *call, const aur_f
 
 void auri_task_discard(auri_task *task, uint32_t n)
 {
+    if (auri_task_is_sole(task)) {
+        auri_task_unref_queued(task, true);
+        return;
+    }
     while (n-- > 0) {
-        auri_task_unref_queued(task, auri_task_is_sole(task));
+        auri_task_unref(task);
     }
 }
 
@@ -220,33 +224,38 @@ aur_err auri_submit(aur_pool *pool, auri_task *task, enum auri_room room, aur_de
     return err;
 }
 
-static bool may_run_here(aur_pool *pool, auri_task *task, const struct auri_record *self)
+bool auri_may_run_here(aur_pool *pool)
 {
     const struct auri_backend *backend = pool->backend;
+    const struct auri_record *self = auri_self();
 
-    return (auri_task_map(task) == NULL || task->store.map_run != NULL) &&
-           backend->may_help != NULL && backend->may_help(pool, task) && !auri_stack_is_low(self);
+    return self != NULL && backend->may_help != NULL && backend->may_help(pool, NULL) &&
+           !auri_stack_is_low(self);
 }
 
 aur_err auri_submit_and_wait(aur_pool *pool, auri_task *task, bool *ret_queued)
 {
     const struct auri_map *map = auri_task_map(task);
     const aur_fn *fn = map != NULL ? map->fn : task->fn;
+    bool sole = auri_task_is_sole(task);
     struct auri_record *self = auri_self();
     aur_err err;
 
     *ret_queued = false;
-    if (self != NULL && may_run_here(pool, task, self)) {
+    if (sole || ((map == NULL || task->store.map_run != NULL) && auri_may_run_here(pool))) {
         err = auri_pool_closed(pool);
         if (err == AUR_OK) {
             err = count_in(pool, self);
         }
-        if (err != AUR_OK) {
+        if (err == AUR_OK) {
+            run_here(pool, task, self);
+        }
+        if (!sole) {
             auri_task_unref(task);
+        }
+        if (err != AUR_OK) {
             return auri_verb_failed(err, fn, auri_task_site(task), NULL);
         }
-        run_here(pool, task, self);
-        auri_task_unref(task);
     } else {
         err = auri_submit(pool, task, AURI_ROOM_POLICY, AUR_NO_DEADLINE);
         if (err != AUR_OK) {

@@ -10,7 +10,7 @@ enum auri_room {
     AURI_ROOM_TRY,    /* AUR_EBUSY */
 };
 
-/* A task for one record of fn, in state NEW with `refs` references.  AUR_ENOMEM. */
+/* A task for one record of fn, in state NEW with `refs` references; 0: a SOLE one.  AUR_ENOMEM. */
 aur_err auri_task_make(aur_pool *pool, const struct auri_call *call, const aur_fn *fn,
                        const char *site, uint32_t refs, auri_task **ret_task);
 
@@ -19,6 +19,7 @@ struct auri_one {
     const aur_fn *fn;
     uint32_t flags; /* AUR_FN_* that fn must have */
     uint32_t refs;
+    bool fused; /* for auri_submit_and_wait(): a SOLE task if the caller may run it */
     bool has_args;
     const aur_call_options *opts;
     const char *site;
@@ -33,13 +34,17 @@ aur_err auri_one_new(aur_pool **pool, const struct auri_one *one, auri_task **re
  * deadline: of a wait for room; AUR_ETIMEDOUT.  Other errors: those of aur_fn_submit(). */
 aur_err auri_submit(aur_pool *pool, auri_task *task, enum auri_room room, aur_deadline deadline);
 
+/* Whether the calling thread may run a call instead of handing it over. */
+bool auri_may_run_here(aur_pool *pool);
+
 /* The same, then waits for the outcome: runs the task in the calling thread, before anybody else
- * could have seen it, if the pool allows that; then nobody is woken.  Uses up one reference.
+ * could have seen it, if the pool allows that; then nobody is woken.  A SOLE one was made for that, and
+ * stays the caller's; else it uses up one reference.
  * Returns the outcome, and notes failures for aur_last_error().  *ret_queued: the task was handed
  * over, and if it is not done now, the wait has failed and it goes on. */
 aur_err auri_submit_and_wait(aur_pool *pool, auri_task *task, bool *ret_queued);
 
-/* Drops all `n` references of a task that was never handed over. */
+/* Drops all `n` references of a task that was never handed over, or the one of a SOLE task. */
 void auri_task_discard(auri_task *task, uint32_t n);
 
 #endif /* AURI_POOL_SUBMIT_H */
