@@ -16,8 +16,8 @@ import threading
 import time
 
 from . import _core, _helpers, _progress
-from ._pool import _CONTEXT, CLOSE, RUN, TERMINATE, Pool, ThreadPool, _chunks, _with
-from ._results import AsyncResult, Failed, MapResult, _name_item
+from ._pool import _CONTEXT, CLOSE, RUN, TERMINATE, Pool, ThreadPool, _chunks, _count, _with
+from ._results import BYTES_AHEAD, AsyncResult, Failed, MapResult, _name_item
 from ._verdict import BESIDE, COMPUTES, HAND_OVER, HERE, PROCESSES, THREADS, UNDECIDED, Verdict, Where
 
 _WATCH = 0.005  # seconds after which a call that still runs is judged by what it did so far
@@ -426,12 +426,18 @@ class AutoPool(Pool):
 
     # -- iterators
 
-    def _imap(self, kind, func, iterable, star, chunksize, kwds, limits, progress=None):
+    def _imap(
+        self, kind, func, iterable, star, chunksize, kwds, limits, progress=None,
+        ahead_bytes=BYTES_AHEAD,
+    ):
         if any(self._limits_of(*limits)):
             self._check_running()
             inner = self._pool_of_processes()
-            return inner._imap(kind, func, iterable, star, chunksize, kwds, limits, progress)
+            return inner._imap(
+                kind, func, iterable, star, chunksize, kwds, limits, progress, ahead_bytes
+            )
         self._check_running()
+        _count("ahead_bytes", ahead_bytes)
         if chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
         func = _with(func, kwds)
@@ -441,7 +447,8 @@ class AutoPool(Pool):
         submit = functools.partial(self._submit_chunk, self._verdict_of(func), func, star)
         # All of the first window runs in threads; it widens if items are short.
         window = 2 * self._processes
-        return kind(self, submit, _chunks(iterable, chunksize), True, window, progress)
+        chunks = _chunks(iterable, chunksize)
+        return kind(self, submit, chunks, True, window, progress, ahead_bytes)
 
     def _large(self):
         return max(self._core.large, self._inner._core.large if self._inner is not None else 0)

@@ -7,7 +7,14 @@ import warnings
 from contextvars import copy_context
 
 from . import _context, _core, _helpers, _progress
-from ._results import AsyncResult, Failed, IMapIterator, IMapUnorderedIterator, MapResult
+from ._results import (
+    BYTES_AHEAD,
+    AsyncResult,
+    Failed,
+    IMapIterator,
+    IMapUnorderedIterator,
+    MapResult,
+)
 
 _THREADS, _PROCESSES = 0, 1
 _FORK, _EXEC = 1, 3
@@ -391,25 +398,33 @@ class Pool:
 
     def imap(
         self, func, iterable, chunksize=1, *, kwds=None, timeout=None, retries=None,
-        progress=None,
+        progress=None, ahead_bytes=BYTES_AHEAD,
     ):
         """An iterator over the results, in order.
 
-        The input is read as far ahead as keeps the workers busy, and as 64 MB of results allow,
-        but at least two items or chunks for each worker.  Other arguments are those of
-        ``map()``.  An item that failed raises its exception from ``next()``, and the iterator goes
-        on with the next one; a chunk of several items fails as a whole.
+        The input is read as far ahead as keeps the workers busy, but at least two items or chunks
+        for each worker.
+
+        ahead_bytes: int, what results may take that nobody has fetched yet; if they are large, the
+            input is read less far ahead.
+
+        Other arguments are those of ``map()``.  An item that failed raises its exception from
+        ``next()``, and the iterator goes on with the next one; a chunk of several items fails as a
+        whole.
 
         >>> with auriga.Pool(2) as pool:
         ...     list(pool.imap(abs, [-1, 2, -3]))
         [1, 2, 3]
         """
         limits = timeout, retries
-        return self._imap(IMapIterator, func, iterable, False, chunksize, kwds, limits, progress)
+        kind = IMapIterator
+        return self._imap(
+            kind, func, iterable, False, chunksize, kwds, limits, progress, ahead_bytes
+        )
 
     def imap_unordered(
         self, func, iterable, chunksize=1, *, kwds=None, timeout=None, retries=None,
-        progress=None,
+        progress=None, ahead_bytes=BYTES_AHEAD,
     ):
         """``imap()`` whose results come as soon as they are there, in any order.
 
@@ -421,10 +436,16 @@ class Pool:
         """
         limits = timeout, retries
         kind = IMapUnorderedIterator
-        return self._imap(kind, func, iterable, False, chunksize, kwds, limits, progress)
+        return self._imap(
+            kind, func, iterable, False, chunksize, kwds, limits, progress, ahead_bytes
+        )
 
-    def _imap(self, kind, func, iterable, star, chunksize, kwds, limits, progress=None):
+    def _imap(
+        self, kind, func, iterable, star, chunksize, kwds, limits, progress=None,
+        ahead_bytes=BYTES_AHEAD,
+    ):
         self._check_running()
+        _count("ahead_bytes", ahead_bytes)
         if chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
         func = _with(func, kwds)
@@ -446,7 +467,10 @@ class Pool:
         # Just enough at first, since nobody knows yet how large results are.
         window = 2 * self._processes
         chunks = _chunks(iterable, chunksize) if chunked else iter(iterable)
-        return kind(self, submit, chunks, chunked, window, progress)
+        return kind(self, submit, chunks, chunked, window, progress, ahead_bytes)
+
+    def _is_terminated(self):
+        return self._state == TERMINATE
 
     def _large(self):
         """Bytes of a large result, or of a chunk's, among the last ones."""
@@ -454,7 +478,7 @@ class Pool:
 
     def istarmap(
         self, func, iterable, chunksize=1, *, kwds=None, timeout=None, retries=None,
-        progress=None,
+        progress=None, ahead_bytes=BYTES_AHEAD,
     ):
         """``imap()`` whose items are tuples of arguments: ``func(*item, **kwds)``.
 
@@ -463,11 +487,14 @@ class Pool:
         [32, 9]
         """
         limits = timeout, retries
-        return self._imap(IMapIterator, func, iterable, True, chunksize, kwds, limits, progress)
+        kind = IMapIterator
+        return self._imap(
+            kind, func, iterable, True, chunksize, kwds, limits, progress, ahead_bytes
+        )
 
     def istarmap_unordered(
         self, func, iterable, chunksize=1, *, kwds=None, timeout=None, retries=None,
-        progress=None,
+        progress=None, ahead_bytes=BYTES_AHEAD,
     ):
         """``istarmap()`` whose results come as soon as they are there, in any order.
 
@@ -477,7 +504,9 @@ class Pool:
         """
         limits = timeout, retries
         kind = IMapUnorderedIterator
-        return self._imap(kind, func, iterable, True, chunksize, kwds, limits, progress)
+        return self._imap(
+            kind, func, iterable, True, chunksize, kwds, limits, progress, ahead_bytes
+        )
 
     # -- the end
 
@@ -498,7 +527,8 @@ class Pool:
         """Ends the workers at once; what has not run will not.  Leaving a ``with`` block does so.
 
         Who waits for a result that will not come gets an error: CancelledError, or what
-        became of the worker.
+        became of the worker.  So does an iterator for the first item that it had not submitted;
+        then it ends.
         """
         self._state = TERMINATE
         self._finalizer()

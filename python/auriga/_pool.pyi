@@ -117,6 +117,7 @@ class Pool:
         timeout: float | None = None,
         retries: int | None = None,
         progress: bool | Callable[[int, int | None], object] | None = None,
+        ahead_bytes: int = ...,
     ) -> IMapIterator[_T]: ...
     def imap_unordered(
         self,
@@ -128,6 +129,7 @@ class Pool:
         timeout: float | None = None,
         retries: int | None = None,
         progress: bool | Callable[[int, int | None], object] | None = None,
+        ahead_bytes: int = ...,
     ) -> IMapUnorderedIterator[_T]: ...
     def istarmap(
         self,
@@ -139,6 +141,7 @@ class Pool:
         timeout: float | None = None,
         retries: int | None = None,
         progress: bool | Callable[[int, int | None], object] | None = None,
+        ahead_bytes: int = ...,
     ) -> IMapIterator[_T]: ...
     def istarmap_unordered(
         self,
@@ -150,6 +153,7 @@ class Pool:
         timeout: float | None = None,
         retries: int | None = None,
         progress: bool | Callable[[int, int | None], object] | None = None,
+        ahead_bytes: int = ...,
     ) -> IMapUnorderedIterator[_T]: ...
     def close(self) -> None: ...
     def terminate(self) -> None: ...

@@ -14,6 +14,12 @@ def _timeout_error():
     return TimeoutError
 
 
+def _cancelled():
+    from concurrent.futures import CancelledError
+
+    return CancelledError()
+
+
 class AsyncResult(_core.Result):
     """The outcome of one ``apply_async()``.
 
@@ -187,7 +193,7 @@ def _name_item(error, first, single):
 
 
 _WINDOW_MAX = 1024
-_BYTES_MAX = 64 << 20  # of results that nobody has taken yet
+BYTES_AHEAD = 64 << 20  # of results that nobody has taken yet
 _END = object()
 
 
@@ -196,7 +202,10 @@ class IMapIterator:
 
     _container = deque
 
-    def __init__(self, pool, submit, chunks, chunked, window, progress=None):
+    def __init__(
+        self, pool, submit, chunks, chunked, window, progress=None, ahead_bytes=BYTES_AHEAD
+    ):
+        self._ahead_bytes = ahead_bytes
         self._progress = progress
         self._submitted = 0
         self._pool = pool
@@ -221,7 +230,7 @@ class IMapIterator:
         than 5 ms: as far ahead as keeps the workers busy, and no further.  If all results were as
         large as a large one of the last, those in the window would have to keep within a bound."""
         large = self._pool._large()
-        fitting = max(self._least, _BYTES_MAX // large if large else _WINDOW_MAX)
+        fitting = max(self._least, self._ahead_bytes // large if large else _WINDOW_MAX)
         held = len(self._ready) if fitting < _WINDOW_MAX else 0
         if (len(self._tasks) + held) * 2 > min(self._window, fitting):
             return
@@ -232,19 +241,22 @@ class IMapIterator:
         self._fed = now
 
     def _feed(self, window):
-        """Submits until so many chunks are under way, or the input ends."""
+        """Submits until so many chunks are under way, or the input or the pool ends."""
+        ended = self._pool._is_terminated()
         while self._chunks is not None and len(self._tasks) < window:
             try:
                 chunk = next(self._chunks, _END)
                 if chunk is _END:
                     self._end()
                     return
+                if ended:
+                    raise _cancelled()
                 task = self._submit(chunk)
                 self._submitted += 1
                 self._add(task)
             except BaseException as error:
                 self._end()
-                self._add(Failed(error))
+                self._add(Failed(_cancelled() if self._pool._is_terminated() else error))
                 return
             if self._progress is not None:
                 task.on_done(self._progress.one)
@@ -319,7 +331,9 @@ class IMapUnorderedIterator(IMapIterator):
 
     _container = dict  # by number, or by themselves
 
-    def __init__(self, pool, submit, chunks, chunked, window, progress=None):
+    def __init__(
+        self, pool, submit, chunks, chunked, window, progress=None, ahead_bytes=BYTES_AHEAD
+    ):
         # A chunk may be several calls of the library, and tells; single calls are looked at.
         self._told = chunked or progress is not None
         self._numbers = itertools.count()
@@ -330,7 +344,7 @@ class IMapUnorderedIterator(IMapIterator):
         self._indexes = itertools.count()
         self._done = deque()
         self._there = threading.Semaphore(0)
-        super().__init__(pool, submit, chunks, chunked, window, progress)
+        super().__init__(pool, submit, chunks, chunked, window, progress, ahead_bytes)
 
     def _add(self, task):
         if self._told:

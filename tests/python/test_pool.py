@@ -29,18 +29,27 @@ class Window(unittest.TestCase):
         self.addCleanup(patched.stop)
         self.large = 0
         self.read = 0
+        self.terminated = False
 
     def _large(self):  # of a pool
         return self.large
+
+    def _is_terminated(self):
+        return self.terminated
 
     def inputs(self):
         for self.read in range(1, 100_001):
             yield [self.read]
 
-    def ahead(self, taken):
-        """The farthest, over so many results."""
+    def iterator(self, **options):
         self._feeders = set()
-        results = _results.IMapIterator(self, lambda chunk: Taken(chunk[0]), self.inputs(), False, 4)
+        return _results.IMapIterator(
+            self, lambda chunk: Taken(chunk[0]), self.inputs(), False, 4, **options
+        )
+
+    def ahead(self, taken, **options):
+        """The farthest, over so many results."""
+        results = self.iterator(**options)
         farthest = self.read
         for n in range(1, taken + 1):
             self.assertEqual(next(results), n)
@@ -57,6 +66,23 @@ class Window(unittest.TestCase):
     def test_huge_results(self):
         self.large = 1 << 30
         self.assertLessEqual(self.ahead(100), 4)
+
+    def test_a_bound_of_ones_own(self):
+        self.large = 1 << 20
+        self.assertIn(self.ahead(5000, ahead_bytes=16 << 20), range(8, 16 + 1))
+        self.large = 1 << 30
+        self.assertIn(self.ahead(5000, ahead_bytes=16 << 30), range(8, 16 + 1))
+        self.assertLessEqual(self.ahead(100, ahead_bytes=0), 4)
+
+    def test_one_item_is_read_for_a_terminated_pool(self):
+        results = self.iterator()
+        self.assertEqual(next(results), 1)
+        self.terminated = True
+        read = self.read
+        self.assertEqual([next(results) for _ in range(read - 1)], list(range(2, read + 1)))
+        self.assertRaises(auriga.CancelledError, next, results)
+        self.assertRaises(StopIteration, next, results)
+        self.assertEqual(self.read, read + 1)  # else it would not be known whether it is at its end
 
 
 class Taken(_results.Failed):
@@ -158,6 +184,33 @@ class Verbs:
             pool.terminate()
         pool.join()
         self.assertTrue(held)
+
+    def test_iterators_of_a_terminated_pool(self):
+        for verb in ("imap", "imap_unordered", "istarmap", "istarmap_unordered"):
+            for size in (1, 3):
+                with self.subTest(verb, chunksize=size), self.make(2) as pool:
+                    items = iter([(1, 2)] * 1000 if "star" in verb else range(1000))
+                    results = getattr(pool, verb)(work.add, items, size)
+                    next(results)
+                    pool.terminate()
+                    last = [type(self.outcome(results)) for _ in range(1000)]
+                    self.assertIn(auriga.CancelledError, last)
+                    self.assertNotIn(auriga.PoolClosed, last)
+                    self.assertIs(last[-1], StopIteration)
+                    self.assertNotEqual(list(items), [])  # it was not read to its end
+
+    def outcome(self, results):
+        try:
+            return next(results)
+        except (Exception, auriga.CancelledError) as error:
+            return error
+
+    def test_bytes_ahead(self):
+        with self.make(2) as pool:
+            self.assertRaises(ValueError, pool.imap, work.square, [1], ahead_bytes=-1)
+            for verb in ("imap", "imap_unordered"):
+                results = getattr(pool, verb)(work.square, range(200), ahead_bytes=0)
+                self.assertEqual(sorted(results), [x * x for x in range(200)])
 
     def test_states(self):
         pool = self.make(1)
