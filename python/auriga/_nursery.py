@@ -127,6 +127,7 @@ def load(tracker):
     import multiprocessing.spawn  # noqa: F401
     import multiprocessing.util  # noqa: F401
     import pickle  # noqa: F401
+    import pkgutil  # noqa: F401  runpy asks for it when it loads the main module
     import traceback  # noqa: F401
     from multiprocessing import resource_tracker
 

@@ -2,7 +2,9 @@
 
 There is at most one for each of spawn and forkserver.  It is a fresh interpreter with the imports
 that workers need, and ends with the program.  For forkserver it also loads what
-``multiprocessing.set_forkserver_preload()`` names, by default the main module.
+``multiprocessing.set_forkserver_preload()`` names, by default the main module.  For spawn it loads
+modules of the standard library that the program has loaded and that start nothing (``_QUIET``): the
+main module, which each worker imports for itself, most likely imports them.
 
 A worker by spawn has to be what a new interpreter would be.  So whatever a process hands to a program
 that it executes is compared first (``_surroundings``): if it has changed, the template is replaced.
@@ -16,6 +18,13 @@ import threading
 _NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid_for_children", "time_for_children", "user", "uts")
 _STATUS = ("Umask", "Uid", "Gid", "Groups", "Cap", "NoNewPrivs", "Seccomp", "Cpus_allowed:",
            "Mems_allowed:")
+_QUIET = frozenset(
+    """argparse ast base64 bisect bz2 calendar cmath collections contextlib copy csv dataclasses
+    datetime decimal difflib dis email enum fnmatch fractions functools glob gzip hashlib heapq hmac html
+    http inspect itertools json logging lzma math numbers operator pathlib platform pprint queue random
+    re secrets select selectors shutil socket ssl statistics string struct subprocess tarfile tempfile
+    textwrap tokenize traceback typing urllib uuid xml zipfile zlib zoneinfo""".split()
+)
 _REQUEST_FDS = 8  # of AUR_START_EXEC without exec_argv, the template's socket among them
 
 _lock = threading.Lock()
@@ -70,6 +79,18 @@ def _surroundings():
     )
 
 
+def _quiet_ones():
+    """Those of _QUIET that are loaded here, and are what they seem."""
+    folder = os.path.dirname(os.__file__) + os.sep
+    names = []
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in _QUIET:
+            origin = getattr(getattr(module, "__spec__", None), "origin", None) or ""
+            if origin in ("built-in", "frozen") or origin.startswith(folder):
+                names.append(name)
+    return names
+
+
 def _to_preload(start_method, data):
     """(names of modules, preparation): what the template loads beyond what every worker needs."""
     if start_method != "forkserver":
@@ -97,7 +118,8 @@ class _Template:
         host = os.pidfd_open(os.getpid())
         fd = os.memfd_create("auriga-template", os.MFD_CLOEXEC)
         try:
-            os.write(fd, pickle.dumps((names, data)))
+            quiet = [] if "__main__" in names else _quiet_ones()
+            os.write(fd, pickle.dumps((quiet, names, data)))
             call = (f"from auriga._template import main; "
                     f"main({theirs.fileno()}, {host}, {tracker}, {fd})")
             # The child between ends at once, so that the template is nobody's child for os.wait().
@@ -221,6 +243,22 @@ def start(start_method, data, fds, make):
 # ---- the template ------------------------------------------------------------------------------
 
 
+def _load_quietly(names):
+    """Of the standard library, whatever lies in the working directory."""
+    import importlib
+
+    path = sys.path
+    sys.path = [folder for folder in path if folder not in ("", os.getcwd())]
+    try:
+        for name in names:
+            try:
+                importlib.import_module(name)
+            except Exception:
+                pass
+    finally:
+        sys.path = path
+
+
 def _preload(names, data):
     """Loads modules as the standard fork server does; whether a fork is safe then."""
     import gc
@@ -306,7 +344,8 @@ def main(fd, host, tracker, data):
     del sys.path[0]
     with os.fdopen(data, "rb") as file:
         file.seek(0)
-        names, main = pickle.load(file)
+        quiet, names, main = pickle.load(file)
+    _load_quietly(quiet)
     fit = not names or _preload(names, main)
     resource_tracker._resource_tracker._fd = None  # it is to end when the program closes its end
     os.close(tracker)

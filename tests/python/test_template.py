@@ -195,6 +195,30 @@ if __name__ == "__main__":
     print(ask("forkserver") == ask("forkserver"))
 """
 
+STANDARD = """
+import sys
+there = [name for name in ("statistics", "csv") if name in sys.modules]
+import csv, statistics
+def look():
+    return there, hasattr(csv, "mine"), statistics.mean([1, 3])
+""" + HEAD + """
+if __name__ == "__main__":
+    print(there, ask("spawn", look))
+"""
+
+RANDOM = HEAD + """
+import random
+def draw(_=None):
+    return random.random()
+
+if __name__ == "__main__":
+    numbers = set()
+    for _ in range(2):
+        with auriga.Pool(2, context=multiprocessing.get_context("spawn")) as pool:
+            numbers.update(pool.map(draw, range(8), 1))
+    print(len(numbers))
+"""
+
 TRACKER = HEAD + """
 if __name__ == "__main__":
     from multiprocessing import resource_tracker
@@ -295,6 +319,19 @@ class Template(Case):
 
     def test_threads_share_it(self):
         self.prints(THREADS, "1\n")
+
+    def test_standard_modules_are_there_before_the_main_module(self):
+        folder, elsewhere = pathlib.Path(self.folder()), pathlib.Path(self.folder())
+        (folder / "program.py").write_text(STANDARD)
+        (folder / "csv.py").write_text("mine = True")  # hides the standard one from the program
+        (elsewhere / "statistics.py").write_text("")  # in the working directory: not meant
+        done = subprocess.run([sys.executable, str(folder / "program.py")], cwd=elsewhere, text=True,
+                              env=environment(), capture_output=True)
+        expected = "[] (['statistics'], True, 2)\n"
+        self.assertEqual((done.returncode, done.stdout), (0, expected), done.stderr)
+
+    def test_random_numbers_differ(self):
+        self.prints(RANDOM, "16\n")
 
     def test_the_resource_tracker_can_end_before_it(self):
         self.prints(TRACKER, "6\n")
