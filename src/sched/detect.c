@@ -640,12 +640,15 @@ enum auri_dry_verdict auri_detect_dry(struct auri_record *node, struct auri_stuc
     survey.end = auri_record_end();
     survey.node = calloc(survey.end, sizeof(*survey.node));
     if (survey.node != NULL) { /* else somebody asks again */
-        while (!survey_take(&survey, node->id)) {
-            /* As above. */
-        }
-        if (!survey.node[node->id].live) {
-            verdict = judge_dry(&survey, node, ret);
-        }
+        /* It reads the words of an any-wait's tasks once more: who takes one of these meanwhile has gone on, so
+         * that the survey does not hold, and the task would be missed in it. */
+        do {
+            while (!survey_take(&survey, node->id)) {
+                /* As above. */
+            }
+            ret->task = NULL;
+            verdict = survey.node[node->id].live ? AURI_DRY_LIVE : judge_dry(&survey, node, ret);
+        } while (verdict == AURI_DRY_NOBODY && !still_holds(&survey));
     }
     unlock_graph();
     free(survey.node);
