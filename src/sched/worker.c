@@ -39,14 +39,12 @@ static void refill_fifo(struct auri_team *team)
 {
     auri_task *newest = auri_xchg_acq(&team->inbox, NULL); /* [I2] */
     auri_task *oldest = NULL;
-    struct auri_ahead ahead = { .n = 0 }; /* for who takes them out, from the other end */
 
     while (newest != NULL) {
         auri_task *next = newest->next;
         if (auri_ahead_of(newest) != NULL) {
-            auri_task_prefetch(auri_ahead_of(newest));
+            __builtin_prefetch(auri_ahead_of(newest), 1);
         }
-        auri_ahead_note(&ahead, newest);
         newest->next = oldest;
         oldest = newest;
         newest = next;
@@ -76,9 +74,7 @@ static auri_task *take_outside(struct auri_team *team, struct auri_record *self,
         auri_task *task = team->fifo;
         batch[n++] = task;
         team->fifo = task->next;
-        if (auri_ahead_of(task) != NULL) { /* another thread may have written it */
-            auri_task_prefetch(auri_ahead_of(task));
-        }
+        auri_task_prefetch(task); /* another thread wrote it */
     }
     auri_store_rel(&team->fifo_filled, team->fifo != NULL);
     pthread_mutex_unlock(&team->fifo_lock);
