@@ -108,7 +108,7 @@ void auri_team_notify_pushed(struct auri_team *team); /* after auri_team_push(),
 /* The same for a thread that goes on working: whoever is woken should run on another CPU. */
 void auri_team_notify_elsewhere(struct auri_team *team);
 bool auri_team_has_work(struct auri_team *team); /* something is visible to a worker that looks */
-void auri_team_push(struct auri_team *team, auri_task *task);
+void auri_team_push(struct auri_team *team, auri_task *task); /* one that nobody else knows yet */
 /* Takes one queued task out, wherever it lies (for terminate).  NULL: none is left. */
 auri_task *auri_team_drain(struct auri_team *team);
 

@@ -19,19 +19,25 @@
 
 /* ---- tasks from outside -------------------------------------------------------------------- */
 
-void auri_team_push(struct auri_team *team, auri_task *task)
+static void push(struct auri_team *team, auri_task *task)
 {
     auri_task *head = auri_load_rlx(&team->inbox); /* relaxed: the CAS decides */
-    struct auri_record *self = auri_self_;
 
-    if (self != NULL) {
-        auri_ahead_note(&self->pushed, task);
-    }
     do {
         task->next = head;
         /* seq_cst.  release [I1]; pairs with the exchange [I2]: links and tasks are visible.  And the
          * first half of [E3]: see auri_team_notify_pushed(). */
     } while (!auri_cas_sc(&team->inbox, &head, task));
+}
+
+void auri_team_push(struct auri_team *team, auri_task *task)
+{
+    struct auri_record *self = auri_self_;
+
+    if (self != NULL) {
+        auri_ahead_note(&self->pushed, task);
+    }
+    push(team, task);
 }
 
 /* Appends the inbox to the fifo.  fifo_lock held.  Nobody pops single nodes: no ABA. */
@@ -83,7 +89,7 @@ static auri_task *take_outside(struct auri_team *team, struct auri_record *self,
     while (n > 1) {
         n--;
         if (!auri_deque_push(self->deque, batch[n])) {
-            auri_team_push(team, batch[n]); /* no memory for a longer deque: back to the inbox */
+            push(team, batch[n]); /* no memory for a longer deque: back to the inbox */
         }
     }
     if (several) {
