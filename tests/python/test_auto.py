@@ -216,7 +216,7 @@ class Auto(Case):
         # The barrier opens when four items are in their calls at one time, in one process.
         barrier = threading.Barrier(4)
         with auriga.AutoPool(4) as pool:
-            self.assertEqual(set(pool.map(meet, [(barrier, n) for n in range(8)])), {os.getpid()})
+            self.assertEqual(set(pool.map(meet, [(barrier, n) for n in range(8)], 1)), {os.getpid()})
             self.assertIn("meet: ", pool.explain())
             self.assertIn("in threads", pool.explain())
 
