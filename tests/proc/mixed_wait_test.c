@@ -7,7 +7,7 @@
  */
 /* aurt: no-tsan */
 /* aurt: no-valgrind */
-#include "pools.h"
+#include "gates.h"
 
 #include <pthread.h>
 #include <sys/mman.h>
@@ -16,38 +16,16 @@ enum { THREADS = 4, CALLS = 40 };
 
 /* What the workers share with this program. */
 static struct shared {
-    aurt_event ready; /* the id is there */
-    aurt_event begun; /* a task of the parent's waits for an answer of the parent */
-    aurt_event go;    /* slow calls may end */
+    struct gates gates;
     uint64_t id;
 } * shared;
 
 static aur_pool *others; /* of the parent, inherited by the workers of later pools */
 
-static int slow(int x)
-{
-    aurt_event_wait(&shared->go);
-    return x;
-}
-AUR_FN(int, slow, int);
-
-static int fast(int x)
-{
-    return x;
-}
-AUR_FN(int, fast, int);
-
-static int says_begun(int x)
-{
-    aurt_event_set(&shared->begun);
-    return x;
-}
-AUR_FN(int, says_begun, int);
-
 /* In a pool that a task made: when the parent knows that the task waits. */
 static int when_begun(int x)
 {
-    aurt_event_wait(&shared->begun);
+    aurt_event_wait(&gates->begun);
     return x;
 }
 AUR_FN(int, when_begun, int);
@@ -76,22 +54,17 @@ AUR_FN(int, waits_for, uint64_t);
 static int waits_for_named(int x)
 {
     (void)x;
-    aurt_event_wait(&shared->ready);
+    aurt_event_wait(&gates->ready);
     return waits_for(shared->id);
 }
 AUR_FN(int, waits_for_named, int);
 
 static int waits_when_begun(int x)
 {
-    aurt_event_wait(&shared->begun);
+    aurt_event_wait(&gates->begun);
     return waits_for_named(x);
 }
 AUR_FN(int, waits_when_begun, int);
-
-#define MUST(...)                                                                                  \
-    if (!(__VA_ARGS__)) {                                                                          \
-        return __LINE__;                                                                           \
-    }
 
 /* A slow one of the parent's, and one of the worker's own that ends when the parent knows of the wait. */
 static int own_comes_first(int kind, int timed)
@@ -110,7 +83,7 @@ static int own_comes_first(int kind, int timed)
     MUST(aur_completed_next(set, &index, deadline) == AUR_OK && index == 1);
     MUST(aur_future_result(futures[1], &v, 0) == AUR_OK && v == 6);
     MUST(!aur_future_done(futures[0]));
-    aurt_event_set(&shared->go);
+    aurt_event_set(&gates->go);
     MUST(aur_completed_next(set, &index, deadline) == AUR_OK && index == 0);
     MUST(aur_future_result(futures[0], &v, 0) == AUR_OK && v == 5);
     MUST(aur_completed_next(set, &index, deadline) == AUR_END);
@@ -133,7 +106,7 @@ static int own_comes_last(int kind, int timed)
     MUST(aur_wait_any(futures, 2, &index, aur_deadline_in_ms(timed != 0)) == AUR_ETIMEDOUT);
     MUST(aur_apply_async(others, &futures[2], when_begun, 5) == AUR_OK);
     MUST(aur_wait_any(futures, 3, &index, AUR_NO_DEADLINE) == AUR_OK && index == 2);
-    aurt_event_set(&shared->go);
+    aurt_event_set(&gates->go);
     for (int i = 0; i < 3; i++) {
         MUST(aur_future_wait(futures[i], AUR_NO_DEADLINE) == AUR_OK);
         aur_future_unref(futures[i]);
@@ -146,7 +119,7 @@ AUR_FN(int, own_comes_last, int, int);
 /* Of the worker's own pool, one call holds the thread, the other one is cancelled while it is waited for. */
 static void *cancels(void *future)
 {
-    aurt_event_wait(&shared->begun);
+    aurt_event_wait(&gates->begun);
     AURT_CHECK(aur_future_cancel(future, NULL) == AUR_OK);
     return NULL;
 }
@@ -170,7 +143,7 @@ static int own_is_cancelled(int x)
     MUST(aur_wait_any(futures, 2, &index, AUR_NO_DEADLINE) == AUR_OK && index == 1);
     MUST(aur_future_outcome(futures[1], 0) == AUR_ECANCELED);
     MUST(pthread_join(thread, NULL) == 0);
-    aurt_event_set(&shared->go);
+    aurt_event_set(&gates->go);
     for (int i = 0; i < 3; i++) {
         MUST(aur_future_wait(futures[i], AUR_NO_DEADLINE) == AUR_OK);
         aur_future_unref(futures[i]);
@@ -188,7 +161,7 @@ static int own_breaks_circle(int x)
     size_t index = 9;
 
     (void)x;
-    aurt_event_wait(&shared->ready);
+    aurt_event_wait(&gates->ready);
     MUST(aur_apply_async(own, &futures[1], when_begun, 6) == AUR_OK);
     futures[0] = open_one(shared->id);
     MUST(aur_wait_any(futures, 2, &index, AUR_NO_DEADLINE) == AUR_OK && index == 1);
@@ -207,7 +180,7 @@ static int own_is_in_circle(int x)
     size_t index = 9;
     int v = 0;
 
-    aurt_event_wait(&shared->ready);
+    aurt_event_wait(&gates->ready);
     if (x == 0) {
         MUST(aur_apply_async(own, &futures[1], waits_for_named, 0) == AUR_OK);
     } else {
@@ -230,10 +203,10 @@ static int calls_others(int x)
 {
     int v = 0;
 
-    aurt_event_wait(&shared->begun);
+    aurt_event_wait(&gates->begun);
     aur_err err = aur_apply(others, &v, fast, x);
     AURT_CHECK(err == AUR_OK && v == x);
-    aurt_event_set(&shared->go);
+    aurt_event_set(&gates->go);
     return x;
 }
 AUR_FN(int, calls_others, int);
@@ -258,11 +231,11 @@ AUR_FN(int, call_passes_wait, int);
 /* ... and a wait with a deadline is not held up by one without. */
 static int times_out(int x)
 {
-    aurt_event_wait(&shared->begun);
+    aurt_event_wait(&gates->begun);
     aur_future *future = open_one(shared->id);
     aur_err err = aur_future_wait(future, aur_deadline_in_ms(1));
     aur_future_unref(future);
-    aurt_event_set(&shared->go);
+    aurt_event_set(&gates->go);
     return err == AUR_ETIMEDOUT ? x : -err;
 }
 AUR_FN(int, times_out, int);
@@ -273,7 +246,7 @@ static int deadline_passes_wait(int x)
     aur_future *future;
     int v = 0;
 
-    aurt_event_wait(&shared->ready);
+    aurt_event_wait(&gates->ready);
     MUST(aur_apply_async(own, &future, times_out, x) == AUR_OK);
     MUST(waits_for(shared->id) == 5);
     MUST(aur_future_result(future, &v, AUR_NO_DEADLINE) == AUR_OK && v == x);
@@ -290,30 +263,23 @@ static int goes_on(int x, int until_go)
 
     own = aurt_pool_new(AUR_THREADS, 1, 0, 0);
     MUST(aur_apply_async(own, NULL, waits_for_named, 0) == AUR_OK);
-    aurt_event_wait(until_go != 0 ? &shared->go : &shared->begun);
+    aurt_event_wait(until_go != 0 ? &gates->go : &gates->begun);
     return x;
 }
 AUR_FN(int, goes_on, int, int);
 
 static int waits_then(uint64_t id)
 {
-    aurt_event_wait(&shared->begun);
+    aurt_event_wait(&gates->begun);
     return waits_for(id);
 }
 AUR_FN(int, waits_then, uint64_t);
 
-static int lets_go(int x)
-{
-    aurt_event_set(&shared->go);
-    return x;
-}
-AUR_FN(int, lets_go, int);
-
 /* It is left behind by its task, while it waits for the queue of the only worker. */
 static int says_and_waits(int x)
 {
-    aurt_event_wait(&shared->ready);
-    aurt_event_set(&shared->begun);
+    aurt_event_wait(&gates->ready);
+    aurt_event_set(&gates->begun);
     return waits_for(shared->id) + x;
 }
 AUR_FN(int, says_and_waits, int);
@@ -324,7 +290,7 @@ static int leaves(int x)
 
     own = aurt_pool_new(AUR_THREADS, 1, 0, 0);
     MUST(aur_apply_async(own, NULL, says_and_waits, 0) == AUR_OK);
-    aurt_event_wait(&shared->begun);
+    aurt_event_wait(&gates->begun);
     return x;
 }
 AUR_FN(int, leaves, int);
@@ -338,7 +304,7 @@ static int waits_for_own(int after)
 
     MUST(aur_apply_async(own, &future, waits_for_named, 0) == AUR_OK);
     if (after != 0) {
-        aurt_event_wait(&shared->begun);
+        aurt_event_wait(&gates->begun);
     }
     MUST(aur_future_result(future, &v, AUR_NO_DEADLINE) == AUR_OK);
     aur_future_unref(future);
@@ -409,19 +375,10 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    aurt_event_set(&shared->go);
+    aurt_event_set(&gates->go);
     aurt_pool_end(mine);
     aurt_pool_end(others);
     return 0;
-}
-
-static int result_of(aur_future *future)
-{
-    int v = -1;
-
-    AURT_OK(aur_future_result(future, &v, AUR_NO_DEADLINE));
-    aur_future_unref(future);
-    return v;
 }
 
 /* The result of the task, which is followed by one that says so when it waits. */
@@ -444,7 +401,7 @@ static int followed_and_kept(aur_future *task)
 static void name(aur_future *future)
 {
     shared->id = aur_future_id(future);
-    aurt_event_set(&shared->ready);
+    aurt_event_set(&gates->ready);
 }
 
 static void begin_again(void)
@@ -637,5 +594,6 @@ int main(void)
 
     shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     AURT_CHECK(shared != MAP_FAILED);
+    gates = &shared->gates;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -190,10 +190,6 @@ static int maps_bytes(int longest, int bad)
     unsigned char *bytes = calloc(1, (size_t)longest + 1);
     aur_call_options opts = AUR_CALL_OPTIONS_INIT;
 
-#define MUST(...)                                                                                  \
-    if (!(__VA_ARGS__)) {                                                                          \
-        return __LINE__;                                                                           \
-    }
     MUST(bytes != NULL);
     memset(bytes, 'x', (size_t)longest);
     for (int i = 0; i < N; i++) {

@@ -57,10 +57,6 @@ static int uses(int which)
     const void *data;
     size_t size;
 
-#define MUST(...)                                                                                  \
-    if (!(__VA_ARGS__)) {                                                                          \
-        return __LINE__;                                                                           \
-    }
     MUST(aur_apply(pool, &v, twice, 4) == AUR_OK && v == 8);
     MUST(aur_apply(pool, &v, pid_of, 0) == AUR_OK && v != (int)getpid());
     MUST(which != 0 || v == (int)ids[2]);

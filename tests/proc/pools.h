@@ -1,10 +1,16 @@
-/* pools.h: a pool with the options that most tests need, and its end. */
+/* pools.h: a pool with the options that most tests need, and its end; checks inside tasks. */
 #ifndef AURT_POOLS_H
 #define AURT_POOLS_H
 
 #include "aurt.h"
 
 #include <auriga.h>
+
+/* In a task that returns an int: the line that does not hold is its result. */
+#define MUST(...)                                                                                  \
+    if (!(__VA_ARGS__)) {                                                                          \
+        return __LINE__;                                                                           \
+    }
 
 /* start counts for AUR_PROCESSES only. */
 static inline aur_pool *aurt_pool_new(int kind, uint32_t workers, int start, uint32_t spares)

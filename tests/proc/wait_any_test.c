@@ -7,7 +7,7 @@
  */
 /* aurt: no-tsan */
 /* aurt: no-valgrind */
-#include "pools.h"
+#include "gates.h"
 
 #include <signal.h>
 #include <sys/mman.h>
@@ -16,43 +16,13 @@ enum { MANY = 3000 };
 
 /* What the workers share with this program. */
 static struct shared {
-    aurt_event ready; /* the ids are there */
-    aurt_event go;    /* slow calls may end */
-    aurt_event begun;
+    struct gates gates;
     _Atomic(int) pid;
     size_t n;
     uint64_t ids[MANY];
 } * shared;
 
 static aur_pool *others; /* inherited by the workers of later pools */
-
-static int slow(int x)
-{
-    aurt_event_wait(&shared->go);
-    return x;
-}
-AUR_FN(int, slow, int);
-
-static int fast(int x)
-{
-    return x;
-}
-AUR_FN(int, fast, int);
-
-/* Begins only when all workers of its pool wait. */
-static int lets_go(int x)
-{
-    aurt_event_set(&shared->go);
-    return x;
-}
-AUR_FN(int, lets_go, int);
-
-static int says_begun(int x)
-{
-    aurt_event_set(&shared->begun);
-    return x;
-}
-AUR_FN(int, says_begun, int);
 
 static void open_all(aur_future **futures, size_t from, size_t n)
 {
@@ -75,7 +45,7 @@ static int waits_any(int from, int timed)
     size_t index = MANY;
 
     atomic_store(&shared->pid, (int)getpid());
-    aurt_event_wait(&shared->ready);
+    aurt_event_wait(&gates->ready);
     open_all(futures, (size_t)from, shared->n);
     aur_err err = aur_wait_any(futures, shared->n, &index,
                                timed != 0 ? aur_deadline_in_ms((uint64_t)timed) : AUR_NO_DEADLINE);
@@ -93,17 +63,13 @@ static int completes(int timed)
     size_t index = 9;
     int v = -1;
 
-#define MUST(...)                                                                                  \
-    if (!(__VA_ARGS__)) {                                                                          \
-        return __LINE__;                                                                           \
-    }
-    aurt_event_wait(&shared->ready);
+    aurt_event_wait(&gates->ready);
     open_all(futures, 0, 2);
     MUST(aur_as_completed(futures, 2, &set) == AUR_OK);
     MUST(aur_completed_next(set, &index, deadline) == AUR_OK && index == 1);
     MUST(aur_future_result(futures[1], &v, 0) == AUR_OK && v == 1);
     MUST(!aur_future_done(futures[0]));
-    aurt_event_set(&shared->go);
+    aurt_event_set(&gates->go);
     MUST(aur_completed_next(set, &index, deadline) == AUR_OK && index == 0);
     MUST(aur_future_result(futures[0], &v, 0) == AUR_OK && v == 0);
     MUST(aur_completed_next(set, &index, deadline) == AUR_END);
@@ -115,7 +81,7 @@ AUR_FN(int, completes, int);
 /* Two items, neither of which ends before the iterator is waited for. */
 static int slow_first(int x)
 {
-    aurt_event_wait(x == 0 ? &shared->go : &shared->begun);
+    aurt_event_wait(x == 0 ? &gates->go : &gates->begun);
     return x;
 }
 AUR_FN(int, slow_first, int);
@@ -131,7 +97,7 @@ static int iterates(int x)
     (void)x;
     MUST(aur_imap_unordered(others, &iter, slow_first, in, 2) == AUR_OK);
     MUST(aur_imap_next_sized(iter, &v, sizeof(v), &index, AUR_NO_DEADLINE) == AUR_OK && index == 1);
-    aurt_event_set(&shared->go);
+    aurt_event_set(&gates->go);
     MUST(aur_imap_next_sized(iter, &v, sizeof(v), &index, AUR_NO_DEADLINE) == AUR_OK && index == 0);
     MUST(aur_imap_next(iter, &v, AUR_NO_DEADLINE) == AUR_END);
     return 0;
@@ -144,7 +110,7 @@ static int waits_one(int at)
     aur_future *future;
     int v = 0;
 
-    aurt_event_wait(&shared->ready);
+    aurt_event_wait(&gates->ready);
     open_all(&future, (size_t)at, 1);
     aur_err err = aur_future_result(future, &v, AUR_NO_DEADLINE);
     aur_future_unref(future);
@@ -189,7 +155,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    aurt_event_set(&shared->go);
+    aurt_event_set(&gates->go);
     aurt_pool_end(others);
     return 0;
 }
@@ -197,16 +163,6 @@ static int teardown(void **state)
 static void name(size_t at, aur_future *future)
 {
     shared->ids[at] = aur_future_id(future);
-}
-
-/* The result of an int call; drops the future. */
-static int result_of(aur_future *future)
-{
-    int v = -1;
-
-    AURT_OK(aur_future_result(future, &v, AUR_NO_DEADLINE));
-    aur_future_unref(future);
-    return v;
 }
 
 /* The second begins when what was submitted to its pool before waits. */
@@ -217,14 +173,14 @@ static void two_calls(aur_pool *mine, aur_future **futures)
     name(0, futures[0]);
     name(1, futures[1]);
     shared->n = 2;
-    aurt_event_set(&shared->ready);
+    aurt_event_set(&gates->ready);
 }
 
 static void begin_again(void)
 {
-    atomic_store(&shared->go.set, 0);
-    atomic_store(&shared->ready.set, 0);
-    atomic_store(&shared->begun.set, 0);
+    atomic_store(&gates->go.set, 0);
+    atomic_store(&gates->ready.set, 0);
+    atomic_store(&gates->begun.set, 0);
 }
 
 static void test_fast_second(void **state)
@@ -238,7 +194,7 @@ static void test_fast_second(void **state)
         AURT_OK(aur_apply_async(mine, &any, waits_any, 0, timed * 3600000));
         two_calls(mine, futures);
         assert_int_equal(result_of(any), 1);
-        aurt_event_set(&shared->go);
+        aurt_event_set(&gates->go);
         for (int i = 0; i < 2; i++) {
             assert_int_equal(result_of(futures[i]), i);
         }
@@ -292,9 +248,9 @@ static void test_many(void **state)
         name((size_t)i, futures[i]);
     }
     shared->n = MANY;
-    aurt_event_set(&shared->ready);
+    aurt_event_set(&gates->ready);
     assert_int_equal(result_of(any), MANY - 1);
-    aurt_event_set(&shared->go);
+    aurt_event_set(&gates->go);
     for (int i = 0; i < MANY; i++) {
         assert_int_equal(result_of(futures[i]), i);
     }
@@ -316,7 +272,7 @@ static void test_no_circle(void **state)
     name(1, one);
     name(2, third);
     shared->n = 2;
-    aurt_event_set(&shared->ready);
+    aurt_event_set(&gates->ready);
     assert_int_equal(result_of(third), 3);
     assert_int_equal(result_of(one), 1); /* it was not refused, and got the index */
     assert_int_equal(result_of(any), 1);
@@ -338,7 +294,7 @@ static void test_circle(void **state)
     name(1, first);
     name(2, second);
     shared->n = 2;
-    aurt_event_set(&shared->ready);
+    aurt_event_set(&gates->ready);
     assert_int_equal(result_of(second), -AUR_EDEADLK);
     assert_int_equal(result_of(first), 1);
     assert_int_equal(result_of(any), 1);
@@ -360,7 +316,7 @@ static void test_circle_closed_by_any(void **state)
         name(1, first);
         name(2, second);
         shared->n = 2;
-        aurt_event_set(&shared->ready);
+        aurt_event_set(&gates->ready);
         int v[3] = { result_of(first), result_of(second), result_of(any) };
         int refused = 0;
         for (int k = 0; k < 3; k++) {
@@ -398,10 +354,10 @@ static void test_deadline(void **state)
         name((size_t)i, futures[i]);
     }
     shared->n = 2;
-    aurt_event_set(&shared->ready);
+    aurt_event_set(&gates->ready);
     AURT_OK(aur_apply(mine, &v, waits_any, 0, 1));
     assert_int_equal(v, -AUR_ETIMEDOUT);
-    aurt_event_set(&shared->go);
+    aurt_event_set(&gates->go);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(result_of(futures[i]), i);
     }
@@ -421,15 +377,15 @@ static void test_death(void **state)
             name((size_t)k, futures[k]);
         }
         shared->n = 2;
-        aurt_event_set(&shared->ready);
+        aurt_event_set(&gates->ready);
         AURT_OK(aur_apply_async(mine, &any, waits_any, 0, 0));
         AURT_OK(aur_apply_async(mine, &next, says_begun, 2)); /* when the other one waits */
-        aurt_event_wait(&shared->begun);
+        aurt_event_wait(&gates->begun);
         kill(atomic_load(&shared->pid), SIGKILL);
         AURT_ERR(AUR_EWORKER, aur_future_outcome(any, AUR_NO_DEADLINE));
         aur_future_unref(any);
         assert_int_equal(result_of(next), 2);
-        aurt_event_set(&shared->go);
+        aurt_event_set(&gates->go);
         for (int k = 0; k < 2; k++) {
             assert_int_equal(result_of(futures[k]), k);
         }
@@ -454,5 +410,6 @@ int main(void)
 
     shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     AURT_CHECK(shared != MAP_FAILED);
+    gates = &shared->gates;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
