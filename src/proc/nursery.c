@@ -481,7 +481,7 @@ unsigned auri_foreign_threads(void)
 {
     unsigned foreign = foreign_now();
 
-    while (foreign > 0 && aurp_now_ns() - auri_own_threads_left_ns() < LEAVING_NS) {
+    while (foreign > 0 && auri_own_threads_leaving(aurp_now_ns(), LEAVING_NS)) {
         _Atomic(uint32_t) nothing = 0; /* nobody wakes this: a pause */
         aurp_futex_wait(&nothing, 0, aurp_now_ns() + 1000000, AURP_PRIVATE);
         foreign = foreign_now();

@@ -195,9 +195,10 @@ void auri_own_threads_add(int n)
     auri_add_rlx(&own_threads, (uint32_t)n); /* relaxed: a count */
 }
 
-uint64_t auri_own_threads_left_ns(void)
+bool auri_own_threads_leaving(uint64_t now_ns, uint64_t most_ns)
 {
-    return auri_load_rlx(&own_left_ns);
+    return now_ns <
+           auri_load_rlx(&own_left_ns) + most_ns; /* no difference: it may be after `now_ns` */
 }
 
 unsigned auri_own_threads(void)

@@ -185,9 +185,10 @@ void auri_self_release(void);
 /* Threads that the library itself runs in this process. */
 void auri_own_threads_add(int n);
 unsigned auri_own_threads(void);
-/* When one was last taken off, which it is as its last act but before the kernel has ended it; 0: never.
- * aurp_now_ns(). */
-uint64_t auri_own_threads_left_ns(void);
+/* Whether one may be counted off but not ended yet, if that takes `most_ns`: a thread is counted off as its
+ * last act, and then ended by the kernel.  now_ns: of aurp_now_ns(); others may be counted off after it was
+ * read. */
+bool auri_own_threads_leaving(uint64_t now_ns, uint64_t most_ns);
 
 /* Generation of this process: +1 in each fork child.  An object that remembers another one belongs to
  * an ancestor. */

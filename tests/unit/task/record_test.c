@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 
+#include "plat/plat.h"
 #include "task/record.h"
 
 #define THREADS 8
@@ -75,12 +76,27 @@ static void release_and_adopt(void **state)
     auri_self_release(); /* twice is allowed */
 }
 
+/* A time that was read before the thread was counted off is no reason to think that it is long gone. */
+static void leaving_while_one_looks(void **state)
+{
+    uint64_t before = aurp_now_ns();
+    const uint64_t most = UINT64_C(3600000000000);
+
+    (void)state;
+    auri_own_threads_add(1);
+    auri_own_threads_add(-1);
+    assert_true(auri_own_threads_leaving(before, most));
+    assert_true(auri_own_threads_leaving(aurp_now_ns(), most));
+    assert_false(auri_own_threads_leaving(aurp_now_ns() + most, most));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nodes_without_a_thread),
         cmocka_unit_test(release_and_adopt),
         cmocka_unit_test(alive_means_different),
+        cmocka_unit_test(leaving_while_one_looks),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
