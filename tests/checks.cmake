@@ -24,6 +24,11 @@ endif()
 auriga_check(api/reject api ${CMAKE_CURRENT_SOURCE_DIR}/tools/reject ${CMAKE_C_COMPILER}
              ${PROJECT_SOURCE_DIR}/include)
 
+if(AURIGA_PYTHON3 AND AURIGA_LINT)
+  auriga_check(mutants/script api ${AURIGA_PYTHON3}
+               ${CMAKE_CURRENT_SOURCE_DIR}/mutants/check_mutants_test.py)
+endif()
+
 find_program(AURIGA_PYTHON python3)
 if(AURIGA_PYTHON AND AURIGA_LINT) # in one build of ./dev test
   auriga_check(python/default python ${AURIGA_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/python/run
