@@ -316,6 +316,33 @@ static void die_and_wait_again(void)
     auri_edge_task(record[0], task[3], false);
 }
 
+/* POKE changes twice between a victim's look at the word and its sleep, so that the word is as it was: node 1
+ * is a loop's owner whose helpers wait for its task, and chooses one after the other.  The first, node 2, is
+ * an edge without a thread.  The second, node 0, is woken only because its owner does not go before it has left. */
+static void setup_poked_twice(void)
+{
+    setup_n(2);
+    record[0]->woke = true; /* it does not spin first: each pause would let the other body go on */
+    record[2] = auri_record_take();
+    auri_edge_task(record[2], task[1], false);
+}
+
+static void choose_two_helpers(void)
+{
+    auri_self_ = record[1];
+    auri_store_rlx(&helpers.id[0], record[2]->id);
+    auri_edge_job(record[1], &helpers);
+    (void)auri_detect(record[1], NULL);
+    auri_edge_clear(record[1]);
+    auri_edge_clear(record[2]); /* as node 2 would, if it were a thread */
+    auri_store_rlx(&helpers.id[0], record[0]->id);
+    auri_edge_job(record[1], &helpers);
+    auri_detect_owner(record[1]);
+    model_await_end(0);
+    auri_edge_clear(record[1]);
+    finish_own();
+}
+
 /* ---- at the end ------------------------------------------------------------------------------------ */
 
 static unsigned total(void)
@@ -376,6 +403,17 @@ static void one_verdict_inside(void)
         .full = ALL                                                                                \
     }
 
+/* A body waits in a loop. */
+#define SPINS(name_, begin, end, ...)                                                              \
+    {                                                                                              \
+        .name = name_, .setup = begin, .body = { __VA_ARGS__ }, .check = end,                      \
+        .clock_step_ns = 1000000, .must_end = true,                                                \
+        .quick = { .search = MODEL_PLAIN, .preemptions = 2 }, .full = {                            \
+            .search = MODEL_PLAIN,                                                                 \
+            .preemptions = 3                                                                       \
+        }                                                                                          \
+    }
+
 static const struct model_client clients[] = {
     LARGE("chain/two", setup_two, one_verdict, wait_next, wait_next),
     CLIENT("chain/none", setup_two, no_verdict, wait_next, finish_then_wait_next),
@@ -388,6 +426,7 @@ static const struct model_client clients[] = {
     CLIENT("chain/helper", setup_two, one_verdict, wait_next, wait_for_helper),
     CLIENT("chain/helper-none", setup_two, no_verdict, only_finish, wait_for_helper),
     CLIENT("chain/helper-freed", setup_mortal, not_this_wait, choose_helper, die_and_wait_again),
+    SPINS("chain/poked-twice", setup_poked_twice, one_verdict, wait_next, choose_two_helpers),
     CLIENT("chain/map", setup_map, one_verdict, wait_for_map, wait_in_item),
     CLIENT("chain/other-map", setup_map, no_verdict, wait_for_map, wait_in_item_of_another),
     CLIENT("chain/moving-edge", setup_moving, no_verdict, ask_for_a_verdict, move_the_edge),
