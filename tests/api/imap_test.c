@@ -231,7 +231,9 @@ AUR_FN(int, waits, int);
 static void test_early_free(void **state)
 {
     for (int ordered = 0; ordered < 2; ordered++) {
-        aur_pool *pool = aurt_pool(state);
+        aur_options fixed = aurt_options(state);
+        fixed.flags = AUR_POOL_FIXED; /* else others stand in for those that wait, and begin more */
+        aur_pool *pool = aurt_pool_with(&fixed);
         aur_imap_iter *iter = NULL;
         aur_call_options opts = AUR_CALL_OPTIONS_INIT;
         int in[N] = { 0 };

@@ -32,7 +32,7 @@ static aur_pool *held_pool(int policy)
     aur_options opts = AUR_OPTIONS_INIT;
 
     opts.workers = 1;
-    opts.spares_max = 2;
+    opts.flags = AUR_POOL_FIXED; /* nobody stands in for it */
     opts.queue_max = MAX;
     opts.queue_policy = policy;
     atomic_store(&go.set, 0);
