@@ -3,9 +3,21 @@
  * Method: programs whose waits form each kind of cycle; their futures are handed over by events, so that
  *         each cycle really closes.  A hang is ended by ctest.
  * Guards: src/sched/wait.c, src/sched/detect.c, the spares of src/sched/threads.c. */
+/* aurt: long */
 #include "aurt.h"
 
 #include <auriga.h>
+
+/* Most rounds are there for races.  Valgrind looks for none, and runs one thread at a time. */
+#ifdef AURT_VALGRIND
+#define ROUNDS(n) 8u
+#define STORM 60
+#define DEEP 5000 /* more than three stacks take */
+#else
+#define ROUNDS(n) (n)
+#define STORM 200
+#define DEEP 100000
+#endif
 
 static aur_pool *pool_with(uint32_t workers, uint32_t spares, uint32_t flags)
 {
@@ -183,7 +195,7 @@ static void mutual_wait(void **state)
 {
     (void)state;
     for (uint32_t workers = 1; workers <= 3; workers++) {
-        for (int round = 0; round < 100; round++) {
+        for (uint32_t round = 0; round < ROUNDS(100u); round++) {
             AUR_SCOPED(aur_pool) *pool = pool_with(workers, 0, 0);
             aur_pool *pools[] = { pool, pool, pool };
             run_ring(2, pools);
@@ -198,7 +210,7 @@ static void mutual_wait(void **state)
 static void cycle_across_pools(void **state)
 {
     (void)state;
-    for (int round = 0; round < 50; round++) {
+    for (uint32_t round = 0; round < ROUNDS(50u); round++) {
         AUR_SCOPED(aur_pool) *a = pool_with(1, 0, 0);
         AUR_SCOPED(aur_pool) *b = pool_with(2, 0, AUR_POOL_NO_HELP);
         aur_pool *pools[] = { a, b, a };
@@ -246,7 +258,7 @@ AUR_FN(int, wait_any_of_both, ring_ptr);
 static void wait_any_cycle(void **state)
 {
     (void)state;
-    for (int round = 0; round < 100; round++) {
+    for (uint32_t round = 0; round < ROUNDS(100u); round++) {
         AUR_SCOPED(aur_pool) *pool = pool_with(2, 0, 0);
         struct ring ring = { .n = 2 };
         for (int i = 0; i < 2; i++) {
@@ -312,7 +324,7 @@ static void map_body_waits_for_its_map(void **state)
 {
     (void)state;
     for (uint32_t workers = 1; workers <= 4; workers++) {
-        for (int round = 0; round < 20; round++) {
+        for (uint32_t round = 0; round < ROUNDS(20u); round++) {
             AUR_SCOPED(aur_pool) *pool = pool_with(workers, 0, 0);
             struct ring ring = { .n = 1 };
             struct item items[64] = { { &ring, 0 } };
@@ -329,7 +341,6 @@ static void map_body_waits_for_its_map(void **state)
 
 /* ---- no false alarm ------------------------------------------------------------------------ */
 
-#define STORM 200
 struct storm {
     aurt_event made;
     aur_future *future[STORM];
@@ -360,7 +371,7 @@ AUR_FN(int, wait_below, storm_ptr, uint32_t);
 static void storm_of_acyclic_waits(void **state)
 {
     (void)state;
-    for (uint32_t round = 0; round < 24; round++) {
+    for (uint32_t round = 0; round < ROUNDS(24u); round++) {
         AUR_SCOPED(aur_pool) *a = pool_with(1 + round % 4, 0, round % 8 < 4 ? 0 : AUR_POOL_NO_HELP);
         AUR_SCOPED(aur_pool) *b = pool_with(2, 0, 0);
         struct storm *storm = calloc(1, sizeof(*storm));
@@ -422,10 +433,10 @@ static void deep_recursion(void **state)
         int v = 0;
         atomic_store(&too_deep, 0);
         atomic_store(&no_spare, 0);
-        AURT_OK(aur_apply_async(pool, &top, descend, pool, 100000));
+        AURT_OK(aur_apply_async(pool, &top, descend, pool, DEEP));
         aur_err err = aur_future_result(top, &v, AUR_NO_DEADLINE);
         if (err == AUR_OK) {
-            assert_int_equal(v, 100000);
+            assert_int_equal(v, DEEP);
         } else {
             AURT_ERR(AUR_ETASK, err);
             assert_true(atomic_load(&too_deep) + atomic_load(&no_spare) > 0);

@@ -9,6 +9,7 @@
 /* aurt: no-asan */
 /* aurt: no-tsan */
 /* aurt: no-valgrind */
+/* aurt: long */
 #define _GNU_SOURCE
 #include "fault.h"
 

@@ -7,6 +7,7 @@
 /* aurt: no-asan */
 /* aurt: no-valgrind */
 /* aurt: serial */
+/* aurt: once */
 #include "aurt.h"
 
 #include <auriga.h>

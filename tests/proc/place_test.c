@@ -5,6 +5,7 @@
  */
 /* aurt: no-tsan */
 /* aurt: no-valgrind */
+/* aurt: long */
 #include "pools.h"
 
 #include <sys/mman.h>
