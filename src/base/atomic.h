@@ -44,6 +44,7 @@
 #define auri_sub_rel(p, v) (AURI_STEP(p), atomic_fetch_sub_explicit((p), (v), memory_order_release))
 #define auri_sub_acqrel(p, v)                                                                      \
     (AURI_STEP(p), atomic_fetch_sub_explicit((p), (v), memory_order_acq_rel))
+#define auri_and_rlx(p, v) (AURI_STEP(p), atomic_fetch_and_explicit((p), (v), memory_order_relaxed))
 #define auri_or_rlx(p, v) (AURI_STEP(p), atomic_fetch_or_explicit((p), (v), memory_order_relaxed))
 #define auri_or_acqrel(p, v)                                                                       \
     (AURI_STEP(p), atomic_fetch_or_explicit((p), (v), memory_order_acq_rel))

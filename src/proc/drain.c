@@ -144,6 +144,7 @@ static bool call_answered(struct auri_proc *p, struct auri_worker *w, struct aur
 
     task->attempts++;
     task->priv = NULL;
+    auri_task_disown(task); /* the worker may wait for something else while the result is copied */
     if (comp->err != AUR_OK) {
         call_failed(p, w, task, comp, h);
         return true;

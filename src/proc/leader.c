@@ -23,9 +23,9 @@ static uint64_t entry_of(struct auri_worker *w, const auri_task *task)
         /* relaxed: under the lock, which whoever claims or finishes it holds. */
         uint64_t word = auri_load_rlx(&((auri_task *)task)->word);
         uint64_t seq = (uintptr_t)task->priv;
-        bool here = auri_word_state(word) == AURI_RUNNING && auri_word_owner(word) == w->record->id;
-        return here && seq >= w->head && seq < w->tail && auri_flight_at(w, seq)->task == task ? seq
-                                                                                               : 0;
+        bool flies = auri_word_state(word) == AURI_RUNNING && seq >= w->head && seq < w->tail;
+        const struct auri_flight *flight = auri_flight_at(w, seq);
+        return flies && flight->task == task && !flight->revoked ? seq : 0;
     }
     for (uint64_t seq = w->tail; seq-- > w->head;) { /* the last chunk of the map */
         if (auri_flight_at(w, seq)->task == task && !auri_flight_at(w, seq)->revoked) {

@@ -21,9 +21,12 @@ static bool is_queued(const void *proc, const auri_task *task)
     const struct auri_proc *p = proc;
     const struct auri_mapjob *job = auri_mapjob_of(task);
 
-    /* As in auri_hurry(). */
-    return p->queue_first == task ||
-           (auri_task_map(task) != NULL ? job != NULL && job->queued : task->priv != NULL);
+    if (p->queue_first == task || auri_task_map(task) != NULL) {
+        return p->queue_first == task || (job != NULL && job->queued);
+    }
+    /* As in auri_hurry().  relaxed: moves only under the lock, but for a cancellation. */
+    return task->priv != NULL &&
+           auri_word_state(auri_load_rlx(&((auri_task *)task)->word)) == AURI_QUEUED;
 }
 
 /* Whether that node waits inside an item of the map. */

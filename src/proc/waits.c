@@ -185,6 +185,17 @@ static void show(struct auri_worker *w)
     w->edge = true;
 }
 
+/* With the lock held: what the worker has answered, and nobody has taken, does not wait for it. */
+static void disown_answered(struct auri_worker *w)
+{
+    for (uint64_t seq = w->head; seq < w->tail && auri_answered(w, seq); seq++) {
+        const struct auri_flight *flight = auri_flight_at(w, seq);
+        if (flight->task != NULL && flight->count == 0 && !flight->revoked) {
+            auri_task_disown(flight->task);
+        }
+    }
+}
+
 void auri_wait_begin(struct auri_worker *w, const struct auri_request *r)
 {
     struct auri_proc *p = w->proc;
@@ -197,6 +208,7 @@ void auri_wait_begin(struct auri_worker *w, const struct auri_request *r)
     w->room = r->room == 1 && r->deadline == AUR_NO_DEADLINE && !w->goes_on;
     auri_revoke_from(p, w, w->head + 1);
     (void)auri_wait_hurry(p, w);
+    disown_answered(w);
     show(w);
 }
 

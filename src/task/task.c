@@ -165,6 +165,15 @@ bool auri_task_claim(auri_task *task, unsigned owner)
     return false;
 }
 
+void auri_task_disown(auri_task *task)
+{
+    /* relaxed: whoever calls publishes the edge that makes it matter with seq_cst, after this, or shows it to
+     * who does by a lock; a look that sees the edge sees this.  Of a sole one nobody can ask. */
+    if (!auri_task_is_sole(task)) {
+        auri_and_rlx(&task->word, ~(UINT64_C(0xffff) << AURI_OWNER_SHIFT));
+    }
+}
+
 void auri_task_requeue(auri_task *task)
 {
     uint64_t word = auri_load_rlx(&task->word);

@@ -6,7 +6,8 @@
  * The word (64 bits; the futex that waiters sleep on is its low half)
  *   bits 0-7    state       see below
  *   bits 8-15   flags       see below
- *   bits 16-31  owner       id of the record (task/record.h) that runs it; 0 unless RUNNING
+ *   bits 16-31  owner       id of the record (task/record.h) that runs it; 0 unless RUNNING, for a map in the
+ *                           hands of worker processes, and once such a worker has answered a call
  *   bits 32-63  generation  +1 each time the slot is freed
  *
  *   state      meaning                                   left by
@@ -112,6 +113,10 @@ void auri_task_queue(auri_task *task);
 
 /* QUEUED -> RUNNING owned by `owner` (a record id).  True: the caller must run and finish it. */
 bool auri_task_claim(auri_task *task, unsigned owner);
+
+/* RUNNING, and nobody runs it any more: its outcome is here, and is about to be published.  So whatever its runner
+ * does now does not keep it from ending.  Before the runner's next wait edge is published (sched/detect.h). */
+void auri_task_disown(auri_task *task);
 
 /* RUNNING -> QUEUED, by the runner, for another attempt. */
 void auri_task_requeue(auri_task *task);
