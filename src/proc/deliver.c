@@ -153,10 +153,12 @@ static void deliver_chunk(struct auri_proc *p, struct auri_parcel *parcel, struc
 
 /* ---- all of it --------------------------------------------------------------------------------------- */
 
-static void finish_all(struct auri_proc *p, struct auri_harvest *h)
+/* Returns how many of them were maps. */
+static uint64_t finish_all(struct auri_proc *p, struct auri_harvest *h)
 {
     auri_task *task = h->first;
     uint64_t n = h->n;
+    uint64_t maps = 0;
 
     h->first = h->last = NULL;
     h->n = 0;
@@ -164,6 +166,7 @@ static void finish_all(struct auri_proc *p, struct auri_harvest *h)
         auri_task *next = task->next;
         task->next = NULL;
         bool sole = auri_task_is_sole(task);
+        maps += auri_task_map(task) != NULL;
         auri_task_finish_uncounted(task);
         auri_task_unref_queued(task, sole);
         task = next;
@@ -179,11 +182,24 @@ static void finish_all(struct auri_proc *p, struct auri_harvest *h)
         }
         pthread_mutex_unlock(&p->lock);
     }
+    return maps;
+}
+
+/* They are done, or what is left of them is in the queue again: a pool that was not dry because of them may be. */
+static void landed(struct auri_proc *p, uint64_t n)
+{
+    pthread_mutex_lock(&p->lock);
+    p->landing -= n;
+    if (p->landing == 0 && p->blocked != 0) {
+        auri_kick(p);
+    }
+    pthread_mutex_unlock(&p->lock);
 }
 
 bool auri_deliver(struct auri_proc *p, struct auri_harvest *h)
 {
     bool any = h->parcel_n != 0 || h->n != 0 || h->asking_n != 0;
+    uint64_t n = 0;
 
     for (unsigned i = 0; i < h->parcel_n; i++) {
         struct auri_parcel *parcel = &h->parcels[i];
@@ -191,6 +207,7 @@ bool auri_deliver(struct auri_proc *p, struct auri_harvest *h)
             deliver_call(p, parcel, h);
         } else {
             deliver_chunk(p, parcel, h);
+            n++;
         }
         auri_segment_unref(parcel->segment);
         pthread_mutex_lock(&p->lock);
@@ -199,7 +216,10 @@ bool auri_deliver(struct auri_proc *p, struct auri_harvest *h)
     }
     h->parcel_n = 0;
     if (h->n != 0) {
-        finish_all(p, h);
+        n += finish_all(p, h);
+    }
+    if (n != 0) {
+        landed(p, n);
     }
     for (unsigned i = 0; i < h->asking_n; i++) {
         auri_request_serve(p, h->asking[i]);

@@ -12,7 +12,10 @@
 
 void auri_done(struct auri_harvest *h, auri_task *task)
 {
-    auri_args_free(auri_proc_of(task->pool), task);
+    struct auri_proc *p = auri_proc_of(task->pool);
+
+    auri_args_free(p, task);
+    p->landing += auri_task_map(task) != NULL;
     task->next = NULL;
     *(h->last != NULL ? &h->last->next : &h->first) = task;
     h->last = task;
@@ -129,6 +132,7 @@ static struct auri_parcel *parcel(struct auri_harvest *h, struct auri_worker *w,
     at->out = comp->out;
     memcpy(&at->end, comp->data, sizeof(at->end));
     w->refs++;
+    w->proc->landing += flight->count != 0;
     auri_segment_ref(w->segment);
     return at;
 }

@@ -170,6 +170,7 @@ static void save_items(struct auri_worker *w, const struct auri_flight *flight, 
                                 .end = { progress->errs, progress->error } };
     at->flight.count = done;
     w->refs++;
+    w->proc->landing++;
     auri_segment_ref(w->segment);
     auri_mapjob_of(flight->task)->flying++;
 }

@@ -115,6 +115,22 @@ static bool take_from_stuck(struct auri_proc *p)
     return false;
 }
 
+/* A map may have all its answers, though it is not done: it needs no worker, and auri_detect_dry() cannot tell.
+ * Whoever delivers them kicks us. */
+static bool is_landing(struct auri_proc *p)
+{
+    bool lands = p->landing != 0 || p->settled != NULL;
+
+    for (unsigned i = 0; i < p->slots_end && !lands; i++) {
+        struct auri_worker *w = p->slots[i].worker;
+        uint64_t seq = w != NULL && w->ctl != NULL ? w->head : 0;
+        while (seq != 0 && seq < w->tail && !lands && auri_answered(w, seq)) {
+            lands = auri_flight_at(w, seq++)->count != 0; /* nobody has taken it */
+        }
+    }
+    return lands;
+}
+
 void auri_relieve(struct auri_proc *p)
 {
     bool leaving;
@@ -146,7 +162,7 @@ void auri_relieve(struct auri_proc *p)
             active++;
         }
     }
-    if (active == 0 && !leaving && p->queue_first != NULL) {
+    if (active == 0 && !leaving && p->queue_first != NULL && !is_landing(p)) {
         auri_dry_mark(p, true);
         auri_run_dry(p);
     }

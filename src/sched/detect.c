@@ -149,11 +149,13 @@ void auri_edge_put(struct auri_record *self, const struct auri_edge *edge)
 
 /* ---- the verdict --------------------------------------------------------------------------- */
 
-/* It is in a queue; or it is a map, of which the rest is in the queue or in the hands of the pool's workers. */
-static bool needs_pool(uint64_t word)
+/* It is in a queue; or it is a map that was begun: if its pool is dry, what is left of it is in the queue, or in
+ * the hands of its workers that wait (spare.c: nothing lands). */
+static bool needs_pool(const auri_task *task, uint64_t word)
 {
     return auri_word_state(word) == AURI_QUEUED ||
-           (auri_word_state(word) == AURI_RUNNING && auri_word_owner(word) == 0);
+           (auri_word_state(word) == AURI_RUNNING && auri_word_owner(word) == 0 &&
+            auri_task_map(task) != NULL);
 }
 
 static void look_at(struct look *look, struct auri_record *record, const struct survey *survey)
@@ -181,7 +183,7 @@ static void look_at(struct look *look, struct auri_record *record, const struct 
     if (look->kind == AURI_WAIT_TASK) {
         look->task = auri_load_sc(&record->wait_task);
         look->word = auri_load_sc(&look->task->word); /* type-stable: readable even if stale */
-        if (survey->dry && auri_word_state(look->word) == AURI_QUEUED) {
+        if (survey->dry && needs_pool(look->task, look->word)) {
             look->queued =
                 look->task->pool; /* stale: then the second look finds another wait_seq */
         }
@@ -215,7 +217,7 @@ static bool task_is_live(const struct survey *survey, const auri_task *task, uin
 /* For a task of an ANY edge. */
 static struct aur_pool *queue_of(const struct survey *survey, const auri_task *task, uint64_t word)
 {
-    return survey->dry && needs_pool(word) ? task->pool : NULL;
+    return survey->dry && needs_pool(task, word) ? task->pool : NULL;
 }
 
 /* ANY and JOB targets may be read because their edges change under detect_lock only.  (The edge may be

@@ -25,12 +25,11 @@ static struct shared {
 static aur_err waits(int at)
 {
     aur_future *future = NULL;
-    int v = 0;
 
     aurt_event_wait(&shared->ready);
     aur_err err = aur_future_open(shared->ids[at], &future);
     if (err == AUR_OK) {
-        err = aur_future_result(future, &v, AUR_NO_DEADLINE);
+        err = aur_future_outcome(future, AUR_NO_DEADLINE);
         aur_future_unref(future);
     }
     return err;
@@ -51,6 +50,13 @@ static int second(int self)
     return self;
 }
 AUR_FN(int, second, int);
+
+/* An item of a map. */
+static int item(int x)
+{
+    return x + 1;
+}
+AUR_FN(int, item, int);
 
 /* A second one that waits itself. */
 static int second_waits(int self, int at)
@@ -160,6 +166,47 @@ static void test_ring_with_threads(void **state)
     }
 }
 
+/* The same with maps.  A part of each was in the ring of the worker that waits, and came back: they are begun,
+ * and all of them is in the queue. */
+static void test_ring_of_maps(void **state)
+{
+    enum { ITEMS = 6 };
+
+    (void)state;
+    for (int n = 1; n <= POOLS_MAX; n++) {
+        aur_pool *pools[POOLS_MAX];
+        aur_future *firsts[POOLS_MAX], *maps[POOLS_MAX];
+        int in[ITEMS], out[POOLS_MAX][ITEMS];
+
+        memset(shared, 0, sizeof(*shared));
+        for (int i = 0; i < ITEMS; i++) {
+            in[i] = i;
+        }
+        for (int i = 0; i < n; i++) {
+            pools[i] = pool_of(AUR_PROCESSES, 1);
+        }
+        for (int i = 0; i < n; i++) {
+            AURT_OK(aur_apply_async(pools[i], &firsts[i], first, i, (i + 1) % n));
+            aurt_event_wait(&shared->begun[i]);
+            AURT_OK(aur_map_async(pools[i], &maps[i], item, in, ITEMS, out[i]));
+            shared->ids[i] = aur_future_id(maps[i]);
+        }
+        aurt_event_set(&shared->ready);
+        for (int i = 0; i < n; i++) {
+            int v = 0;
+            AURT_OK(aur_future_outcome(maps[i], AUR_NO_DEADLINE));
+            assert_int_equal(out[i][ITEMS - 1], ITEMS);
+            AURT_OK(aur_future_result(firsts[i], &v, AUR_NO_DEADLINE));
+            assert_true(v > 0);
+        }
+        for (int i = 0; i < n; i++) {
+            aur_future_unref(firsts[i]);
+            aur_future_unref(maps[i]);
+            aurt_pool_end(pools[i]);
+        }
+    }
+}
+
 /* What runs in place closes a true circle. */
 static void test_circle_in_place(void **state)
 {
@@ -238,9 +285,8 @@ static void test_no_room(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ring),
-        cmocka_unit_test(test_ring_with_threads),
-        cmocka_unit_test(test_circle_in_place),
+        cmocka_unit_test(test_ring),         cmocka_unit_test(test_ring_with_threads),
+        cmocka_unit_test(test_ring_of_maps), cmocka_unit_test(test_circle_in_place),
         cmocka_unit_test(test_no_room),
     };
 
