@@ -49,7 +49,7 @@ static void refill_fifo(struct auri_team *team)
     while (newest != NULL) {
         auri_task *next = newest->next;
         if (auri_ahead_of(newest) != NULL) {
-            __builtin_prefetch(auri_ahead_of(newest), 1);
+            auri_task_prefetch(auri_ahead_of(newest));
         }
         newest->next = oldest;
         oldest = newest;

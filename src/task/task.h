@@ -66,7 +66,7 @@ enum { AURI_FREE = 0, AURI_NEW, AURI_QUEUED, AURI_RUNNING, AURI_DONE };
 /* The line that running or refilling a small task writes, if another thread had it last. */
 static inline void auri_task_prefetch(const auri_task *task)
 {
-    __builtin_prefetch(task, 1);
+    auri_prefetch_write(task);
 }
 
 /* A list of tasks that another thread has made is a chain of cache misses: the next link is not known
