@@ -45,11 +45,17 @@ static void refill_fifo(struct auri_team *team)
 {
     auri_task *newest = auri_xchg_acq(&team->inbox, NULL); /* [I2] */
     auri_task *oldest = NULL;
+    struct auri_ahead ahead = { .n = 0 }; /* for who takes them out, from the other end */
 
     while (newest != NULL) {
         auri_task *next = newest->next;
         if (auri_ahead_of(newest) != NULL) {
             auri_task_prefetch(auri_ahead_of(newest));
+        }
+        /* Another thread may have claimed what this queue names, and then `other` is that thread's.  But
+         * nobody has a SOLE task before it is taken out of here. */
+        if (auri_task_is_sole(newest)) {
+            auri_ahead_note(&ahead, newest);
         }
         newest->next = oldest;
         oldest = newest;
@@ -80,7 +86,9 @@ static auri_task *take_outside(struct auri_team *team, struct auri_record *self,
         auri_task *task = team->fifo;
         batch[n++] = task;
         team->fifo = task->next;
-        auri_task_prefetch(task); /* another thread wrote it */
+        /* Only what refill_fifo() wrote names one that comes later. */
+        bool hinted = auri_task_is_sole(task) && auri_ahead_of(task) != NULL;
+        auri_task_prefetch(hinted ? auri_ahead_of(task) : task);
     }
     auri_store_rel(&team->fifo_filled, team->fifo != NULL);
     pthread_mutex_unlock(&team->fifo_lock);

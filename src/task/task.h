@@ -79,8 +79,8 @@ struct auri_ahead {
     uint32_t n;
 };
 
-/* The task goes into such a list, in front of what the thread put there before.  Nobody else knows it: what
- * a queue names may be claimed at any time, and then `other` is the runner's. */
+/* The task goes into such a list, in front of what the thread put there before.  Nobody else knows it, or it
+ * is SOLE: any other that a queue names may be claimed at any time, and then `other` is the runner's. */
 static inline void auri_ahead_note(struct auri_ahead *ahead, auri_task *task)
 {
     auri_task **place = &ahead->last[ahead->n++ % AURI_AHEAD];
