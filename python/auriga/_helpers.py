@@ -217,9 +217,7 @@ def thread_ends():
 
 
 def process_ends():
-    from . import _worker
-
-    _worker.end()
+    sys.modules["auriga._worker"].end()  # its boot is there
 
 
 def run_chunk(fn, star, items):

@@ -43,7 +43,9 @@ def start_processes(context, workers, boot, **options):
     if method == "fork":
         flush_output()
         flags = options.pop("flags", 0) | _KEEP_FDS
-        return _core.Pool(_PROCESSES, workers, boot, start=_FORK, flags=flags, **options)
+        return boot.forked(
+            lambda: _core.Pool(_PROCESSES, workers, boot, start=_FORK, flags=flags, **options)
+        )
     from . import _nursery
 
     return _nursery.start(

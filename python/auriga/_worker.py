@@ -9,26 +9,59 @@ import os
 import sys
 
 
-def _become_child(name, daemon, host, fresh):
-    """What ``multiprocessing`` notes about the process it runs in."""
-    from multiprocessing import process, util
+class _Identity:
+    """What ``multiprocessing`` notes about a process and its parent.
 
-    parent = process.current_process()
-    util._finalizer_registry.clear()
-    util._run_after_forkers()
-    me = process.BaseProcess(name=name, daemon=daemon)
-    process._process_counter = itertools.count(1)
-    process._children = set()
-    process._current_process = me
-    me._parent_pid = host
-    try:
-        sentinel = os.pidfd_open(host)
-    except (AttributeError, OSError):
-        sentinel = -1
-    process._parent_process = process._ParentProcess(
-        "MainProcess" if fresh else parent.name, host, sentinel
-    )
-    util._close_stdin()
+    A forked worker copies each page that it writes to, be it a count of references, and that is most of
+    its start.  So what is known before the fork is made there, and ``take()`` touches little: it imports
+    nothing, and calls no function that has nothing to do.
+    """
+
+    def __init__(self, name, daemon):
+        from multiprocessing import process, util
+
+        self.process = process
+        self.util = util
+        self.name = name
+        self.me = process.BaseProcess(name=name, daemon=daemon)
+        process._dangling.discard(self.me)  # it is none of this process
+        self.counter = itertools.count(1)
+        self.stdin = None  # what becomes sys.stdin
+
+    def prepare(self, stdin):
+        """In the program that will be forked."""
+        parent = self.process.current_process()
+        self.parent = self.process._ParentProcess(parent.name, os.getpid(), -1)
+        self.stdin = stdin
+
+    def prepare_fresh(self, host):
+        """In a worker that is not a copy of the program."""
+        self.parent = self.process._ParentProcess("MainProcess", host, -1)
+
+    def take(self, index):
+        process, util, me, parent = self.process, self.util, self.me, self.parent
+        util._finalizer_registry.clear()
+        if util._afterfork_registry.data:
+            util._run_after_forkers()
+        me._name = f"{self.name}-{index + 1}"
+        process._process_counter = self.counter
+        process._children = set()
+        process._dangling.add(me)
+        process._current_process = me
+        me._parent_pid = parent._pid
+        try:
+            parent._sentinel = os.pidfd_open(parent._pid)
+        except (AttributeError, OSError):
+            pass
+        process._parent_process = parent
+        if self.stdin is None or sys.stdin is None:
+            util._close_stdin()
+            return
+        try:
+            sys.stdin.close()
+        except (OSError, ValueError):
+            pass
+        sys.stdin = self.stdin
 
 
 def _log_failed_initializer():
@@ -40,6 +73,8 @@ def _log_failed_initializer():
 class Boot:
     """Called in each new worker process with its number."""
 
+    identity = None  # made before the fork
+
     def __init__(self, name, initializer, initargs, daemon, log):
         self.name = name
         self.initializer = initializer
@@ -47,10 +82,23 @@ class Boot:
         self.daemon = daemon
         self.log = log
         self.host = os.getpid()
-        self.fresh = False
+
+    def forked(self, make):
+        """make() starts a pool whose workers are copies of this process; they inherit what is open."""
+        self.identity = _Identity(self.name, self.daemon)
+        fd = os.open(os.devnull, os.O_RDONLY)
+        try:
+            self.identity.prepare(open(fd, encoding="utf-8", closefd=False))
+            return make()
+        finally:
+            os.close(fd)
 
     def __call__(self, index):
-        _become_child(f"{self.name}-{index + 1}", self.daemon, self.host, self.fresh)
+        identity = self.identity
+        if identity is None:
+            identity = _Identity(self.name, self.daemon)
+            identity.prepare_fresh(self.host)
+        identity.take(index)
         if self.initializer is None:
             return
         try:
@@ -85,12 +133,14 @@ class ThreadBoot:
 
 
 def end():
-    """The last thing that a worker process does."""
-    import threading
-
-    util = sys.modules.get("multiprocessing.util")
+    """The last thing that a worker process does.  No imports: see ``_Identity``."""
+    modules = sys.modules
+    util = modules.get("multiprocessing.util")
+    threading = modules["threading"]
     try:
-        if util is not None:
+        if util is not None and (
+            util._finalizer_registry or util._logger or modules["multiprocessing.process"]._children
+        ):
             util._exit_function()
     finally:
         main = threading.main_thread()

@@ -180,10 +180,12 @@ const aur_fn core_deliver_fn = { AUR_FN_ABI,       0, sizeof(task *), 0,
 /* The extension's state in this process; a forked worker has the program's. */
 static core_state *find_state(void)
 {
-    PyObject *module = PyImport_ImportModule("auriga._core");
+    PyObject *name = PyUnicode_FromString("auriga._core");
+    PyObject *module = name != NULL ? PyImport_GetModule(name) : NULL;
     core_state *state = module != NULL ? PyModule_GetState(module) : NULL;
 
     Py_XDECREF(module); /* sys.modules has it */
+    Py_XDECREF(name);
     return state;
 }
 
