@@ -17,12 +17,11 @@ static uint64_t min_u64(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* The private part: from 0 until the loop is worth publishing.  Returns the first item not run. */
-static uint64_t run_private(struct share *share, uint64_t base, uint64_t n)
+/* The private part, by the clock: until the loop is worth publishing.  Returns the first item not run. */
+static uint64_t run_private(struct share *share, uint64_t base, uint64_t lo, uint64_t n)
 {
     struct auri_team *team = share->team;
     bool alone = team->cpus == 1; /* nobody could help */
-    uint64_t lo = 0;
 
     while (lo < n) {
         uint64_t take = auri_pace_chunk(&share->pace, n - lo, false);
@@ -154,20 +153,16 @@ static void run_shared(struct stint *stint, uint64_t base, uint64_t lo)
     await_thieves(stint->self, share, stint->n);
 }
 
-static void run_block(struct share *share, struct auri_record *self, uint64_t base, uint64_t n)
+/* [lo, n) of a block whose owner has run what lies before.  shared: from here on. */
+static void run_block(struct share *share, struct auri_record *self, uint64_t base, uint64_t lo,
+                      uint64_t n, bool shared)
 {
     __attribute__((cleanup(end_block))) struct stint stint = {
         .self = self, .share = share, .n = n, .frame = self->frame
     };
-    struct auri_pace *pace = &share->pace;
-    uint64_t lo = 0;
 
-    if (share->team->cpus > 1 &&
-        auri_pace_wants_help_at_once(pace, auri_team_wake_costs(share->team), n)) {
-        pace->item_ps = pace->habit_ps;
-        pace->chunk = UINT32_MAX;
-    } else {
-        lo = run_private(share, base, n);
+    if (!shared) {
+        lo = run_private(share, base, lo, n);
     }
     if (lo < n) {
         run_shared(&stint, base, lo);
@@ -175,27 +170,42 @@ static void run_block(struct share *share, struct auri_record *self, uint64_t ba
     stint.ended = true;
 }
 
-/* The time that loops of this thread have taken without help, up to this one. */
-static uint64_t series_before(const struct auri_team *team, const struct auri_record *self,
-                              uint64_t start_ns)
+/* The loop would be shared before its first item, if the function's loops went on as they use to. */
+static bool is_shared_at_once(struct auri_team *team, const struct auri_pace *pace, uint64_t n)
 {
-    /* The end of the last one is an estimate, and may lie in the future. */
-    return start_ns < self->loop_end_ns + team->spin_ns ? self->loop_series_ns : 0;
+    return team->cpus > 1 && auri_pace_wants_help_at_once(pace, auri_team_wake_costs(team), n);
 }
 
-static void series_after(struct auri_record *self, const struct share *share, uint64_t start_ns,
-                         uint64_t end_ns)
+/* ---- what is left of a loop for the next ones ----------------------------------------------- */
+
+/* The time that loops of this thread have taken without help, up to this one.  In ticks if there are
+ * any, since a young loop does not look at the clock. */
+static uint64_t series_before(const struct auri_team *team, const struct auri_record *self,
+                              uint64_t tick_rate, uint64_t tick, uint64_t start_ns)
 {
-    self->loop_end_ns = end_ns;
-    self->loop_series_ns = share->published ? 0 : share->pace.series_ns + end_ns - start_ns;
+    /* The end of the last one is an estimate, and may lie in the future. */
+    bool close = tick_rate != 0 ? auri_ticks_span(tick_rate, tick - self->loop_tick) <
+                                      self->loop_tail_ns + team->spin_ns
+                                : start_ns < self->loop_end_ns + team->spin_ns;
+
+    return close ? self->loop_series_ns : 0;
+}
+
+static uint32_t clip(uint64_t ns)
+{
+    return ns < UINT32_MAX ? (uint32_t)ns : UINT32_MAX;
 }
 
 /* The loop is over. */
 static void learn(const struct share *share, struct auri_habit *habit, uint64_t n, uint64_t start)
 {
+    struct auri_record *self = auri_self_;
     uint64_t end = share->pace.now_ns + auri_pace_ns(share->untimed, share->pace.item_ps);
 
-    series_after(auri_self_, share, start, end);
+    self->loop_end_ns = end;
+    self->loop_tick = aurp_ticks();
+    self->loop_tail_ns = 0;
+    self->loop_series_ns = share->published ? 0 : clip(share->pace.series_ns + end - start);
     if (auri_load_rlx(&share->job->stop) != 0) {
         return;
     }
@@ -209,41 +219,145 @@ static void learn(const struct share *share, struct auri_habit *habit, uint64_t 
     }
 }
 
-void auri_range_run(struct auri_team *team, const void *of, auri_range_body *body, void *ctx,
-                    uint64_t n, _Atomic(uint64_t) *ran)
-{
-    struct auri_record *self = auri_self();
-    struct auri_range_job job; /* what thieves need is set when it is published */
-    struct auri_habit *habit = auri_habit_of(team->habit, of);
+/* ---- the whole loop -------------------------------------------------------------------------- */
 
-    if (self == NULL || self->range_depth >= AURI_RANGE_DEPTH) {
-        auri_add_rlx(ran, n);
-        (void)body(ctx, 0, n);
-        return;
-    }
-    job.body = body;
-    job.ctx = ctx;
-    job.ran = ran;
-    auri_store_rlx(&job.stop, 0u);
+/* Thieves need no more of the job before it is published. */
+static void job_begin(struct auri_range_job *job, const struct auri_range *loop)
+{
+    job->body = loop->body;
+    job->ctx = loop->ctx;
+    job->ran = loop->ran;
+    auri_store_rlx(&job->stop, 0u);
+}
+
+/* By the clock from the first item on, in blocks. */
+static void run_by_clock(const struct auri_range *loop, struct auri_record *self)
+{
+    struct auri_team *team = loop->team;
+    struct auri_habit *habit = auri_habit_of(team->habit, loop->of);
     uint64_t start = aurp_now_ns();
+    struct auri_range_job job;
+    struct company company; /* set when the loop is published */
+    struct share share = { .team = team, .job = &job, .company = &company, .of = loop->of };
+    uint64_t alone_until = auri_habit_flat_until(habit, loop->of);
+    uint64_t series =
+        series_before(team, self, auri_ticks_rate(&team->ticks, start), aurp_ticks(), start);
+
+    job_begin(&job, loop);
+    for (uint64_t base = 0; base < loop->n && auri_load_rlx(&job.stop) == 0;
+         base += AURI_RANGE_BLOCK_MAX) {
+        uint64_t n = min_u64(loop->n - base, AURI_RANGE_BLOCK_MAX);
+        uint64_t now = base == 0 ? start : aurp_now_ns();
+        share.pace = (struct auri_pace){ .start_ns = now,
+                                         .now_ns = now,
+                                         .habit_ps = auri_habit_cost(habit, loop->of),
+                                         .alone_until_ns = alone_until,
+                                         .series_ns = series };
+        share.done = 0;
+        bool at_once = is_shared_at_once(team, &share.pace, n);
+        if (at_once) {
+            share.pace.item_ps = share.pace.habit_ps;
+            share.pace.chunk = UINT32_MAX;
+        }
+        run_block(&share, self, base, 0, n, at_once);
+    }
+    learn(&share, habit, loop->n, start);
+}
+
+/* A loop of which items [0, lo) are done goes on by the clock.  pace: its time so far, from 0. */
+__attribute__((noinline)) static void grow_up(const struct auri_range *loop,
+                                              struct auri_record *self,
+                                              const struct auri_pace *pace, uint64_t tick_rate,
+                                              uint64_t lo, bool shared)
+{
+    struct auri_team *team = loop->team;
+    uint64_t now = aurp_now_ns();
+    struct auri_range_job job;
     struct company company; /* set when the loop is published */
     struct share share = { .team = team,
                            .job = &job,
                            .company = &company,
-                           .of = of,
-                           .tick_rate = auri_ticks_rate(&team->ticks, start),
-                           .first_tick = aurp_ticks() };
-    uint64_t alone_until = auri_habit_flat_until(habit, of);
-    for (uint64_t base = 0; base < n && auri_load_rlx(&job.stop) == 0;
-         base += AURI_RANGE_BLOCK_MAX) {
-        uint64_t now = base == 0 ? start : aurp_now_ns();
-        share.tick_rate = base == 0 ? share.tick_rate : 0;
-        share.pace = (struct auri_pace){ .start_ns = now, .now_ns = now };
-        share.pace.habit_ps = auri_habit_cost(habit, of);
-        share.pace.alone_until_ns = alone_until;
-        share.pace.series_ns = series_before(team, self, start);
-        share.done = 0;
-        run_block(&share, self, base, min_u64(n - base, AURI_RANGE_BLOCK_MAX));
+                           .of = loop->of,
+                           .pace = *pace,
+                           .done = lo,
+                           .tick_rate = tick_rate,
+                           .tick = aurp_ticks(),
+                           .tick_ns = now };
+
+    job_begin(&job, loop);
+    share.pace.start_ns = now - min_u64(pace->now_ns, now);
+    share.pace.now_ns = now;
+    run_block(&share, self, 0, lo, loop->n, shared);
+    learn(&share, auri_habit_of(team->habit, loop->of), loop->n, share.pace.start_ns);
+}
+
+/* A look at a loop that is no longer young: whether it should be shared. */
+static bool wants_help(struct auri_team *team, const struct auri_pace *pace, uint64_t rest)
+{
+    return pace->now_ns >= AURI_YOUNG_NS && team->cpus > 1 &&
+           auri_pace_wants_help(pace, auri_team_wake_costs(team), rest,
+                                auri_ec_is_searched(&team->ec));
+}
+
+/* Most loops end young.  So all that belongs to sharing, and the clock, waits until this one does not: up to
+ * there it is a counter, and its time begins at 0 and is told by ticks. */
+void auri_range_go(const struct auri_range *loop)
+{
+    struct auri_team *team = loop->team;
+    struct auri_record *self = auri_self();
+    struct auri_habit *habit = auri_habit_of(team->habit, loop->of);
+    struct auri_pace pace = { .habit_ps = auri_habit_cost(habit, loop->of) };
+    uint64_t rate = auri_ticks_known(&team->ticks);
+
+    if (self == NULL || self->range_depth >= AURI_RANGE_DEPTH) {
+        auri_add_rlx(loop->ran, loop->n);
+        (void)loop->own(loop->ctx, 0, loop->n);
+        return;
     }
-    learn(&share, habit, n, start);
+    if (rate == 0 || loop->n - 1 >= AURI_RANGE_BLOCK_MAX ||
+        auri_habit_flat_until(habit, loop->of) != 0 || is_shared_at_once(team, &pace, loop->n)) {
+        run_by_clock(loop, self);
+        return;
+    }
+    uint64_t first = aurp_ticks();
+    uint64_t tick = first;
+    uint64_t before = auri_load_rlx(loop->ran); /* relaxed, as the stores below: nobody else adds */
+    uint64_t lo = 0;
+    uint64_t take;
+    bool go_on;
+
+    pace.series_ns = series_before(team, self, rate, first, 0);
+    for (;;) {
+        take = auri_pace_chunk(&pace, loop->n - lo, false);
+        auri_store_rlx(loop->ran, before + lo + take); /* before it may end this thread */
+        go_on = loop->own(loop->ctx, lo, lo + take);
+        lo += take;
+        if (!go_on || lo == loop->n) {
+            break;
+        }
+        tick = aurp_ticks();
+        auri_pace_ran(&pace, take, auri_ticks_span(rate, tick - first));
+        bool shared = wants_help(team, &pace, loop->n - lo);
+        if (shared || pace.now_ns >= AURI_TICKS_NS) {
+            grow_up(loop, self, &pace, rate, lo, shared);
+            return;
+        }
+    }
+    uint64_t tail = auri_pace_ns(take, pace.item_ps);
+    self->loop_tick = tick;
+    self->loop_tail_ns = clip(tail);
+    self->loop_series_ns = clip(pace.series_ns + pace.now_ns + tail);
+    if (go_on && pace.now_ns + tail >= AURI_HABIT_MIN_NS) {
+        auri_habit_learn(habit, loop->of, loop->n, pace.now_ns + tail);
+    }
+}
+
+void auri_range_run(struct auri_team *team, const void *of, auri_range_body *body, void *ctx,
+                    uint64_t n, _Atomic(uint64_t) *ran)
+{
+    const struct auri_range loop = {
+        .team = team, .of = of, .body = body, .own = body, .ctx = ctx, .n = n, .ran = ran
+    };
+
+    auri_range_go(&loop);
 }

@@ -45,9 +45,19 @@ struct auri_range_job {
 
 struct auri_team;
 
-/* Runs the loop to its end with the help of the team's workers.  of: what it runs, so that costs of
- * earlier loops are remembered; any pointer.  *ran grows by the items of all calls of the body, also
- * if one of them ends this thread. */
+struct auri_range {
+    struct auri_team *team;
+    const void *of; /* what it runs, so that costs of earlier loops are remembered; any pointer */
+    auri_range_body *body;
+    auri_range_body *own; /* the same for the owner, while nobody else knows of the loop */
+    void *ctx;
+    uint64_t n;
+    _Atomic(uint64_t)
+        *ran; /* grows by the items of all calls of both, also if one ends this thread */
+};
+
+/* Runs the loop to its end with the help of the team's workers. */
+void auri_range_go(const struct auri_range *loop);
 void auri_range_run(struct auri_team *team, const void *of, auri_range_body *body, void *ctx,
                     uint64_t n, _Atomic(uint64_t) *ran);
 

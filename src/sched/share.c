@@ -19,17 +19,14 @@
 /* The time now, at the end of a chunk. */
 static uint64_t now(struct share *share)
 {
+    uint64_t end = aurp_now_ns();
+
     if (share->tick_rate != 0) {
-        uint64_t ns = auri_ticks_ns(share->tick_rate, share->first_tick);
-        if (ns < AURI_YOUNG_NS) {
-            return share->pace.start_ns + ns;
-        }
-        uint64_t end = aurp_now_ns();
-        auri_ticks_check(&share->team->ticks, ns, end - share->pace.start_ns);
+        auri_ticks_check(&share->team->ticks, auri_ticks_ns(share->tick_rate, share->tick),
+                         end - share->tick_ns);
         share->tick_rate = 0;
-        return end;
     }
-    return aurp_now_ns();
+    return end;
 }
 
 void auri_share_run(struct share *share, uint64_t base, uint64_t lo, uint64_t hi, bool last)

@@ -1,11 +1,13 @@
 /* sched/ticks.h: the time of a loop that is young, without the clock.
  *
- * A look at the clock takes 20 to 30 ns, and waits for the instructions before it: three of them are a
- * third of a microsecond where neighbouring items overlap.  So a loop of less than AURI_YOUNG_NS
- * looks at the processor's counter.  How fast that runs is found out once by each pool, from two moments
- * at which both were read.  What it says is a hint about a few microseconds, and is forgotten as soon
- * as the clock says something else: a counter that stands still while its CPU sleeps, or that went on
- * while the machine was suspended, makes one loop start late to be shared, or early. */
+ * A look at the clock takes 20 to 30 ns, waits for the instructions before it, and touches two pages that
+ * nothing else here does: three of them are a third of a microsecond where neighbouring items overlap.  So a
+ * loop of less than AURI_TICKS_NS that nobody else takes part in looks at the processor's counter, and at the
+ * clock not once.  How fast the counter runs is found out once by each pool, from two moments at which both
+ * were read.  What it says is a hint about the beginning of a loop.  A loop that goes on by the clock compares
+ * the two between its next looks, and the counter is forgotten if they disagree: one that stands still while
+ * its CPU sleeps, or that went on while the machine was suspended, makes one loop start late to be shared, or
+ * early. */
 #ifndef AURI_SCHED_TICKS_H
 #define AURI_SCHED_TICKS_H
 
@@ -14,6 +16,7 @@
 
 #define AURI_TICKS_SHIFT 24u
 #define AURI_TICKS_MAX (UINT64_C(1) << 22) /* a longer span is not asked for: milliseconds */
+#define AURI_TICKS_NS 100000u              /* a loop that is older looks at the clock */
 #define AURI_TICKS_LEARN_NS 10000000u      /* between the two moments: to a ten-thousandth */
 #define AURI_TICKS_BROKEN UINT64_MAX
 
@@ -69,6 +72,25 @@ static inline uint64_t auri_ticks_rate(struct auri_ticks *ticks, uint64_t now_ns
         auri_ticks_learn_(ticks);
     }
     return rate != AURI_TICKS_BROKEN ? rate : 0;
+}
+
+/* The same, if it is known already. */
+static inline uint64_t auri_ticks_known(struct auri_ticks *ticks)
+{
+    uint64_t rate = auri_load_rlx(&ticks->rate_);
+
+    return rate != AURI_TICKS_BROKEN ? rate : 0;
+}
+
+/* How long so many ticks take, up to years; 0: the counter went back. */
+static inline uint64_t auri_ticks_span(uint64_t rate, uint64_t ticks)
+{
+    if (ticks < AURI_TICKS_MAX) {
+        return ticks * rate >> AURI_TICKS_SHIFT;
+    }
+    uint64_t whole = ticks >> AURI_TICKS_SHIFT;
+    uint64_t part = ticks & ((UINT64_C(1) << AURI_TICKS_SHIFT) - 1);
+    return ticks <= INT64_MAX ? whole * rate + (part * rate >> AURI_TICKS_SHIFT) : 0;
 }
 
 /* The time since the counter was `first`; UINT64_MAX: long ago. */

@@ -108,12 +108,14 @@ struct auri_record {
     int worker;                                   /* index in that pool, or -1 */
     unsigned depth;                               /* calls nested by helping */
     unsigned range_depth;                         /* range slots in use */
-    uint64_t loop_end_ns;                         /* when its last loop ended */
-    uint64_t loop_series_ns;                      /* sched/pace.h: series_ns */
-    unsigned blocking;                            /* nesting of aur_blocking_begin() */
-    bool blocking_counts;                         /* the pool was told about the outermost one */
-    uintptr_t stack_low;                          /* 0: unknown */
-    bool woke;                                    /* its last submit woke a worker */
+    uint64_t loop_end_ns;        /* when its last loop ended, if that was timed by the clock */
+    uint64_t loop_tick;          /* the counter when its last loop was last looked at ... */
+    uint32_t loop_tail_ns;       /* ... and about how long it took from there */
+    uint32_t loop_series_ns;     /* sched/pace.h: series_ns */
+    unsigned blocking;           /* nesting of aur_blocking_begin() */
+    bool blocking_counts;        /* the pool was told about the outermost one */
+    uintptr_t stack_low;         /* 0: unknown */
+    bool woke;                   /* its last submit woke a worker */
     uint8_t spin_misses;         /* sched/wait.c: waits that spun in vain, in a row */
     uint8_t spin_rests;          /* and since then waits that did not spin */
     uint64_t random;             /* state of xorshift */

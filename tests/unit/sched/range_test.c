@@ -1,13 +1,15 @@
 /* Goal:   a shared loop runs each index exactly once and returns when all are done, whatever its size,
- *         its company, its nesting and its items' costs; a stopped one runs none twice.
+ *         its company, its nesting, its items' costs and what its counter says; a stopped one runs none
+ *         twice.
  * Method: loops on real teams of 1, 2 and 16 workers, a counter per index.
- * Guards: [R1] to [R4], [F1] [F2] in src/sched/share.c. */
+ * Guards: [R1] to [R4], [F1] [F2] in src/sched/share.c, auri_range_go() in src/sched/range.c. */
 #include "aurt.h"
 
 #include <auriga.h>
 #include <pthread.h>
 
 #include "sched/range.h"
+#include "sched/team.h"
 #include "task/pool.h"
 
 #define MOST 200000u
@@ -54,12 +56,18 @@ static bool count(void *ctx, uint64_t lo, uint64_t hi)
     return go_on;
 }
 
+/* The owner's counter: there is none; it stands still; a nanosecond each; it says that any loop is old. */
+static const uint64_t rates[] = { AURI_TICKS_BROKEN, 1, UINT64_C(1) << AURI_TICKS_SHIFT,
+                                  UINT64_C(1) << 40 };
+
 static void run_loop(struct loop *loop)
 {
+    static _Atomic(uint32_t) turn;
     _Atomic(uint64_t) told = 0;
     uint64_t in_all = 0;
 
     memset(loop->ran, 0, loop->n * sizeof(loop->ran[0]));
+    auri_store_rlx(&loop->team->ticks.rate_, rates[auri_add_rlx(&turn, 1u) % 4]);
     auri_range_run(loop->team, loop->team, count, loop, loop->n, &told);
     for (uint64_t i = 0; i < loop->n; i++) {
         uint32_t times = auri_load_rlx(&loop->ran[i]);
