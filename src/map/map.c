@@ -7,6 +7,7 @@
 #include "map/map.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,6 +29,10 @@ struct map_run {
     aur_err first_err;
     uint64_t first_item;
     aur_error *first; /* NULL: no memory */
+    /* Of auri_map_here(): the owner, its frame, and whether a chunk runs under it. */
+    struct auri_record *self;
+    struct auri_frame *frame;
+    bool in_chunk;
 };
 
 static uint64_t item_of(const struct auri_frame *frame)
@@ -236,12 +241,8 @@ static void run_chunk(struct map_run *run, struct auri_frame *frame, void *scrat
 
 static bool runs_one_by_one(const struct auri_map *map)
 {
-    const struct auri_limits *limits = map->limits;
-
     return (map->fn->flags & AUR_FN_BYTES) != 0 ||
-           (limits != NULL && (limits->item_timeout_ns != 0 ||
-                               (limits->retries != 0 &&
-                                (limits->retry_on & (AUR_RETRY_ERROR | AUR_RETRY_DEADLINE)) != 0)));
+           (map->limits != NULL && auri_limits_each(map->limits));
 }
 
 /* What run_framed() has to undo, also when an item ends its thread and unwinds through it. */
@@ -367,6 +368,34 @@ static bool gauged_body(void *ctx, uint64_t lo, uint64_t hi)
     return run->map->gauge(run->root, &piece);
 }
 
+/* The first failure, or that not all was run, in `error`, which is zero. */
+static aur_err describe(struct map_run *run, uint64_t started, aur_error *error)
+{
+    const struct auri_map *map = run->map;
+    aur_err err = run->first_err != AUR_OK ? run->first_err : AUR_ECANCELED;
+
+    if (run->first != NULL) {
+        *error = *run->first;
+        free(run->first);
+        return err;
+    }
+    *error = (aur_error){ .err = err,
+                          .function = map->fn->name,
+                          .site = map->site,
+                          .item = AUR_NO_ITEM,
+                          .worker = -1,
+                          .exit_status = -1,
+                          .attempts = 1 };
+    if (run->first_err != AUR_OK) {
+        error->item = run->first_item;
+        snprintf(error->message, sizeof(error->message), "%s", aur_err_text(err));
+    } else {
+        snprintf(error->message, sizeof(error->message), "cancelled after %llu of %llu items",
+                 (unsigned long long)started, (unsigned long long)map->n);
+    }
+    return err;
+}
+
 /* The outcome of the whole, in the root; also when the calling thread is being ended by an item. */
 static void settle(struct map_run *run)
 {
@@ -424,4 +453,119 @@ void auri_map_run(auri_task *root)
     } else {
         run_alone(&run);
     }
+}
+
+/* ---- without a root that others know --------------------------------------------------------- */
+
+struct map_here {
+    struct map_run run;
+    bool over;
+    struct auri_call_here call;
+};
+
+/* A chunk of the owner's, while nobody else takes part: under the frame of the whole call. */
+static bool own_chunk(void *ctx, uint64_t lo, uint64_t hi)
+{
+    struct map_run *run = ctx;
+    const struct auri_map *map = run->map;
+    const aur_fn *fn = map->fn;
+    struct auri_frame *frame = run->frame;
+
+    run->in_chunk = true;
+    if ((fn->flags & AUR_FN_RANGE_BODY) != 0) {
+        fn->range(map->args, NULL, map->first + lo, map->first + hi, &frame->item);
+    } else {
+        frame->item_base = map->first + lo;
+        frame->item = 0;
+        fn->range((const char *)map->args + lo * fn->args_size,
+                  (char *)map->out + lo * fn->ret_size, 0, hi - lo, &frame->item);
+    }
+    run->in_chunk = false;
+    if (run->self->forked) {
+        auri_child_end();
+    }
+    /* relaxed, both: late is allowed.  The same as aur_checkpoint() here: nobody can cancel the call. */
+    return auri_load_rlx(&frame->pool->state) != AURI_STOPPING &&
+           (map->all_errors || auri_load_rlx(&run->failures) == 0);
+}
+
+/* The call failed.  Counted before it is counted as finished, as an ordinary one. */
+__attribute__((noinline)) static aur_err fail_map_here(struct map_here *here, uint64_t started)
+{
+    aur_pool *pool = here->call.task.pool;
+    aur_error error = { 0 };
+    aur_err err = describe(&here->run, started, &error);
+
+    /* relaxed, all of them: statistics. */
+    if (err == AUR_ECANCELED) {
+        auri_add_rlx(&pool->cancelled, UINT64_C(1));
+    } else {
+        auri_add_rlx(&pool->failed, UINT64_C(1));
+    }
+    if (here->over) { /* else the thread ends, and nobody is told */
+        if (err != AUR_ECANCELED) {
+            auri_add_rlx(&pool->seen, UINT64_C(1));
+        }
+        auri_last_error_set(&error);
+    }
+    return err;
+}
+
+static aur_err settle_here(struct map_here *here)
+{
+    struct map_run *run = &here->run;
+    /* relaxed: the loop is over */
+    uint64_t started = auri_load_rlx(&run->offered) - auri_load_rlx(&run->skipped);
+    aur_err err = AUR_OK;
+
+    auri_add_rlx(&here->call.task.pool->items, started);
+    if (auri_load_rlx(&run->failures) != 0) {
+        pthread_mutex_destroy(&run->lock); /* it was used */
+    }
+    if (run->first_err != AUR_OK || started < run->map->n) {
+        err = fail_map_here(here, started);
+    }
+    auri_here_end(&here->call);
+    return err;
+}
+
+/* An item ends its thread, and unwinds. */
+static void unwind_here(struct map_here *here)
+{
+    if (here->over) {
+        return;
+    }
+    here->call.self->frame = &here->call.frame; /* the frames further in are gone */
+    if (here->run.in_chunk) {
+        fail_here(AUR_EEXITED, "the item ended its thread");
+        note_failure(&here->run, item_of(here->run.frame), AUR_EEXITED, here->call.frame.error);
+    }
+    (void)settle_here(here);
+}
+
+aur_err auri_map_here(aur_pool *pool, struct auri_map *map)
+{
+    __attribute__((cleanup(unwind_here))) struct map_here here;
+
+    auri_here_begin(&here.call, pool, map);
+    here.call.frame.item = 0;
+    here.call.frame.in_map = true;
+    here.call.frame.failed = failed_in_chunk;
+    here.call.frame.failed_ctx = &here.run;
+    here.over = false;
+    here.run = (struct map_run){ .root = &here.call.task,
+                                 .map = map,
+                                 .lock = PTHREAD_MUTEX_INITIALIZER,
+                                 .self = here.call.self,
+                                 .frame = &here.call.frame };
+    const struct auri_range loop = { .team = pool->impl,
+                                     .of = map->fn,
+                                     .body = body,
+                                     .own = own_chunk,
+                                     .ctx = &here.run,
+                                     .n = map->n,
+                                     .ran = &here.run.offered };
+    auri_range_go(&loop);
+    here.over = true;
+    return settle_here(&here);
 }

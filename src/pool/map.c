@@ -149,14 +149,47 @@ aur_err auri_map_sync(aur_pool *pool, const struct auri_map_ask *ask, const stru
     return err;
 }
 
+/* ---- the short way -------------------------------------------------------------------------- */
+
+/* Most maps: of a thread pool, with no options, of a function that has a place for its results.  The caller
+ * runs it, and nobody has a handle of it: so there is no root to make, to claim and to finish.  What is
+ * wrong is said by the long way. */
+static bool is_short(const aur_pool *pool, const struct auri_map_ask *ask)
+{
+    struct auri_record *self = auri_self();
+
+    return pool != NULL && pool->maps_here && ask->opts == NULL &&
+           pool->generation == auri_process_generation_now() && self != NULL &&
+           !auri_stack_is_low(self) && auri_fn_is_good(ask->fn, ask->flags) && ask->args != NULL &&
+           (ask->out != NULL) == (ask->fn->ret_size != 0) && ask->n - 1 < INT32_MAX;
+}
+
+static aur_err run_short(aur_pool *pool, const struct auri_map_ask *ask)
+{
+    aur_err err = auri_count_in(pool, auri_self_);
+    struct auri_map map = { .fn = ask->fn,
+                            .args = ask->args,
+                            .out = ask->out,
+                            .n = ask->n,
+                            .first = ask->first,
+                            .limits = &pool->limits,
+                            .site = ask->site };
+
+    return err == AUR_OK ? auri_map_here(pool, &map)
+                         : auri_verb_failed(err, ask->fn, ask->site, NULL);
+}
+
 /* ---- the verbs ----------------------------------------------------------------------------- */
 
 static aur_err run_ask(aur_pool *pool, const struct auri_map_ask *ask)
 {
     struct auri_call call;
     const char *why = NULL;
-    aur_err err = auri_map_check(&pool, ask, &call, &why);
 
+    if (is_short(pool, ask)) {
+        return run_short(pool, ask);
+    }
+    aur_err err = auri_map_check(&pool, ask, &call, &why);
     if (err != AUR_OK) {
         return auri_verb_failed(err, ask->fn, ask->site, why);
     }

@@ -296,11 +296,6 @@ aur_err auri_call_resolve(const aur_pool *pool, const aur_call_options *opts,
 
 /* ---- functions ----------------------------------------------------------------------------- */
 
-static bool align_is_good(uint32_t align)
-{
-    return align != 0 && (align & (align - 1)) == 0 && align <= 4096;
-}
-
 static const char *kind_complaint(uint32_t flags, uint32_t want)
 {
     if ((flags & AUR_FN_RANGE_BODY) != (want & AUR_FN_RANGE_BODY)) {
@@ -325,7 +320,7 @@ aur_err auri_fn_check(const aur_fn *fn, uint32_t flags, const char **reterr_why)
         why = kind_complaint(fn->flags, flags);
     } else if (fn->range == NULL || fn->name == NULL) {
         why = "the function's descriptor has no range function or no name";
-    } else if (!align_is_good(fn->args_align) || !align_is_good(fn->ret_align)) {
+    } else if (!auri_align_is_good(fn->args_align) || !auri_align_is_good(fn->ret_align)) {
         why = "the function's descriptor has an alignment that is no power of two up to 4096";
     } else if (fn->args_size == 0 || fn->args_size % fn->args_align != 0 ||
                fn->ret_size % fn->ret_align != 0) {

@@ -30,6 +30,22 @@ struct auri_call {
 aur_err auri_call_resolve(const aur_pool *pool, const aur_call_options *opts,
                           struct auri_call *ret_call, const char **reterr_why);
 
+static inline bool auri_align_is_good(uint32_t align)
+{
+    return align != 0 && align <= 4096 && (align & (align - 1)) == 0;
+}
+
+/* False if auri_fn_check() below has something to say about a function of records or a range body. */
+static inline bool auri_fn_is_good(const aur_fn *fn, uint32_t flags)
+{
+    return fn != NULL && fn->abi == AUR_FN_ABI && fn->flags == flags &&
+           (flags & ~AUR_FN_RANGE_BODY) == 0 && fn->range != NULL && fn->name != NULL &&
+           auri_align_is_good(fn->args_align) && auri_align_is_good(fn->ret_align) &&
+           fn->args_size != 0 && (fn->args_size & (fn->args_align - 1)) == 0 &&
+           (fn->ret_size & (fn->ret_align - 1)) == 0 && fn->ret_size <= AURI_RECORD_BYTES_MAX &&
+           (flags != 0 || fn->args_size <= AURI_RECORD_BYTES_MAX);
+}
+
 /* Whether fn may be run by a verb that wants exactly the AUR_FN_* `flags`.  AUR_EINVAL,
  * AUR_ETOOBIG. */
 aur_err auri_fn_check(const aur_fn *fn, uint32_t flags, const char **reterr_why);

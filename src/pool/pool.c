@@ -44,7 +44,7 @@ bool auri_pool_inside(const aur_pool *pool)
 
 aur_err auri_pool_closed(aur_pool *pool)
 {
-    /* seq_cst [A1]: the second half of count_in() in submit.c; elsewhere a hint. */
+    /* seq_cst [A1]: the second half of auri_count_in() in submit.c; elsewhere a hint. */
     switch (auri_load_sc(&pool->state)) {
     case AURI_OPEN:
         return AUR_OK;
@@ -131,6 +131,12 @@ static struct auri_face *face_new(const aur_options *opts, bool workers_default)
     return face;
 }
 
+static bool maps_here(aur_pool *pool)
+{
+    return pool->kind == AUR_THREADS && !auri_auto_is(pool) && !auri_limits_each(&pool->limits) &&
+           pool->backend->may_help(pool, NULL);
+}
+
 aur_err aur_pool_new(const aur_options *opts, aur_pool **ret_pool, aur_diag *reterr_diag)
 {
     aur_options resolved;
@@ -161,6 +167,7 @@ aur_err aur_pool_new(const aur_options *opts, aur_pool **ret_pool, aur_diag *ret
         free(face);
         return err;
     }
+    face->pool.maps_here = maps_here(&face->pool);
     auri_pool_enlist(&face->pool);
     *ret_pool = &face->pool;
     return AUR_OK;

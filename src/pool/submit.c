@@ -91,7 +91,7 @@ static aur_err count_in_credit(aur_pool *pool, struct auri_record *self)
     return err;
 }
 
-static aur_err count_in(aur_pool *pool, struct auri_record *self)
+aur_err auri_count_in(aur_pool *pool, struct auri_record *self)
 {
     if (self->pool == pool && self->frame != NULL && pool->backend->threaded) {
         return count_in_credit(pool, self);
@@ -201,7 +201,7 @@ aur_err auri_submit(aur_pool *pool, auri_task *task, enum auri_room room, aur_de
     if (err != AUR_OK) {
         return err;
     }
-    err = count_in(pool, self);
+    err = auri_count_in(pool, self);
     if (err != AUR_OK) {
         if (!here) {
             give_room_back(pool);
@@ -245,7 +245,7 @@ aur_err auri_submit_and_wait(aur_pool *pool, auri_task *task, bool *ret_queued)
     if (sole || ((map == NULL || task->store.map_run != NULL) && auri_may_run_here(pool))) {
         err = auri_pool_closed(pool);
         if (err == AUR_OK) {
-            err = count_in(pool, self);
+            err = auri_count_in(pool, self);
         }
         if (err == AUR_OK) {
             run_here(pool, task, self);

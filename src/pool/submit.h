@@ -3,6 +3,7 @@
 #define AURI_POOL_SUBMIT_H
 
 #include "pool/options.h"
+#include "task/record.h"
 
 /* What to do when the queue is full. */
 enum auri_room {
@@ -33,6 +34,10 @@ aur_err auri_one_new(aur_pool **pool, const struct auri_one *one, auri_task **re
  * error the task was never seen by anybody and all its references are the caller's to drop.
  * deadline: of a wait for room; AUR_ETIMEDOUT.  Other errors: those of aur_fn_submit(). */
 aur_err auri_submit(aur_pool *pool, auri_task *task, enum auri_room room, aur_deadline deadline);
+
+/* Counts a call of the calling thread, before it is begun: the pool is not idle until it is counted as
+ * finished.  Errors: the pool is closed, and nothing was counted. */
+aur_err auri_count_in(aur_pool *pool, struct auri_record *self);
 
 /* Whether the calling thread may run a call instead of handing it over. */
 bool auri_may_run_here(aur_pool *pool);

@@ -22,12 +22,15 @@ void auri_frame_push(struct auri_record *self, struct auri_frame *frame)
     self->frame = frame;
 }
 
+void auri_child_end(void)
+{
+    _exit(0);
+}
+
 void auri_frame_pop(struct auri_record *self, struct auri_frame *frame)
 {
     if (self->forked) {
-        /* A child that a task forked has come back from the task: into a worker that it is not.  It ends
-         * here, without the exit handlers of a host that it is not either. */
-        _exit(0);
+        auri_child_end();
     }
     AURI_ASSERT(self->frame == frame);
     self->frame = frame->up;
@@ -272,6 +275,16 @@ void auri_finished_flush(struct auri_record *self)
     }
 }
 
+/* A worker has finished a task of its pool.  What is not told keeps nobody waiting: it tells the rest when it
+ * finds nothing to do, and until then the pool is not idle.  Credit is kept, for the next task. */
+static void count_own(struct auri_record *self)
+{
+    if (++self->finished_unflushed >= FLUSH_AT) {
+        self->finished_unflushed = 0;
+        auri_pool_finished(self->pool, FLUSH_AT);
+    }
+}
+
 /* Finishes the task and settles the count with its pool. */
 static void finish(struct auri_record *self, auri_task *task, bool helped)
 {
@@ -285,12 +298,18 @@ static void finish(struct auri_record *self, auri_task *task, bool helped)
         auri_add_rlx(&pool->helped, UINT64_C(1));
     }
     auri_task_finish_uncounted(task);
-    /* What is not told keeps nobody waiting: this worker tells the rest when it finds nothing to do, and
-     * until then the pool is not idle.  Credit is kept, for the next task. */
-    if (++self->finished_unflushed >= FLUSH_AT) {
-        self->finished_unflushed = 0;
-        auri_pool_finished(pool, FLUSH_AT);
+    count_own(self);
+}
+
+/* What ends a call of auri_here_begin() for its pool, which may be gone after it. */
+static void count_here(struct auri_record *self, aur_pool *pool)
+{
+    if (self->pool == pool) {
+        count_own(self);
+        return;
     }
+    auri_pool_finished(pool, 1);
+    auri_pool_drop(pool);
 }
 
 /* The thread of `self` ends with tasks running: a body called pthread_exit(), and the C library does not
@@ -303,8 +322,13 @@ static void thread_end(struct auri_record *self)
     self->frame = NULL;
     while (task != NULL) {
         auri_task *older = auri_load_rlx(&task->other); /* relaxed: this thread wrote it */
-        auri_task_fail(task, AUR_EEXITED, "the task ended its thread");
-        auri_task_finish(task);
+        if ((task->traits & AURI_T_STACK) != 0) {
+            auri_add_rlx(&task->pool->failed, UINT64_C(1)); /* relaxed: statistics */
+            count_here(self, task->pool);
+        } else {
+            auri_task_fail(task, AUR_EEXITED, "the task ended its thread");
+            auri_task_finish(task);
+        }
         task = older;
     }
     if (self->worker_end != NULL) {
@@ -388,6 +412,51 @@ void auri_run_claimed(auri_task *task, bool helped)
         auri_add_rlx(&pool->retried, UINT64_C(1));
     }
     turn.ended = true;
+}
+
+/* ---- a call without a task of the slabs ------------------------------------------------------ */
+
+void auri_here_begin(struct auri_call_here *here, aur_pool *pool, struct auri_map *map)
+{
+    struct auri_record *self = auri_self_;
+    auri_task *task = &here->task;
+
+    if (self->pool != pool) {
+        auri_pool_hold(pool); /* the call is counted and not finished, so the pool is there now */
+    }
+    /* relaxed, as `other`: who looks at frames holds the lock of the wait graph while this thread waits.  No
+     * owner: nobody can wait for the task. */
+    auri_store_rlx(&task->word, AURI_RUNNING);
+    auri_store_rlx(&task->other, self->running);
+    task->pool = pool;
+    task->fn = NULL;
+    task->site = 0;
+    task->attempts = 1;
+    task->traits = AURI_T_STACK | AURI_T_MAP;
+    task->err = AUR_OK;
+    task->store.map = map;
+    task->store.map_site = map->site;
+    task->store.map_run = NULL;
+    here->self = self;
+    here->blocking = self->blocking;
+    self->thread_end = thread_end;
+    self->running = task;
+    self->depth++;
+    frame_init(&here->frame, task, AUR_NO_DEADLINE);
+    auri_frame_push(self, &here->frame);
+}
+
+void auri_here_end(struct auri_call_here *here)
+{
+    struct auri_record *self = here->self;
+
+    auri_frame_pop(self, &here->frame);
+    if (self->blocking != here->blocking) {
+        auri_blocking_leave(self, here->blocking); /* an item that left some open */
+    }
+    self->depth--;
+    self->running = auri_load_rlx(&here->task.other);
+    count_here(self, here->task.pool);
 }
 
 /* ---- aur_last_error ------------------------------------------------------------------------ */

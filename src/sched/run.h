@@ -9,6 +9,20 @@
  * references alone.  Saves errno around it.  Helped: it runs in place of a wait. */
 void auri_run_claimed(auri_task *task, bool helped);
 
+/* A call that its caller runs at once, and that nobody has a handle of.  Its task is there for whoever looks at
+ * frames, and has a word and a site, but no second part, no count and no end. */
+struct auri_call_here {
+    struct auri_record *self;
+    unsigned blocking; /* self->blocking outside */
+    struct auri_frame frame;
+    auri_task task; /* the root of a map */
+};
+
+/* The pool has counted the call.  Between the two, the frame and the task are the innermost ones of the
+ * thread.  If a body ends the thread and unwinds, the end comes in a cleanup; the outcome is its caller's. */
+void auri_here_begin(struct auri_call_here *here, aur_pool *pool, struct auri_map *map);
+void auri_here_end(struct auri_call_here *here);
+
 /* The run function of an ordinary call: fn->range over one record, or one byte string. */
 void auri_run_call(auri_task *task);
 
@@ -18,6 +32,9 @@ void auri_finished_flush(struct auri_record *self);
 /* Frames: what aur_fail(), aur_checkpoint(), aur_pool_current() look at. */
 void auri_frame_push(struct auri_record *self, struct auri_frame *frame);
 void auri_frame_pop(struct auri_record *self, struct auri_frame *frame);
+/* A child that a task forked (auri_record.forked) has come back from the task: into a worker that it is not.  It
+ * ends here, without the exit handlers of a host that it is not either. */
+_Noreturn void auri_child_end(void);
 /* Marks the frame as failed, unless it is already; takes over the error, which is NULL if no memory was
  * left for it. */
 void auri_frame_fail(struct auri_frame *frame, aur_err err, aur_error *error);

@@ -28,6 +28,14 @@ struct auri_limits {
     uint32_t retry_on; /* AUR_RETRY_*, never 0 */
 };
 
+/* Whether they make each item of a map an attempt of its own. */
+static inline bool auri_limits_each(const struct auri_limits *limits)
+{
+    return limits->item_timeout_ns != 0 ||
+           (limits->retries != 0 &&
+            (limits->retry_on & (AUR_RETRY_ERROR | AUR_RETRY_DEADLINE)) != 0);
+}
+
 typedef struct aur_future auri_task;
 
 /* Runs the body of a claimed task and fills err, error and result; not its state. */
@@ -50,6 +58,7 @@ enum {
     AURI_T_LIMITS = 16,   /* it has limits of its own */
     AURI_T_RUN = 32,      /* it is run by a function of its own */
     AURI_T_SITE = 64,     /* its site is too far from its function to be told by `site` */
+    AURI_T_STACK = 128,   /* it is no slab's: it lies on the stack of the thread that runs it */
 };
 
 /* Where the argument record is. */

@@ -124,10 +124,11 @@ struct aur_pool {
     int32_t kind;                       /* I */
     uint32_t workers;                   /* I */
     uint32_t flags;                     /* I */
-    aur_options opts;                   /* I: defaults resolved, name is ours */
-    struct auri_limits limits;          /* I: the defaults of its calls */
-    char name[32];                      /* I */
-    _Atomic(uint32_t) refs;             /* A: the user's */
+    bool maps_here; /* I: a map without options of its own is run by who asks for it (pool/map.c) */
+    aur_options opts;          /* I: defaults resolved, name is ours */
+    struct auri_limits limits; /* I: the defaults of its calls */
+    char name[32];             /* I */
+    _Atomic(uint32_t) refs;    /* A: the user's */
     _Atomic(uint32_t) holds; /* A: reasons to keep this struct: users (1), workers, failed tasks */
     _Atomic(uint32_t) state; /* A: AURI_OPEN ... */
     _Atomic(uint32_t) reported;                           /* A: unseen failures were logged */
