@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hot.h"
 #include "sched/range.h"
 #include "sched/run.h"
 #include "sched/threads.h"
@@ -339,7 +340,7 @@ static bool run_in_large_scratch(struct map_run *run, uint64_t lo, uint64_t hi)
 }
 
 /* Apart, since most maps need no scratch, and a stack that is deeper is colder. */
-__attribute__((noinline)) static bool run_in_scratch(struct map_run *run, uint64_t lo, uint64_t hi)
+AURI_APART static bool run_in_scratch(struct map_run *run, uint64_t lo, uint64_t hi)
 {
     const aur_fn *fn = run->map->fn;
     alignas(64) unsigned char small[SCRATCH_BYTES];
@@ -464,7 +465,7 @@ struct map_here {
 };
 
 /* A chunk of the owner's, while nobody else takes part: under the frame of the whole call. */
-static bool own_chunk(void *ctx, uint64_t lo, uint64_t hi)
+AURI_HOT static bool own_chunk(void *ctx, uint64_t lo, uint64_t hi)
 {
     struct map_run *run = ctx;
     const struct auri_map *map = run->map;
@@ -490,7 +491,7 @@ static bool own_chunk(void *ctx, uint64_t lo, uint64_t hi)
 }
 
 /* The call failed.  Counted before it is counted as finished, as an ordinary one. */
-__attribute__((noinline)) static aur_err fail_map_here(struct map_here *here, uint64_t started)
+AURI_APART static aur_err fail_map_here(struct map_here *here, uint64_t started)
 {
     aur_pool *pool = here->call.task.pool;
     aur_error error = { 0 };
@@ -511,7 +512,7 @@ __attribute__((noinline)) static aur_err fail_map_here(struct map_here *here, ui
     return err;
 }
 
-static aur_err settle_here(struct map_here *here)
+AURI_HOT static aur_err settle_here(struct map_here *here)
 {
     struct map_run *run = &here->run;
     /* relaxed: the loop is over */
@@ -543,7 +544,7 @@ static void unwind_here(struct map_here *here)
     (void)settle_here(here);
 }
 
-aur_err auri_map_here(aur_pool *pool, struct auri_map *map)
+AURI_HOT aur_err auri_map_here(aur_pool *pool, struct auri_map *map)
 {
     __attribute__((cleanup(unwind_here))) struct map_here here;
 

@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/hot.h"
+
 void *aurp_block_alloc(size_t size)
 {
     void *block = aligned_alloc(size, size);
@@ -31,7 +33,7 @@ uint64_t aurp_now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-uint64_t aurp_ticks(void)
+AURI_HOT uint64_t aurp_ticks(void)
 {
 #if defined(__x86_64__)
     return __builtin_ia32_rdtsc();

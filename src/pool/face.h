@@ -58,7 +58,12 @@ void auri_task_attend(auri_task *task);
 
 /* Less than this is left of the stack: another call is not begun in this thread. */
 #define AURI_STACK_LEFT_MIN (UINT64_C(64) << 10)
-bool auri_stack_is_low(const struct auri_record *self);
+static inline bool auri_stack_is_low(const struct auri_record *self)
+{
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+
+    return self->stack_low != 0 && here < self->stack_low + AURI_STACK_LEFT_MIN;
+}
 
 /* Ends a failing verb: notes the error for aur_last_error() and returns it.  why NULL: the text of
  * the code. */

@@ -1,6 +1,7 @@
 /* Maps and loops: one root task, whose items are the backend's business. */
 #include <stdlib.h>
 
+#include "base/hot.h"
 #include "map/map.h"
 #include "pool/auto.h"
 #include "pool/face.h"
@@ -154,7 +155,7 @@ aur_err auri_map_sync(aur_pool *pool, const struct auri_map_ask *ask, const stru
 /* Most maps: of a thread pool, with no options, of a function that has a place for its results.  The caller
  * runs it, and nobody has a handle of it: so there is no root to make, to claim and to finish.  What is
  * wrong is said by the long way. */
-static bool is_short(const aur_pool *pool, const struct auri_map_ask *ask)
+AURI_HOT static bool is_short(const aur_pool *pool, const struct auri_map_ask *ask)
 {
     struct auri_record *self = auri_self();
 
@@ -164,7 +165,7 @@ static bool is_short(const aur_pool *pool, const struct auri_map_ask *ask)
            (ask->out != NULL) == (ask->fn->ret_size != 0) && ask->n - 1 < INT32_MAX;
 }
 
-static aur_err run_short(aur_pool *pool, const struct auri_map_ask *ask)
+AURI_HOT static aur_err run_short(aur_pool *pool, const struct auri_map_ask *ask)
 {
     aur_err err = auri_count_in(pool, auri_self_);
     struct auri_map map = { .fn = ask->fn,
@@ -181,14 +182,10 @@ static aur_err run_short(aur_pool *pool, const struct auri_map_ask *ask)
 
 /* ---- the verbs ----------------------------------------------------------------------------- */
 
-static aur_err run_ask(aur_pool *pool, const struct auri_map_ask *ask)
+AURI_APART static aur_err run_long(aur_pool *pool, const struct auri_map_ask *ask)
 {
     struct auri_call call;
     const char *why = NULL;
-
-    if (is_short(pool, ask)) {
-        return run_short(pool, ask);
-    }
     aur_err err = auri_map_check(&pool, ask, &call, &why);
     if (err != AUR_OK) {
         return auri_verb_failed(err, ask->fn, ask->site, why);
@@ -196,8 +193,13 @@ static aur_err run_ask(aur_pool *pool, const struct auri_map_ask *ask)
     return auri_map_sync(pool, ask, &call);
 }
 
-aur_err aur_fn_map(aur_pool *pool, const aur_call_options *opts, const aur_fn *fn, const void *args,
-                   size_t n, void *out, const char *site)
+AURI_HOT static aur_err run_ask(aur_pool *pool, const struct auri_map_ask *ask)
+{
+    return is_short(pool, ask) ? run_short(pool, ask) : run_long(pool, ask);
+}
+
+AURI_HOT aur_err aur_fn_map(aur_pool *pool, const aur_call_options *opts, const aur_fn *fn,
+                            const void *args, size_t n, void *out, const char *site)
 {
     struct auri_map_ask ask = {
         .fn = fn, .args = args, .n = n, .out = out, .opts = opts, .site = site
@@ -206,8 +208,8 @@ aur_err aur_fn_map(aur_pool *pool, const aur_call_options *opts, const aur_fn *f
     return run_ask(pool, &ask);
 }
 
-aur_err aur_fn_for(aur_pool *pool, const aur_call_options *opts, uint64_t lo, uint64_t hi,
-                   const aur_fn *fn, void *ctx, const char *site)
+AURI_HOT aur_err aur_fn_for(aur_pool *pool, const aur_call_options *opts, uint64_t lo, uint64_t hi,
+                            const aur_fn *fn, void *ctx, const char *site)
 {
     struct auri_map_ask ask = { .fn = fn,
                                 .flags = AUR_FN_RANGE_BODY,

@@ -58,13 +58,6 @@ aur_err auri_pool_closed(aur_pool *pool)
     }
 }
 
-bool auri_stack_is_low(const struct auri_record *self)
-{
-    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
-
-    return self->stack_low != 0 && here < self->stack_low + AURI_STACK_LEFT_MIN;
-}
-
 aur_err auri_verb_failed(aur_err err, const aur_fn *fn, const char *site, const char *why)
 {
     /* A descriptor of another ABI has no name that we could find. */

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/hot.h"
 #include "pool/auto.h"
 #include "pool/face.h"
 #include "sched/run.h"
@@ -91,12 +92,15 @@ static aur_err count_in_credit(aur_pool *pool, struct auri_record *self)
     return err;
 }
 
-aur_err auri_count_in(aur_pool *pool, struct auri_record *self)
+AURI_HOT aur_err auri_count_in(aur_pool *pool, struct auri_record *self)
 {
     if (self->pool == pool && self->frame != NULL && pool->backend->threaded) {
         return count_in_credit(pool, self);
     }
-    auri_add_sc(&pool->submitted, UINT64_C(1)); /* seq_cst [A1]; pairs with [A2] in pool.c */
+    auri_add_sc(&pool->submitted, UINT64_C(1));    /* seq_cst [A1]; pairs with [A2] in pool.c */
+    if (auri_load_sc(&pool->state) == AURI_OPEN) { /* the usual answer of what follows */
+        return AUR_OK;
+    }
     aur_err err = auri_pool_closed(pool);
     if (err != AUR_OK) {
         take_back(pool);

@@ -189,13 +189,13 @@ static inline bool auri_pace_wants_help_at_once(const struct auri_pace *pace,
 #define AURI_HABITS 16u
 #define AURI_HABIT_MIN_NS 100000u /* shorter loops that were not shared are not remembered */
 
-/* The fields are hints, and not in step with each other: a mixture of two functions' costs is a wrong
- * prediction, no more. */
+/* One line.  The fields are hints, and not in step with each other: a mixture of two functions' costs is a
+ * wrong prediction, no more. */
 struct auri_habit {
-    _Atomic(const void *) of;  /* A: the function; NULL: nobody's */
-    _Atomic(uint64_t) item_ps; /* A: over its last loop */
-    _Atomic(uint32_t) trust;   /* A: loops in a row that were like the one before */
-    _Atomic(uint32_t) flat;    /* A: times in a row that helpers did not help (sched/guard.h) */
+    alignas(AURI_CACHE_LINE) _Atomic(const void *) of; /* A: the function; NULL: nobody's */
+    _Atomic(uint64_t) item_ps;                         /* A: over its last loop */
+    _Atomic(uint32_t) trust; /* A: loops in a row that were like the one before */
+    _Atomic(uint32_t) flat;  /* A: times in a row that helpers did not help (sched/guard.h) */
     _Atomic(uint64_t) flat_until_ns; /* A: until when that is believed */
     _Atomic(uint64_t) alone_ps;      /* A: of an item without helpers, last measured; 0: never */
 };

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/hot.h"
 #include "sched/detect.h"
 #include "sched/wait.h"
 
@@ -231,7 +232,7 @@ static void job_begin(struct auri_range_job *job, const struct auri_range *loop)
 }
 
 /* By the clock from the first item on, in blocks. */
-static void run_by_clock(const struct auri_range *loop, struct auri_record *self)
+AURI_APART static void run_by_clock(const struct auri_range *loop, struct auri_record *self)
 {
     struct auri_team *team = loop->team;
     struct auri_habit *habit = auri_habit_of(team->habit, loop->of);
@@ -265,10 +266,9 @@ static void run_by_clock(const struct auri_range *loop, struct auri_record *self
 }
 
 /* A loop of which items [0, lo) are done goes on by the clock.  pace: its time so far, from 0. */
-__attribute__((noinline)) static void grow_up(const struct auri_range *loop,
-                                              struct auri_record *self,
-                                              const struct auri_pace *pace, uint64_t tick_rate,
-                                              uint64_t lo, bool shared)
+AURI_APART static void grow_up(const struct auri_range *loop, struct auri_record *self,
+                               const struct auri_pace *pace, uint64_t tick_rate, uint64_t lo,
+                               bool shared)
 {
     struct auri_team *team = loop->team;
     uint64_t now = aurp_now_ns();
@@ -291,22 +291,31 @@ __attribute__((noinline)) static void grow_up(const struct auri_range *loop,
     learn(&share, auri_habit_of(team->habit, loop->of), loop->n, share.pace.start_ns);
 }
 
-/* A look at a loop that is no longer young: whether it should be shared. */
-static bool wants_help(struct auri_team *team, const struct auri_pace *pace, uint64_t rest)
+/* What the pool remembers of the function, for a loop that begins at 0.  False: it has to begin by the clock. */
+AURI_APART static bool recall(const struct auri_range *loop, struct auri_habit *habit,
+                              struct auri_pace *pace)
 {
-    return pace->now_ns >= AURI_YOUNG_NS && team->cpus > 1 &&
-           auri_pace_wants_help(pace, auri_team_wake_costs(team), rest,
-                                auri_ec_is_searched(&team->ec));
+    pace->habit_ps = auri_habit_cost(habit, loop->of);
+    return auri_habit_flat_until(habit, loop->of) == 0 &&
+           !is_shared_at_once(loop->team, pace, loop->n);
+}
+
+/* A look at a loop that is no longer young: whether it should be shared. */
+AURI_APART static bool wants_help(struct auri_team *team, const struct auri_pace *pace,
+                                  uint64_t rest)
+{
+    return team->cpus > 1 && auri_pace_wants_help(pace, auri_team_wake_costs(team), rest,
+                                                  auri_ec_is_searched(&team->ec));
 }
 
 /* Most loops end young.  So all that belongs to sharing, and the clock, waits until this one does not: up to
  * there it is a counter, and its time begins at 0 and is told by ticks. */
-void auri_range_go(const struct auri_range *loop)
+AURI_HOT void auri_range_go(const struct auri_range *loop)
 {
     struct auri_team *team = loop->team;
     struct auri_record *self = auri_self();
     struct auri_habit *habit = auri_habit_of(team->habit, loop->of);
-    struct auri_pace pace = { .habit_ps = auri_habit_cost(habit, loop->of) };
+    struct auri_pace pace = { 0 };
     uint64_t rate = auri_ticks_known(&team->ticks);
 
     if (self == NULL || self->range_depth >= AURI_RANGE_DEPTH) {
@@ -315,7 +324,7 @@ void auri_range_go(const struct auri_range *loop)
         return;
     }
     if (rate == 0 || loop->n - 1 >= AURI_RANGE_BLOCK_MAX ||
-        auri_habit_flat_until(habit, loop->of) != 0 || is_shared_at_once(team, &pace, loop->n)) {
+        (auri_load_rlx(&habit->of) == loop->of && !recall(loop, habit, &pace))) {
         run_by_clock(loop, self);
         return;
     }
@@ -337,7 +346,7 @@ void auri_range_go(const struct auri_range *loop)
         }
         tick = aurp_ticks();
         auri_pace_ran(&pace, take, auri_ticks_span(rate, tick - first));
-        bool shared = wants_help(team, &pace, loop->n - lo);
+        bool shared = pace.now_ns >= AURI_YOUNG_NS && wants_help(team, &pace, loop->n - lo);
         if (shared || pace.now_ns >= AURI_TICKS_NS) {
             grow_up(loop, self, &pace, rate, lo, shared);
             return;

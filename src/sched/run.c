@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/hot.h"
 #include "sched/wait.h"
 
 /* A worker tells its pool about finished tasks in batches: one contended addition per FLUSH_AT. */
@@ -416,7 +417,7 @@ void auri_run_claimed(auri_task *task, bool helped)
 
 /* ---- a call without a task of the slabs ------------------------------------------------------ */
 
-void auri_here_begin(struct auri_call_here *here, aur_pool *pool, struct auri_map *map)
+AURI_HOT void auri_here_begin(struct auri_call_here *here, aur_pool *pool, struct auri_map *map)
 {
     struct auri_record *self = auri_self_;
     auri_task *task = &here->task;
@@ -446,7 +447,7 @@ void auri_here_begin(struct auri_call_here *here, aur_pool *pool, struct auri_ma
     auri_frame_push(self, &here->frame);
 }
 
-void auri_here_end(struct auri_call_here *here)
+AURI_HOT void auri_here_end(struct auri_call_here *here)
 {
     struct auri_record *self = here->self;
 

@@ -55,15 +55,15 @@ struct auri_team {
     _Atomic(struct auri_lane *) guest[AURI_GUESTS_MAX]; /* A: as member[].lane */
     _Atomic(uint32_t) guest_end; /* A: one past the highest guest lane ever used */
     uint32_t guests;             /* lock: which lanes are in use, one bit each */
-    uint32_t cpus;               /* I: that the process may use */
-    uint64_t spin_ns;            /* I: how long a searcher looks before it sleeps */
     _Atomic(uint32_t) spinning;  /* A: searchers that spin now; at most one */
 
-    struct auri_ticks ticks;
-
+    /* One line, hardly ever written: what a loop looks at before it is shared. */
+    alignas(AURI_CACHE_LINE) uint32_t cpus; /* I: that the process may use */
     /* Learned costs (sched/worker.c), nanoseconds. */
     _Atomic(uint32_t) wake_latency_ns; /* A: from the wake call until the woken thread runs */
     _Atomic(uint32_t) wake_cost_ns;    /* A: what the call takes its caller */
+    uint64_t spin_ns;                  /* I: how long a searcher looks before it sleeps */
+    struct auri_ticks ticks;
 
     /* Life.  The lock guards starts and ends of threads. */
     pthread_mutex_t lock;

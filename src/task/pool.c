@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/err.h"
+#include "base/hot.h"
 #include "plat/plat.h"
 #include "task/internal.h"
 
@@ -72,23 +73,29 @@ aur_pool *auri_pool_by_number(uint64_t number)
 
 /* ---- holds ------------------------------------------------------------------------------------- */
 
-void auri_pool_hold(aur_pool *pool)
+AURI_HOT void auri_pool_hold(aur_pool *pool)
 {
     auri_add_rlx(&pool->holds, 1u); /* relaxed: the caller has a reason already */
 }
 
-void auri_pool_drop(aur_pool *pool)
+/* The last hold is gone. */
+AURI_APART static void end(aur_pool *pool)
+{
+    unlist(pool); /* from here on nobody finds it */
+    if (pool->impl != NULL) {
+        pool->backend->destroy(pool);
+    }
+    pool->magic = 0;
+    free(pool);
+}
+
+AURI_HOT void auri_pool_drop(aur_pool *pool)
 {
     uint32_t before = auri_sub_acqrel(&pool->holds, 1u); /* acq_rel: as auri_task_unref() */
 
     AURI_ASSERT(before != 0);
     if (before == 1) {
-        unlist(pool); /* from here on nobody finds it */
-        if (pool->impl != NULL) {
-            pool->backend->destroy(pool);
-        }
-        pool->magic = 0;
-        free(pool);
+        end(pool);
     }
 }
 
@@ -116,14 +123,22 @@ bool auri_pool_is_idle(aur_pool *pool)
     return finished == auri_load_sc(&pool->submitted);
 }
 
-void auri_pool_finished(aur_pool *pool, uint64_t n)
+/* Calls are finished of a pool that is closed. */
+AURI_APART static void finished_late(aur_pool *pool)
+{
+    if (auri_pool_is_idle(pool)) {
+        pool->backend->close(pool); /* again: now everything is done */
+        aurp_futex_wake((_Atomic(uint32_t) *)(void *)&pool->finished, INT32_MAX, AURP_PRIVATE);
+    }
+}
+
+AURI_HOT void auri_pool_finished(aur_pool *pool, uint64_t n)
 {
     /* seq_cst; pairs with the store of `state` in close and the re-check in join: either the joiner
      * sees this count, or we see that somebody may wait for it. */
     auri_add_sc(&pool->finished, n);
-    if (auri_load_sc(&pool->state) != AURI_OPEN && auri_pool_is_idle(pool)) {
-        pool->backend->close(pool); /* again: now everything is done */
-        aurp_futex_wake((_Atomic(uint32_t) *)(void *)&pool->finished, INT32_MAX, AURP_PRIVATE);
+    if (auri_load_sc(&pool->state) != AURI_OPEN) {
+        finished_late(pool);
     }
 }
 

@@ -98,23 +98,23 @@ struct auri_record {
     /* A: it waits for an answer from elsewhere (task/pool.h, await_any): who gives it, or NULL.  Written under a
      * lock of theirs. */
     _Atomic(const struct auri_backend *) asks;
-    /* the thread's own business */
+    /* the thread's own business; the first line is all that a short loop needs (bench/granularity) */
     alignas(AURI_CACHE_LINE) struct auri_frame *frame; /* innermost call */
-    bool forked;                                       /* a task forked, and this is the child */
     struct aur_pool *pool;                             /* whose worker this thread is, or NULL */
     auri_task *running;                           /* innermost task; older ones by task->other */
     void (*thread_end)(struct auri_record *self); /* the thread ends with a task running, or NULL */
-    void (*worker_end)(struct auri_record *self); /* the pool's part of that, or NULL */
+    uintptr_t stack_low;                          /* 0: unknown */
+    uint64_t loop_tick;      /* the counter when its last loop was last looked at ... */
+    uint32_t loop_tail_ns;   /* ... and about how long it took from there */
+    uint32_t loop_series_ns; /* sched/pace.h: series_ns */
+    unsigned blocking;       /* nesting of aur_blocking_begin() */
+    uint16_t depth;          /* calls nested by helping */
+    uint8_t range_depth;     /* range slots in use */
+    bool forked;             /* a task forked, and this is the child */
+    void (*worker_end)(struct auri_record *self); /* the pool's part of thread_end(), or NULL */
     int worker;                                   /* index in that pool, or -1 */
-    unsigned depth;                               /* calls nested by helping */
-    unsigned range_depth;                         /* range slots in use */
     uint64_t loop_end_ns;        /* when its last loop ended, if that was timed by the clock */
-    uint64_t loop_tick;          /* the counter when its last loop was last looked at ... */
-    uint32_t loop_tail_ns;       /* ... and about how long it took from there */
-    uint32_t loop_series_ns;     /* sched/pace.h: series_ns */
-    unsigned blocking;           /* nesting of aur_blocking_begin() */
-    bool blocking_counts;        /* the pool was told about the outermost one */
-    uintptr_t stack_low;         /* 0: unknown */
+    bool blocking_counts;        /* the pool was told about the outermost aur_blocking_begin() */
     bool woke;                   /* its last submit woke a worker */
     uint8_t spin_misses;         /* sched/wait.c: waits that spun in vain, in a row */
     uint8_t spin_rests;          /* and since then waits that did not spin */
