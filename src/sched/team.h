@@ -93,12 +93,20 @@ struct auri_team {
     /* Statistics, relaxed. */
     alignas(AURI_CACHE_LINE) _Atomic(uint64_t) stolen;
     _Atomic(uint64_t) parks;
+    _Atomic(uint64_t) parked_ns; /* A: a hint: when a worker last went to sleep */
     _Atomic(uint64_t) wakes;
 };
 
 static inline struct auri_team *auri_team_of(aur_pool *pool)
 {
     return pool->impl;
+}
+
+/* A wake was given, and the last thread to park had done so before: it would not have found the work, had it
+ * spun on.  parked_ns after given_ns: others ran out of work meanwhile, so there is some. */
+static inline bool auri_work_is_rare(uint64_t parked_ns, uint64_t given_ns, uint64_t spin_ns)
+{
+    return given_ns > parked_ns && given_ns - parked_ns > spin_ns;
 }
 
 /* worker.c */

@@ -276,6 +276,14 @@ static void learn_latency(struct auri_team *team)
     }
 }
 
+/* The same.  Has it reason to spin, once it has done what it was woken for? */
+static void learn_rarity(struct auri_team *team, struct auri_record *self)
+{
+    /* relaxed, both: hints. */
+    self->rests = auri_work_is_rare(auri_load_rlx(&team->parked_ns),
+                                    auri_load_rlx(&team->ec.wake_ns), team->spin_ns);
+}
+
 /* ---- the loop ------------------------------------------------------------------------------ */
 
 /* A task out of a queue. */
@@ -365,7 +373,10 @@ static bool search_once(struct auri_team *team, struct auri_record *self, bool p
     return false;
 }
 
-/* Keeps looking for about as long as a wake would take; one thread at a time. */
+/* Keeps looking for about as long as a wake would take; one thread at a time.  Not where work is rare: there
+ * the spinning thread is in the way of the one that waited for the task, and is to go on on this CPU.  The
+ * kernel puts it on another then, and from there on each task wakes an idle CPU for its worker, and another
+ * for its waiter. */
 static bool search_spinning(struct auri_team *team, struct auri_record *self, bool patient)
 {
     uint32_t nobody = 0;
@@ -373,7 +384,7 @@ static bool search_spinning(struct auri_team *team, struct auri_record *self, bo
     if (search_once(team, self, patient)) {
         return true;
     }
-    if (team->spin_ns == 0 || !auri_cas_rlx(&team->spinning, &nobody, 1u)) {
+    if (team->spin_ns == 0 || self->rests || !auri_cas_rlx(&team->spinning, &nobody, 1u)) {
         return false;
     }
     uint64_t until = aurp_now_ns() + team->spin_ns;
@@ -439,8 +450,10 @@ static void search_or_sleep(struct auri_team *team, struct auri_record *self)
         patient = false;
         auri_add_rlx(&team->parks, UINT64_C(1));
         auri_place_asleep(place);
+        auri_store_rlx(&team->parked_ns, aurp_now_ns()); /* relaxed: a hint */
         (void)auri_ec_sleep_marked(&team->ec, mark_of((uint32_t)self->worker), AUR_NO_DEADLINE);
         learn_latency(team);
+        learn_rarity(team, self);
         auri_place_awake(place);
         if (auri_load_acq(&team->stop) != 0) {
             stop_searching(team);

@@ -116,6 +116,7 @@ struct auri_record {
     uint64_t loop_end_ns;        /* when its last loop ended, if that was timed by the clock */
     bool blocking_counts;        /* the pool was told about the outermost aur_blocking_begin() */
     bool woke;                   /* its last submit woke a worker */
+    bool rests;                  /* sched/worker.c: work is rare, so it does not spin for more */
     uint8_t spin_misses;         /* sched/wait.c: waits that spun in vain, in a row */
     uint8_t spin_rests;          /* and since then waits that did not spin */
     uint64_t random;             /* state of xorshift */
