@@ -98,8 +98,9 @@ struct question {
     struct auri_request request;
     struct auri_extent ids; /* WAIT_ANY: what it names */
     size_t n;
-    size_t align; /* that suits all of them */
-    bool shared;  /* by several */
+    size_t align;                 /* that suits all of them */
+    bool shared;                  /* by several */
+    const struct auri_asker *own; /* that of the worker's own thread, or NULL; only compared */
 };
 
 /* Whether the calling thread may run another task on its stack: the worker's own, with room left. */
@@ -148,6 +149,7 @@ static aur_err question_make(struct auri_worker_self *self, const struct auri_as
         if (takes_part(a)) {
             q->n += a->n;
             q->shared |= a != asker;
+            q->own = q->own == NULL && a->record == self->remote->record ? a : q->own;
             q->align = a->align > q->align ? a->align : q->align;
             r->deadline = a->deadline < r->deadline ? a->deadline : r->deadline;
         }
@@ -229,6 +231,19 @@ static void take_outcome(struct auri_worker_self *self, const struct question *q
     asker->news = news;
 }
 
+/* With the lock held: who gives up.  The circle leads through the worker's own thread.  If that was among those who
+ * asked, its wait is on the circle; that of another one may only wait for it, and end once it is broken. */
+static struct auri_asker *on_circle(struct auri_remote *remote, const struct question *q,
+                                    struct auri_asker *asker)
+{
+    for (struct auri_asker *a = remote->askers; a != NULL; a = a->next) {
+        if (a == q->own && takes_part(a)) {
+            return a;
+        }
+    }
+    return asker;
+}
+
 /* With the lock held: none of them is done. */
 static void take_refusal(struct auri_worker_self *self, struct auri_asker *asker,
                          const struct question *q, const struct auri_reply *reply)
@@ -240,6 +255,7 @@ static void take_refusal(struct auri_worker_self *self, struct auri_asker *asker
         return;
     }
     if (reply->err == AUR_EDEADLK) {
+        asker = on_circle(self->remote, q, asker);
         auri_deadlock_of(reply, &asker->why);
     } else if (reply->err == AUR_EINVAL || reply->err == AUR_ENOMEM) { /* of one of them */
         asker = asker_for(self->remote, id_of(self, q, reply));

@@ -18,6 +18,10 @@ enum { THREADS = 4, CALLS = 40 };
 static struct shared {
     struct gates gates;
     uint64_t id;
+    uint64_t other_id;
+    aurt_event waits[2];
+    aurt_event told;
+    int outcome;
 } * shared;
 
 static aur_pool *others; /* of the parent, inherited by the workers of later pools */
@@ -313,6 +317,41 @@ static int waits_for_own(int after)
 }
 AUR_FN(int, waits_for_own, int);
 
+/* What was put before it in a pool of one worker waits. */
+static int says_waits(int which)
+{
+    aurt_event_set(&shared->waits[which]);
+    return which;
+}
+AUR_FN(int, says_waits, int);
+
+static int waits_and_tells(int x)
+{
+    shared->outcome = waits_for(shared->other_id);
+    aurt_event_set(&shared->told);
+    return x;
+}
+AUR_FN(int, waits_and_tells, int);
+
+/* The thread of the task's waits for what waits for the task, and then the task for what waits for it, too. */
+static int circle_is_own(int x)
+{
+    static aur_pool *own; /* not joined, as above */
+
+    own = aurt_pool_new(AUR_THREADS, 1, 0, 0);
+    aurt_event_wait(&gates->ready);
+    aur_future *future =
+        open_one(shared->id); /* now, so that the thread's question stands until the wait */
+    MUST(aur_apply_async(own, NULL, waits_and_tells, 0) == AUR_OK);
+    aurt_event_wait(&gates->begun);
+    aurt_event_wait(&shared->waits[0]);
+    aurt_event_wait(&shared->waits[1]);
+    MUST(aur_future_result(future, &x, AUR_NO_DEADLINE) == AUR_EDEADLK);
+    aur_future_unref(future);
+    return 0;
+}
+AUR_FN(int, circle_is_own, int);
+
 static int calls_many(int x)
 {
     for (int i = 0; i < CALLS; i++) {
@@ -564,6 +603,33 @@ static void test_waits_for_own(void **state)
     }
 }
 
+/* Only the task's wait is on a circle; its thread's ends when that is broken, and so is not refused. */
+static void test_own_circle(void **state)
+{
+    aur_pool *pools[2];
+    aur_future *task, *back[2], *next[2];
+
+    (void)state;
+    begin_again();
+    AURT_OK(aur_apply_async(mine, &task, circle_is_own, 0));
+    for (int i = 0; i < 2; i++) {
+        pools[i] = aurt_pool_new(AUR_PROCESSES, 1, AUR_START_FORK, 0);
+        AURT_OK(aur_apply_async(pools[i], &back[i], waits_for, aur_future_id(task)));
+        AURT_OK(aur_apply_async(pools[i], &next[i], says_waits, i));
+    }
+    shared->other_id = aur_future_id(back[1]);
+    name(back[0]);
+    assert_int_equal(followed_and_kept(task), 0);
+    aurt_event_wait(&shared->told);
+    assert_int_equal(shared->outcome, 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(result_of(next[i]), i);
+        assert_int_equal(result_of(back[i]), 0);
+        aurt_pool_end(pools[i]);
+    }
+    aur_future_unref(task);
+}
+
 static void test_many_threads(void **state)
 {
     int v = -1;
@@ -589,6 +655,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_goes_on_before, setup, teardown),
         cmocka_unit_test_setup_teardown(test_left_behind, setup, teardown),
         cmocka_unit_test_setup_teardown(test_waits_for_own, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_own_circle, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many_threads, setup, teardown),
     };
 
