@@ -86,6 +86,7 @@ struct auri_asker {
     bool opaque;                /* I: by auri_parent_wait(): the thread is in no task of a pool */
     bool told;                  /* I: something in this process may change it */
     bool runs;             /* L: its thread runs something in place of the wait, and asks later */
+    bool named;            /* L: it took part in the question that was asked last */
     bool looked;           /* L: the parent has seen that none is done */
     bool over;             /* L: the rest is valid */
     aur_err err;           /* L: AUR_OK: id and news; AUR_EDEADLK: why */

@@ -98,9 +98,8 @@ struct question {
     struct auri_request request;
     struct auri_extent ids; /* WAIT_ANY: what it names */
     size_t n;
-    size_t align;                 /* that suits all of them */
-    bool shared;                  /* by several */
-    const struct auri_asker *own; /* that of the worker's own thread, or NULL; only compared */
+    size_t align; /* that suits all of them */
+    bool shared;  /* by several */
 };
 
 /* Whether the calling thread may run another task on its stack: the worker's own, with room left. */
@@ -138,6 +137,13 @@ static bool takes_part(const struct auri_asker *asker)
     return !asker->over && !asker->runs;
 }
 
+/* With the lock held: a reply that names no future is about those only.  Whoever came to wait after the question
+ * has not been looked at, and is on no circle that the parent knows. */
+static bool was_named(const struct auri_asker *asker)
+{
+    return asker->named && takes_part(asker);
+}
+
 /* With the lock held: for all who wait. */
 static aur_err question_make(struct auri_worker_self *self, const struct auri_asker *asker,
                              struct question *q)
@@ -145,11 +151,11 @@ static aur_err question_make(struct auri_worker_self *self, const struct auri_as
     struct auri_request *r = &q->request;
 
     *q = (struct question){ .request = { .op = AURI_REQ_WAIT, .deadline = AUR_NO_DEADLINE } };
-    for (const struct auri_asker *a = self->remote->askers; a != NULL; a = a->next) {
-        if (takes_part(a)) {
+    for (struct auri_asker *a = self->remote->askers; a != NULL; a = a->next) {
+        a->named = takes_part(a);
+        if (a->named) {
             q->n += a->n;
             q->shared |= a != asker;
-            q->own = q->own == NULL && a->record == self->remote->record ? a : q->own;
             q->align = a->align > q->align ? a->align : q->align;
             r->deadline = a->deadline < r->deadline ? a->deadline : r->deadline;
         }
@@ -233,11 +239,10 @@ static void take_outcome(struct auri_worker_self *self, const struct question *q
 
 /* With the lock held: who gives up.  The circle leads through the worker's own thread.  If that was among those who
  * asked, its wait is on the circle; that of another one may only wait for it, and end once it is broken. */
-static struct auri_asker *on_circle(struct auri_remote *remote, const struct question *q,
-                                    struct auri_asker *asker)
+static struct auri_asker *on_circle(struct auri_remote *remote, struct auri_asker *asker)
 {
     for (struct auri_asker *a = remote->askers; a != NULL; a = a->next) {
-        if (a == q->own && takes_part(a)) {
+        if (a->record == remote->record && was_named(a)) { /* the innermost comes first */
             return a;
         }
     }
@@ -250,12 +255,12 @@ static void take_refusal(struct auri_worker_self *self, struct auri_asker *asker
 {
     if (reply->err == AUR_ETIMEDOUT) {
         for (struct auri_asker *a = self->remote->askers; a != NULL; a = a->next) {
-            a->looked |= takes_part(a);
+            a->looked |= was_named(a);
         }
         return;
     }
     if (reply->err == AUR_EDEADLK) {
-        asker = on_circle(self->remote, q, asker);
+        asker = on_circle(self->remote, asker);
         auri_deadlock_of(reply, &asker->why);
     } else if (reply->err == AUR_EINVAL || reply->err == AUR_ENOMEM) { /* of one of them */
         asker = asker_for(self->remote, id_of(self, q, reply));
