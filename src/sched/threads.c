@@ -302,6 +302,43 @@ bool auri_team_lot_wait(struct auri_team *team)
     return go_on;
 }
 
+/* Whether a worker is about to go on that still counts as one that waits: what it waits for is done. */
+static bool somebody_returns(struct auri_team *team)
+{
+    uint32_t end = auri_load_acq(&team->member_end);
+
+    for (uint32_t i = 0; i < end; i++) {
+        struct auri_record *record = auri_load_acq(&team->member[i].record);
+        if (record == NULL) {
+            continue;
+        }
+        /* seq_cst, all: the same odd number twice means the same wait, in which the task is kept; pairs with [E1]
+         * in sched/detect.c.  Before that records and tasks are readable even if stale. */
+        uint64_t seq = auri_load_sc(&record->wait_seq);
+        uint32_t kind = auri_load_sc(&record->wait_kind);
+        if ((seq & 1) == 0 || (kind != AURI_WAIT_TASK && kind != AURI_WAIT_TIMED)) {
+            continue;
+        }
+        auri_task *task = auri_load_sc(&record->wait_task);
+        if (auri_word_state(auri_load_sc(&task->word)) == AURI_DONE &&
+            auri_load_sc(&record->wait_seq) == seq) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether there is nobody left who could take what is queued.  lock held.
+ *
+ * When nobody_active() looks first, each worker counts as one that waits.  Whoever of them can go on waits for a
+ * task that was finished before its runner began to wait, too: so the second look sees DONE, or that worker is
+ * back, and the third look counts it.  Who is told that somebody is there may sleep: that worker goes on by itself,
+ * and looks for work, or waits and comes here, after the caller. */
+static bool nobody_left(struct auri_team *team)
+{
+    return nobody_active(team) && !somebody_returns(team) && nobody_active(team);
+}
+
 /* A worker of this team is about to sleep inside a task. */
 static aur_err threads_block(aur_pool *pool)
 {
@@ -327,7 +364,7 @@ static aur_err threads_block(aur_pool *pool)
     }
     /* Under the lock: of several that block at once, each but the last may leave it to another. */
     pthread_mutex_lock(&team->lock);
-    bool none = nobody_active(team);
+    bool none = nobody_left(team);
     if (none) {
         auri_ec_deficit_add(&team->ec, -1);
         set_away(team, 0);
