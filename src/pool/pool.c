@@ -95,6 +95,12 @@ static const struct auri_backend *backend_of(int32_t kind)
     }
 }
 
+static bool maps_here(aur_pool *pool)
+{
+    return pool->kind == AUR_THREADS && !auri_auto_is(pool) && !auri_limits_each(&pool->limits) &&
+           pool->backend->may_help(pool, NULL);
+}
+
 static struct auri_face *face_new(const aur_options *opts, bool workers_default)
 {
     size_t align = alignof(struct auri_face);
@@ -121,13 +127,8 @@ static struct auri_face *face_new(const aur_options *opts, bool workers_default)
     /* relaxed: nobody else knows the pool yet. */
     auri_store_rlx(&pool->refs, 1u);
     auri_store_rlx(&pool->holds, 1u);
+    pool->maps_here = maps_here(pool);
     return face;
-}
-
-static bool maps_here(aur_pool *pool)
-{
-    return pool->kind == AUR_THREADS && !auri_auto_is(pool) && !auri_limits_each(&pool->limits) &&
-           pool->backend->may_help(pool, NULL);
 }
 
 aur_err aur_pool_new(const aur_options *opts, aur_pool **ret_pool, aur_diag *reterr_diag)
@@ -160,7 +161,6 @@ aur_err aur_pool_new(const aur_options *opts, aur_pool **ret_pool, aur_diag *ret
         free(face);
         return err;
     }
-    face->pool.maps_here = maps_here(&face->pool);
     auri_pool_enlist(&face->pool);
     *ret_pool = &face->pool;
     return AUR_OK;
