@@ -147,6 +147,9 @@ static void run_shared(struct stint *stint, uint64_t base, uint64_t lo)
     }
     stint->shared = true;
     auri_add_rlx(&team->looping, 1u);
+    /* relaxed: a hint.  Whoever is woken spins when it has done its part, as if it had just parked: loops that
+     * follow each other closely find it awake, and are mostly too short for a wake each. */
+    auri_store_rlx(&team->parked_ns, share->pace.now_ns);
     auri_team_notify_elsewhere(team);
     share->asked_ns = share->pace.now_ns;
     auri_share_run_front(share);

@@ -205,12 +205,53 @@ static void several_at_once(void **state)
     }
 }
 
+/* Spins, so that nobody takes its worker for blocked. */
+static aurt_event gate_begun;
+static aurt_event gate_go;
+static void gate(int x)
+{
+    (void)x;
+    aurt_event_set(&gate_begun);
+    while (!aurt_event_is_set(&gate_go)) {
+        sched_yield();
+    }
+}
+AUR_FN_VOID(gate, int);
+
+/* Work is not rare for who is woken by a loop that is shared, however long ago it parked. */
+static void helpers_have_reason_to_spin(void **state)
+{
+    aur_pool *pool = pool_of(1);
+    struct auri_team *team = pool->impl;
+    aur_future *held = NULL;
+
+    (void)state;
+    if (team->cpus == 1) {
+        aur_pool_unref(pool);
+        skip(); /* no loop is shared */
+    }
+    AURT_OK(aur_apply_async(pool, &held, gate, 1)); /* from here on the worker does not park */
+    aurt_event_wait(&gate_begun);
+    uint64_t start = aurp_now_ns();
+    struct loop loop = loop_on(pool, MOST / 10);
+    _Atomic(uint64_t) told = 0;
+    loop.cost = 400;
+    auri_store_rlx(&team->ticks.rate_, AURI_TICKS_BROKEN); /* by the clock */
+    auri_range_run(team, team, count, &loop, loop.n, &told);
+    assert_true(auri_load_rlx(&team->parked_ns) >= start);
+    aurt_event_set(&gate_go);
+    AURT_OK(aur_future_wait(held, AUR_NO_DEADLINE));
+    aur_future_unref(held);
+    free(loop.ran);
+    aur_pool_unref(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_size),       cmocka_unit_test(skewed_items),
         cmocka_unit_test(bodies_that_stop), cmocka_unit_test(nested),
-        cmocka_unit_test(several_at_once),
+        cmocka_unit_test(several_at_once),  cmocka_unit_test(helpers_have_reason_to_spin),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
