@@ -360,6 +360,7 @@ static bool search_once(struct auri_team *team, struct auri_record *self, bool p
     struct auri_branch *branch = auri_fork_steal(team, self);
     if (branch != NULL) {
         found(team);
+        self->rests = false; /* forks come in series */
         auri_branch_run(self, branch);
         return true;
     }
@@ -373,7 +374,7 @@ static bool search_once(struct auri_team *team, struct auri_record *self, bool p
     return false;
 }
 
-/* Keeps looking for about as long as a wake would take; one thread at a time.  Not where work is rare: there
+/* Keeps looking for about as long as a wake would take; one thread at a time.  Not where calls are rare: there
  * the spinning thread is in the way of the one that waited for the task, and is to go on on this CPU.  The
  * kernel puts it on another then, and from there on each task wakes an idle CPU for its worker, and another
  * for its waiter. */
