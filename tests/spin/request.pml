@@ -3,13 +3,14 @@
  * Mirrors  src/proc/ask.c: auri_parent_ask_news, run_first;  src/proc/request.c: auri_request_look, _serve,
  *          _abandon, auri_reply;  src/proc/waits.c: auri_serve_wait, auri_wait_begin, _settle, _end, _hide,
  *          _show, _refuse, _entry, awaited_done, disconnect, auri_request_deadlines;  src/proc/place.c:
- *          chain_end, run, auri_serve_ran;  src/task/cont.c: auri_cont_add, _remove, auri_conts_run;
+ *          chain_end, run, auri_serve_ran;  src/proc/drain.c: call_answered;  src/task/cont.c: auri_cont_add, _remove, auri_conts_run;
  *          src/sched/detect.c: auri_detect, judge.
  * Calls    0 and 1 are run by the two workers, which each wait up to ROUNDS times for another call, 0 also
  *          for its own; Q is in the pool's queue: a spare runs it, somebody cancels it, or a worker runs it in
  *          place of its wait.  With THREAD there is X, which a thread runs, and which may wait for Q and then
  *          for a worker's call; then worker 1 waits for nothing.  With LOOP X waits for a helper of its loop,
- *          which waits for the call of worker 0, and that may wait for 1's, and that for X.
+ *          which waits for the call of worker 0, and that may wait for 1's, and that for X.  With BEFORE there is B,
+ *          which worker 0 had answered before it began its call, and which is not done yet; X may wait for it.
  *          TIMED: a worker's wait may have a deadline, which may pass at any time.
  * Death    SIGKILL after any step of a worker, DEATHS times.
  * Memory   sequentially consistent: all is done under the pool's lock or with words that are accessed so; the
@@ -22,6 +23,7 @@
 
 /* run: */
 /* run: -DTHREAD */
+/* deep: -DTHREAD -DBEFORE */
 /* deep: -DDEATHS=1 */
 /* deep: -DTIMED */
 /* run: -DTHREAD -DLOOP -DDEATHS=1 */
@@ -34,6 +36,8 @@
 /* fault: FIRE_BLIND -DTIMED */
 /* fault: LOOK_BLIND -DTIMED -DROUNDS=2 */
 /* fault: STAYS_CONNECTED -DTIMED -DROUNDS=2 */
+/* fault: ANSWERED_OWNED -DTHREAD -DBEFORE */
+/* fault: TAKEN_OWNED -DTHREAD -DBEFORE */
 /* fault: MARK_STAYS -DDEATHS=1 */
 /* fault: MARK_STAYS -DTHREAD -DLOOP -DDEATHS=1 */
 
@@ -43,9 +47,10 @@
 #ifndef ROUNDS
 #define ROUNDS 1
 #endif
-#define CALLS 4
+#define CALLS 5
 #define X 2
 #define Q 3
+#define B 4
 #define RECORDS 3 /* two workers, and the thread that runs X */
 #define NONE 15
 
@@ -89,6 +94,9 @@ bool ctl[2] = true; /* false: dead and judged */
 bool killed[2];
 bool answered[2]; /* its own call */
 bool taken[2];    /* ... and that was seen */
+#ifdef BEFORE
+bool b_taken; /* the answer to B was seen */
+#endif
 bool serving[2];
 bool blocked[2];
 bool timed[2];
@@ -109,7 +117,7 @@ byte q_runs;
 byte deaths;
 
 #define UNLOCK p_lock = false /* held for more than one step where something runs in place */
-#define OVER (state[0] == DONE && state[1] == DONE && state[X] == DONE && state[Q] == DONE)
+#define OVER (state[0] == DONE && state[1] == DONE && state[X] == DONE && state[Q] == DONE && state[B] == DONE)
 
 /* ---- edges and the verdict --------------------------------------------------------------------- */
 
@@ -124,7 +132,9 @@ byte deaths;
 #else
 #define TARGET(t) RUNNER(wait_call[t])
 #endif
-#define TRULY(t) ((t) == X || (blocked[(t) % 2] && owner[Q] != (t)) -> EDGE(t) : NONE)
+#define TRULY(t)                                                                                   \
+    (wait_call[t] == B -> NONE : TRUE_EDGE(t)) /* it is answered, whatever its word says */
+#define TRUE_EDGE(t) ((t) == X || (blocked[(t) % 2] && owner[Q] != (t)) -> EDGE(t) : NONE)
 
 #ifdef FAULT_KEEPS_EDGE
 #define clear(t) skip
@@ -470,6 +480,10 @@ end:
                 :: ctl[w] && state[c] == DONE -> serving[w] = false; reply(w, R_DONE)
                 :: else ->
                     blocks = true;
+#if defined(BEFORE) && !defined(FAULT_ANSWERED_OWNED)
+                    /* disown_answered() */
+                    owner[B] = (w == 0 && !b_taken && state[B] == RUNNING -> NONE : owner[B]);
+#endif
                     blocked[w] = true;
                     timed[w] = req_timed[w];
                     awaited[w] = c;
@@ -645,9 +659,30 @@ proctype thread_of_x()
         :: thread_waits(0)
         :: thread_waits(1)
         fi
+#ifdef BEFORE
+    :: thread_waits(B)
+#endif
     fi;
 #endif
     finish(X)
+}
+#endif
+
+#ifdef BEFORE
+/* Whoever takes the answer to B, and has not told it yet. */
+proctype deliverer()
+{
+    byte f, n;
+    bool mine[2];
+
+    d_step {
+        !p_lock ->
+        b_taken = true;
+#ifndef FAULT_TAKEN_OWNED
+        owner[B] = NONE /* call_answered() */
+#endif
+    };
+    finish(B)
 }
 #endif
 
@@ -680,6 +715,13 @@ init
         state[X] = DONE;
 #endif
         state[Q] = QUEUED;
+#ifdef BEFORE
+        state[B] = RUNNING;
+        owner[B] = 0;
+        run deliverer();
+#else
+        state[B] = DONE;
+#endif
         run worker(0);
         run worker(1);
         run server(0);
