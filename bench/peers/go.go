@@ -234,10 +234,10 @@ func growth(workers, n, most int) {
 		figureAt("by tasks", "ns", growthPoint(workers, tasks, 1, repeats), "tasks", tasks)
 	}
 	for w := 2; w <= 64; w *= 2 {
-		figureAt("by workers", "ns", growthPoint(w, n, 1, 1), "workers", w)
+		figureAt("by workers", "ns", growthPoint(w, n, 1, 5), "workers", w)
 	}
 	for s := 1; s <= 8; s *= 2 {
-		figureAt("by submitters", "ns", growthPoint(workers, n, s, 1), "submitters", s)
+		figureAt("by submitters", "ns", growthPoint(workers, n, s, 5), "submitters", s)
 	}
 }
 

@@ -193,10 +193,10 @@ fn growth(workers: u64) {
         tasks *= 10;
     }
     for w in [2, 4, 8, 16, 32, 64] {
-        figure_at("by workers", "ns", growth_point(w, n, 1, 1), "workers", w);
+        figure_at("by workers", "ns", growth_point(w, n, 1, 5), "workers", w);
     }
     for s in [1, 2, 4, 8] {
-        figure_at("by submitters", "ns", growth_point(workers, n, s, 1), "submitters", s);
+        figure_at("by submitters", "ns", growth_point(workers, n, s, 5), "submitters", s);
     }
 }
 
