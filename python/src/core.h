@@ -119,6 +119,7 @@ typedef struct task {
     uint8_t kind;
     uint8_t phase;
     uint8_t pushing; /* on_done was asked of the library */
+    uint8_t owned;   /* THREAD: the record has a reference, until the library is through with it */
     uint8_t full;    /* the attributes of the standard Future exist (see auriga/_futures.py) */
     PyObject *value; /* FINISHED: one of these */
     PyObject *error;
@@ -142,6 +143,10 @@ void task_fire(task *self);
 void task_unlink(task *self);
 bool task_is_done(task *self);
 int task_push(task *self);
+/* A thread's task that the library may end without a call: it is told then, and not by the call. */
+void task_watch(task *self);
+/* Drops the record's reference, if it is still there. */
+void task_disown(task *self);
 
 bool task_withdraw(task *self);
 

@@ -236,6 +236,7 @@ static int submit_thread(task *self, PyObject *const *argv)
         return -1;
     }
     Py_INCREF(self); /* the record's, until it has run */
+    self->owned = 1;
     return 0;
 }
 
@@ -393,9 +394,28 @@ static void reap(pool *self)
             Py_INCREF(one);
             task_finish(one, NULL, NULL);
             task_fire(one);
+            task_disown(one);
             Py_DECREF(one);
-            Py_DECREF(one);         /* the record's */
             one = self->tasks.next; /* what ran meanwhile may have changed the list */
+        } else {
+            one = one->next;
+        }
+    }
+}
+
+/* A call that a worker has taken by now, but not begun, is cancelled by that worker a moment later: nothing
+ * of ours runs then, and nobody has to join. */
+static void watch(pool *self)
+{
+    task *one = self->tasks.next;
+
+    while (one != &self->tasks) {
+        if (one->kind == TASK_THREAD && one->phase == TASK_PENDING && !one->pushing) {
+            Py_INCREF(one);
+            task_watch(one);
+            task *next = one->next; /* NULL: it is known to be done now */
+            Py_DECREF(one);
+            one = next != NULL ? next : self->tasks.next;
         } else {
             one = one->next;
         }
@@ -407,6 +427,7 @@ static PyObject *pool_terminate(pool *self, PyObject *broken)
     self->broken = self->broken || PyObject_IsTrue(broken);
     Py_BEGIN_ALLOW_THREADS(void) aur_pool_terminate(self->core);
     Py_END_ALLOW_THREADS reap(self);
+    watch(self);
     Py_RETURN_NONE;
 }
 

@@ -83,6 +83,14 @@ void task_finish(task *self, PyObject *value, PyObject *error)
     Py_CLEAR(self->kwargs);
 }
 
+void task_disown(task *self)
+{
+    if (self->owned) {
+        self->owned = 0;
+        Py_DECREF(self);
+    }
+}
+
 void task_fire(task *self)
 {
     PyObject *callbacks = self->callbacks;
@@ -155,6 +163,26 @@ static void settle_batch(task *self)
     task_finish(self, value, value == NULL && error == NULL ? bad_result(self) : error);
 }
 
+static int need_deliverer(core_state *state);
+static void submit_delivery(void *ctx);
+
+/* The library is through with a thread's task that it has not called. */
+static void settle_uncalled(task *self, aur_err err, const aur_error *details)
+{
+    settle_failure(self, err != AUR_OK ? err : AUR_ECANCELED, details);
+    task_disown(self);
+    if (self->callbacks == NULL || self->pushing) {
+        return;
+    }
+    if (need_deliverer(self->state) == 0) {
+        Py_INCREF(self);
+        submit_delivery(self);
+    } else {
+        PyErr_Clear(); /* late is better than never, and here better than late */
+        task_fire(self);
+    }
+}
+
 int task_settle(task *self)
 {
     const void *data = NULL;
@@ -169,8 +197,10 @@ int task_settle(task *self)
     } else {
         aur_future *future = aur_future_ref(self->future); /* loading may let others in */
         aur_err err = aur_future_view(future, &data, &size, 0);
-        if (err != AUR_OK || self->kind == TASK_THREAD) {
-            settle_failure(self, err != AUR_OK ? err : AUR_ECANCELED, aur_future_error(future));
+        if (self->kind == TASK_THREAD) {
+            settle_uncalled(self, err, aur_future_error(future));
+        } else if (err != AUR_OK) {
+            settle_failure(self, err, aur_future_error(future));
         } else {
             settle_bytes(self, future, data, size);
         }
@@ -264,12 +294,12 @@ static int need_deliverer(core_state *state)
 }
 
 /* Makes the library tell of the end of this task. */
-int task_push(task *self)
+static int push(task *self)
 {
     aur_err err = AUR_OK;
 
-    if (self->pushing || self->kind == TASK_THREAD) {
-        return 0; /* the thread that runs it tells */
+    if (self->pushing) {
+        return 0;
     }
     if (need_deliverer(self->state) < 0) {
         return -1;
@@ -282,11 +312,24 @@ int task_push(task *self)
         err = aur_future_on_done(self->future, core_done, self);
     }
     if (err != AUR_OK) {
+        self->pushing = 0;
         Py_DECREF(self);
         core_raise(self->state, err, NULL);
         return -1;
     }
     return 0;
+}
+
+int task_push(task *self)
+{
+    return self->kind == TASK_THREAD ? 0 : push(self); /* the thread that runs it tells */
+}
+
+void task_watch(task *self)
+{
+    if (push(self) < 0) {
+        PyErr_Clear(); /* no memory: whoever asks for it, or joins, tells */
+    }
 }
 
 static int add_callback(task *self, PyObject *fn)
@@ -494,12 +537,9 @@ static bool withdraw(task *self)
 bool task_withdraw(task *self)
 {
     if (self->phase < TASK_CANCELLED && withdraw(self)) {
-        bool owned = self->kind == TASK_THREAD;
         task_finish(self, NULL, NULL);
         task_fire(self);
-        if (owned) {
-            Py_DECREF(self); /* the record's reference: it will not run */
-        }
+        task_disown(self); /* it will not run */
     }
     return self->phase == TASK_CANCELLED;
 }

@@ -151,7 +151,7 @@ static void run_thread(const void *args, void *ret, uint64_t lo, uint64_t hi, ui
     if (self->phase == TASK_PENDING && self->fn != NULL) {
         call_here(self);
     }
-    Py_DECREF(self);
+    task_disown(self);
     leave();
 }
 
@@ -166,6 +166,7 @@ static void run_delivery(const void *args, void *ret, uint64_t lo, uint64_t hi, 
     enter();
     (void)task_settle(self);
     task_fire(self);
+    task_disown(self); /* the library is through with it */
     Py_DECREF(self);
     leave();
 }

@@ -448,6 +448,40 @@ class Threads(Verbs, Case):
         with self.make(2) as pool:
             self.assertRegex(pool.apply(lambda: threading.current_thread().name), "^ThreadPool-")
 
+    def test_what_a_worker_has_taken_is_told(self):
+        """A call that waits behind the one that runs when the pool is terminated: nobody calls it any more,
+        and nobody joins either.  All of it is told, and nothing is left over."""
+        def step(begun, gate):
+            begun.set()
+            gate.wait()
+
+        for _ in range(20):
+            pool = self.make(1)
+            first, second, told = threading.Event(), threading.Event(), threading.Semaphore(0)
+            begun = [threading.Event(), threading.Event()]
+            pool.apply_async(step, (begun[0], first))
+            begun[0].wait()
+            pool.apply_async(step, (begun[1], second))  # with those behind it, by one look of the worker
+            items = pool.imap_unordered(work.square, range(30), 2)
+            calls = [pool.apply_async(work.square, (i,), callback=lambda _: told.release(),
+                                      error_callback=lambda _: told.release()) for i in range(30)]
+            first.set()
+            begun[1].wait()
+            waiter = threading.Thread(target=calls[-1].wait)  # sees it before terminate() does
+            waiter.start()
+            pool.terminate()
+            second.set()
+            while type(self.outcome(items)) is not StopIteration:
+                pass
+            for _ in calls:
+                told.acquire()
+            waiter.join()
+            kept = weakref.ref(calls[3])
+            del calls
+            pool.join()
+            gc.collect()
+            self.assertIsNone(kept())
+
 
 class StandardThreads(Verbs, Case):
     make = auriga.stdlib.ThreadPool
