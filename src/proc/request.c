@@ -5,6 +5,12 @@
 
 #include "proc/internal.h"
 
+bool auri_request_waits(const struct auri_worker *w)
+{
+    /* acquire: as auri_mail_take() [C9]. */
+    return w->ctl != NULL && auri_load_acq(&w->ctl->mailbox.req_seq) != w->req_seen;
+}
+
 void auri_request_look(struct auri_proc *p, struct auri_worker *w, struct auri_harvest *h)
 {
     (void)p;
@@ -12,9 +18,8 @@ void auri_request_look(struct auri_proc *p, struct auri_worker *w, struct auri_h
         auri_mail_is_recalled(w->ctl, w->req_seen)) { /* while one serves: auri_wait_settle() */
         auri_wait_refuse(w, AUR_EAGAIN);
     }
-    /* acquire: as auri_mail_take() [C9]. */
     if (w->serving || w->blocked || w->cont_armed || w->state == AURI_W_DEAD ||
-        h->asking_n == AURI_PARCELS || auri_load_acq(&w->ctl->mailbox.req_seq) == w->req_seen) {
+        h->asking_n == AURI_PARCELS || !auri_request_waits(w)) {
         return;
     }
     w->serving = true;

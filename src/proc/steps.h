@@ -142,6 +142,8 @@ struct auri_worker *auri_worker_by_epoch(struct auri_proc *p, uint64_t epoch);
 
 /* ---- request.c ------------------------------------------------------------------------------------ */
 
+/* With the lock held: whether the worker has asked for something that nobody has looked at. */
+bool auri_request_waits(const struct auri_worker *w);
 /* With the lock held: notes requests in the harvest. */
 void auri_request_look(struct auri_proc *p, struct auri_worker *w, struct auri_harvest *h);
 void auri_request_serve(struct auri_proc *p, struct auri_worker *w); /* without the lock */

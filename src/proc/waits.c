@@ -228,6 +228,9 @@ void auri_wait_settle(struct auri_proc *p, struct auri_worker *w, const struct a
     w->serving = false; /* from here on the node of the continuation is settled */
     if (!w->blocked) {
         disconnect(w, tasks[0]); /* the wait ended before the continuation was there */
+        if (auri_request_waits(w)) {
+            auri_kick(p); /* whoever heard that bell saw us serve, and left it */
+        }
     }
     /* While we serve there is no other wait: it is the same one. */
     bool refused = err == AUR_EDEADLK && w->blocked;
