@@ -43,9 +43,11 @@ static const role *role_named(const char *name)
 #define SAYS_READY 'r'
 #define SAYS_STALE 's'
 
-/* The variable: "role socket ready-pipe build-id", the pipe -1 if nobody listens. */
+/* ---- the order ------------------------------------------------------------------------------ */
+
 #define ID_TEXT_SIZE (2 * AURI_MODULE_ID_MAX + 1)
-#define ORDER_SIZE (sizeof(AURI_IMAGE_VARIABLE) + 16 + 2 * 12 + ID_TEXT_SIZE)
+#define ROLE_SIZE 16
+_Static_assert(AURI_IMAGE_ORDER_SIZE >= ROLE_SIZE + 2 * 12 + ID_TEXT_SIZE, "the longest order");
 
 /* The build-id of the module that this library is in, in hex. */
 static void own_id(char text[ID_TEXT_SIZE])
@@ -59,18 +61,61 @@ static void own_id(char text[ID_TEXT_SIZE])
     text[2 * ref.id_size] = '\0';
 }
 
+void auri_image_order_write(const auri_image_order *order, char text[AURI_IMAGE_ORDER_SIZE])
+{
+    char id[ID_TEXT_SIZE];
+
+    own_id(id);
+    snprintf(text, AURI_IMAGE_ORDER_SIZE, "%s %d %d %s", order->role, order->socket_fd,
+             order->ready_fd, id);
+}
+
+/* A descriptor, or -1; -2: it is neither. */
+static int read_fd(const char *word)
+{
+    char *end;
+
+    errno = 0;
+    long fd = strtol(word, &end, 10);
+    return *word != '\0' && *end == '\0' && errno == 0 && fd >= -1 && fd <= INT32_MAX ? (int)fd
+                                                                                      : -2;
+}
+
+bool auri_image_order_read(const char *text, auri_image_order *ret)
+{
+    char name[ROLE_SIZE];
+    char fds[2][12];
+    char id[ID_TEXT_SIZE] = "";
+    char mine[ID_TEXT_SIZE];
+
+    _Static_assert(ID_TEXT_SIZE == 65 && ROLE_SIZE == 16, "the widths in the format below");
+    if (sscanf(text, "%15s %11s %11s %64s", name, fds[0], fds[1], id) < 3) {
+        return false;
+    }
+    const role *r = role_named(name);
+    *ret = (auri_image_order){ .role = r != NULL ? r->name : NULL,
+                               .socket_fd = read_fd(fds[0]),
+                               .ready_fd = read_fd(fds[1]) };
+    own_id(mine);
+    ret->stale = strcmp(id, mine) != 0;
+    return r != NULL && ret->socket_fd > 2 &&
+           (ret->ready_fd == -1 || (ret->ready_fd > 2 && ret->ready_fd != ret->socket_fd));
+}
+
 /* ---- the maker ------------------------------------------------------------------------------ */
 
 /* What an image is executed with; freed with free(). */
 typedef struct launch {
-    char order[ORDER_SIZE];
+    char order[sizeof(AURI_IMAGE_VARIABLE) + AURI_IMAGE_ORDER_SIZE];
     char *argv[2];
     char *envp[]; /* the host's, and the order */
 } launch;
 
 static launch *launch_new(const role *r, int socket_fd, int ready_fd)
 {
-    char id[ID_TEXT_SIZE];
+    const auri_image_order order = { .role = r->name,
+                                     .socket_fd = socket_fd,
+                                     .ready_fd = ready_fd };
     size_t count = 0;
 
     while (environ != NULL && environ[count] != NULL) {
@@ -80,9 +125,8 @@ static launch *launch_new(const role *r, int socket_fd, int ready_fd)
     if (l == NULL) {
         return NULL;
     }
-    own_id(id);
-    snprintf(l->order, sizeof(l->order), "%s=%s %d %d %s", AURI_IMAGE_VARIABLE, r->name, socket_fd,
-             ready_fd, id);
+    memcpy(l->order, AURI_IMAGE_VARIABLE "=", sizeof(AURI_IMAGE_VARIABLE));
+    auri_image_order_write(&order, l->order + sizeof(AURI_IMAGE_VARIABLE));
     l->argv[0] = program_invocation_name;
     l->argv[1] = NULL;
     l->envp[0] = l->order;
@@ -204,35 +248,17 @@ int auri_image_start_child(const char *role_name, int socket_fd, int *ret_pid)
 
 /* ---- the image ------------------------------------------------------------------------------ */
 
-typedef struct order {
-    const role *role;
-    int socket_fd;
-    int ready_fd;
-    bool stale; /* this library is not the one that its maker has */
-} order;
-
 /* Reads the variable.  secure_getenv: nobody may make a setuid program run functions by handing it
  * a socket and this variable. */
-static bool read_order(order *ret)
+static bool read_order(auri_image_order *ret)
 {
     const char *text = secure_getenv(AURI_IMAGE_VARIABLE);
-    char name[16];
-    char id[ID_TEXT_SIZE] = "";
-    char mine[ID_TEXT_SIZE];
 
-    _Static_assert(ID_TEXT_SIZE == 65, "the width in the format below");
-    if (text == NULL ||
-        sscanf(text, "%15s %d %d %64s", name, &ret->socket_fd, &ret->ready_fd, id) < 3) {
-        return false;
-    }
-    own_id(mine);
-    ret->role = role_named(name);
-    ret->stale = strcmp(id, mine) != 0;
-    return ret->role != NULL && ret->socket_fd >= 3;
+    return text != NULL && auri_image_order_read(text, ret);
 }
 
 /* Instead of main().  Nothing that the program may have opened in its initialisers is kept. */
-static _Noreturn void run(const order *o)
+static _Noreturn void run(const auri_image_order *o)
 {
     int keep[2] = { o->socket_fd, o->ready_fd };
     char word = o->stale ? SAYS_STALE : SAYS_READY;
@@ -249,7 +275,7 @@ static _Noreturn void run(const order *o)
     if (o->stale) {
         _exit(AURI_IMAGE_EXIT_STALE);
     }
-    int status = o->role->run(o->socket_fd);
+    int status = role_named(o->role)->run(o->socket_fd);
     fflush(NULL);
     _exit(status);
 }
@@ -316,12 +342,12 @@ static bool is_in_program(void)
  * the unnumbered one after them, since archives are linked after the program's objects. */
 __attribute__((constructor(101))) static void take_over_early(void)
 {
-    order o;
+    auri_image_order o;
 
     if (getenv(AURI_IMAGE_VARIABLE) == NULL || !read_order(&o)) {
         return;
     }
-    if (!o.role->runs_program) {
+    if (!role_named(o.role)->runs_program) {
         run(&o);
     }
     aurp_close_on_exec(o.socket_fd); /* not for processes that an initialiser may start */
@@ -329,7 +355,7 @@ __attribute__((constructor(101))) static void take_over_early(void)
 
 __attribute__((constructor)) static void take_over_late(int argc, char **argv, char **envp)
 {
-    order o;
+    auri_image_order o;
 
     if (getenv(AURI_IMAGE_VARIABLE) == NULL || !read_order(&o)) {
         return;

@@ -17,6 +17,7 @@
 #define AURI_PROC_IMAGE_H
 
 #include <auriga/base.h>
+#include <stdbool.h>
 
 #define AURI_IMAGE_VARIABLE "AURIGA_IMAGE_"
 
@@ -43,6 +44,21 @@ aur_err auri_image_start(const char *role, int socket_fd, int *ret_pid, int *ret
 /* The same for a nursery, which is an image itself and has one thread: an ordinary child, and no
  * wait for its take-over.  Returns 0 or an errno. */
 int auri_image_start_child(const char *role, int socket_fd, int *ret_pid);
+
+/* What the variable says: "role socket ready-pipe build-id". */
+typedef struct auri_image_order {
+    const char *role; /* of the table in image.c */
+    int socket_fd;    /* > 2 */
+    int ready_fd;     /* another one; -1: nobody listens */
+    bool stale;       /* this library is not the one that its maker has */
+} auri_image_order;
+
+#define AURI_IMAGE_ORDER_SIZE 112u /* of any that is written, with its zero */
+
+/* Writes it; `stale` is not looked at. */
+void auri_image_order_write(const auri_image_order *order, char text[AURI_IMAGE_ORDER_SIZE]);
+/* Whether the text is one, whoever wrote it. */
+bool auri_image_order_read(const char *text, auri_image_order *ret);
 
 /* Exit status of an image whose library or function is not the one that its maker has. */
 #define AURI_IMAGE_EXIT_STALE 119
