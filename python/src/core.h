@@ -142,9 +142,6 @@ void task_finish(task *self, PyObject *value, PyObject *error);
 void task_fire(task *self);
 void task_unlink(task *self);
 bool task_is_done(task *self);
-int task_push(task *self);
-/* A thread's task that the library may end without a call: it is told then, and not by the call. */
-void task_watch(task *self);
 /* Drops the record's reference, if it is still there. */
 void task_disown(task *self);
 
@@ -154,8 +151,6 @@ bool task_withdraw(task *self);
 int task_await(task *self, aur_deadline deadline);
 /* The value, or the error raised, of a task that is done. */
 PyObject *task_get(task *self, PyObject *unused);
-/* The same for a task whose callback must not run in this thread: the deliverer's calls it. */
-int task_tell(task *self, PyObject *fn);
 /* The arguments of a method (timeout=None). */
 int task_parse_timeout(PyObject *const *args, Py_ssize_t n, PyObject *names, PyObject **ret);
 PyObject *task_raise_timeout(task *self);
@@ -163,6 +158,19 @@ PyObject *task_raise_timeout(task *self);
 int task_traverse(task *self, visitproc visit, void *arg);
 int task_clear(task *self);
 void task_dealloc(task *self);
+
+/* ---- told.c: being told that a task is done ---------------------------------------------------- */
+
+/* Makes the library tell of the end of this task, unless the thread that runs it does. */
+int task_push(task *self);
+/* A thread's task that the library may end without a call: it is told then, and not by the call. */
+void task_watch(task *self);
+/* Calls fn(task) once it is done; here and now if it is. */
+PyObject *task_on_done(task *self, PyObject *fn);
+/* The same for a task whose callback must not run in this thread: the deliverer's calls it. */
+int task_tell(task *self, PyObject *fn);
+/* Has the deliverer's thread settle it and call its callbacks. */
+int task_deliver(task *self);
 
 /* ---- result.c: what Pool.apply_async() returns ------------------------------------------------ */
 

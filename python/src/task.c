@@ -163,9 +163,6 @@ static void settle_batch(task *self)
     task_finish(self, value, value == NULL && error == NULL ? bad_result(self) : error);
 }
 
-static int need_deliverer(core_state *state);
-static void submit_delivery(void *ctx);
-
 /* The library is through with a thread's task that it has not called. */
 static void settle_uncalled(task *self, aur_err err, const aur_error *details)
 {
@@ -174,10 +171,7 @@ static void settle_uncalled(task *self, aur_err err, const aur_error *details)
     if (self->callbacks == NULL || self->pushing) {
         return;
     }
-    if (need_deliverer(self->state) == 0) {
-        Py_INCREF(self);
-        submit_delivery(self);
-    } else {
+    if (task_deliver(self) < 0) {
         PyErr_Clear(); /* late is better than never, and here better than late */
         task_fire(self);
     }
@@ -240,135 +234,6 @@ int task_await(task *self, aur_deadline deadline)
         return -1;
     }
     return task_settle(self) < 0 ? -1 : 1;
-}
-
-/* ---- being told ------------------------------------------------------------------------------ */
-
-/* In any thread, without the GIL, right after the library knows the outcome. */
-static void submit_delivery(void *ctx)
-{
-    task *self = ctx;
-
-    if (aur_fn_submit(self->state->deliverer, NULL, &core_deliver_fn, &ctx, NULL, NULL) != AUR_OK) {
-        PyGILState_STATE gil = PyGILState_Ensure();
-        (void)task_settle(self);
-        task_fire(self);
-        Py_DECREF(self);
-        PyGILState_Release(gil);
-    }
-}
-
-static void core_done(void *ctx, aur_future *future)
-{
-    (void)future;
-    submit_delivery(ctx);
-}
-
-static int need_deliverer(core_state *state)
-{
-    aur_options opts = AUR_OPTIONS_INIT;
-    aur_pool *made = NULL;
-    aur_diag diag;
-    aur_err err;
-
-    if (state->deliverer != NULL) {
-        return 0;
-    }
-    opts.workers = 1;
-    opts.flags = AUR_POOL_NO_HELP | AUR_POOL_FIXED;
-    opts.name = "deliver";
-    opts.worker_init = worker_thread_init;
-    opts.worker_fini = worker_thread_fini;
-    Py_BEGIN_ALLOW_THREADS err = aur_pool_new(&opts, &made, &diag);
-    Py_END_ALLOW_THREADS if (err != AUR_OK)
-    {
-        core_raise(state, err, NULL);
-        return -1;
-    }
-    if (state->deliverer == NULL) {
-        state->deliverer = made;
-    } else {
-        aur_pool_unref(made); /* another thread came first */
-    }
-    return 0;
-}
-
-/* Makes the library tell of the end of this task. */
-static int push(task *self)
-{
-    aur_err err = AUR_OK;
-
-    if (self->pushing) {
-        return 0;
-    }
-    if (need_deliverer(self->state) < 0) {
-        return -1;
-    }
-    self->pushing = 1;
-    Py_INCREF(self);
-    if (self->kind == TASK_BATCH) {
-        batch_on_done(self->batch, submit_delivery, self);
-    } else {
-        err = aur_future_on_done(self->future, core_done, self);
-    }
-    if (err != AUR_OK) {
-        self->pushing = 0;
-        Py_DECREF(self);
-        core_raise(self->state, err, NULL);
-        return -1;
-    }
-    return 0;
-}
-
-int task_push(task *self)
-{
-    return self->kind == TASK_THREAD ? 0 : push(self); /* the thread that runs it tells */
-}
-
-void task_watch(task *self)
-{
-    if (push(self) < 0) {
-        PyErr_Clear(); /* no memory: whoever asks for it, or joins, tells */
-    }
-}
-
-static int add_callback(task *self, PyObject *fn)
-{
-    if (self->callbacks == NULL && (self->callbacks = PyList_New(0)) == NULL) {
-        return -1;
-    }
-    return PyList_Append(self->callbacks, fn);
-}
-
-int task_tell(task *self, PyObject *fn)
-{
-    if (add_callback(self, fn) < 0) {
-        return -1;
-    }
-    if (self->phase < TASK_CANCELLED) {
-        return task_push(self);
-    }
-    if (need_deliverer(self->state) < 0) {
-        return -1;
-    }
-    Py_INCREF(self);
-    submit_delivery(self);
-    return 0;
-}
-
-/* Calls fn(task) once it is done; here and now if it is. */
-static PyObject *on_done(task *self, PyObject *fn)
-{
-    if (self->kind != TASK_ALONE && task_is_done(self)) {
-        (void)task_settle(self);
-    }
-    if (self->phase >= TASK_CANCELLED) {
-        return PyObject_CallOneArg(fn, (PyObject *)self);
-    }
-    if (add_callback(self, fn) < 0 || task_push(self) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
 }
 
 /* ---- methods --------------------------------------------------------------------------------- */
@@ -656,7 +521,7 @@ static PyMethodDef methods[] = {
     { "cancelled", (PyCFunction)task_cancelled, METH_NOARGS, "Whether it was cancelled" },
     { "cancel", (PyCFunction)task_cancel, METH_NOARGS,
       "Cancels it unless it has started; whether it is cancelled" },
-    { "on_done", (PyCFunction)on_done, METH_O, "on_done(fn): fn(task) once it is done" },
+    { "on_done", (PyCFunction)task_on_done, METH_O, "on_done(fn): fn(task) once it is done" },
     { "_adopt", (PyCFunction)task_adopt, METH_O, NULL },
     { "_outcome", (PyCFunction)task_outcome, METH_NOARGS, NULL },
     { NULL, NULL, 0, NULL },
