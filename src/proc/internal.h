@@ -258,20 +258,19 @@ struct auri_proc {
     auri_task *settled; /* L: maps that ended where nobody could finish them; through next */
 
     /* the workers */
-    struct auri_slot *slots; /* I: array; contents L */
-    unsigned slots_end;      /* L: one past the highest slot that was ever wanted */
-    unsigned busy;           /* L: workers with unanswered entries */
-    unsigned blocked;        /* L: workers that sleep in a WAIT */
-    bool nests;              /* L: a task has waited for another one */
-    bool dry;                /* L: the records of its workers say so */
-    uint64_t
-        landing; /* L: chunks and maps that are in a harvest: such a map needs no worker any more */
-    unsigned cursor;                    /* L: slot that is being filled */
-    uint64_t epochs;                    /* L */
-    uint64_t flying;                    /* L: unanswered entries of all workers */
-    struct auri_worker *dead;           /* L: wait for their exit status */
-    unsigned firing;                    /* L: continuations of dead workers that are about to run */
-    struct auri_cost costs[AURI_COSTS]; /* L */
+    struct auri_slot *slots;  /* I: array; contents L */
+    unsigned slots_end;       /* L: one past the highest slot that was ever wanted */
+    unsigned busy;            /* L: workers with unanswered entries */
+    unsigned blocked;         /* L: workers that sleep in a WAIT */
+    bool nests;               /* L: a task has waited for another one */
+    bool dry;                 /* L: the records of its workers say so */
+    uint64_t landing;         /* L: chunks and maps in harvests: such a map needs no worker */
+    unsigned cursor;          /* L: slot that is being filled */
+    uint64_t epochs;          /* L */
+    uint64_t flying;          /* L: unanswered entries of all workers */
+    struct auri_worker *dead; /* L: wait for their exit status */
+    unsigned firing;          /* L: continuations of dead workers that are about to run */
+    struct auri_cost costs[AURI_COSTS];          /* L */
     struct auri_suspect suspects[AURI_SUSPECTS]; /* L */
     unsigned suspect_next;                       /* L */
 

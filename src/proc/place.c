@@ -19,10 +19,13 @@
 static bool is_queued(const void *proc, const auri_task *task)
 {
     const struct auri_proc *p = proc;
-    const struct auri_mapjob *job = auri_mapjob_of(task);
 
-    if (p->queue_first == task || auri_task_map(task) != NULL) {
-        return p->queue_first == task || (job != NULL && job->queued);
+    if (p->queue_first == task) {
+        return true;
+    }
+    if (auri_task_map(task) != NULL) {
+        const struct auri_mapjob *job = auri_mapjob_of(task);
+        return job != NULL && job->queued;
     }
     /* As in auri_hurry().  relaxed: moves only under the lock, but for a cancellation. */
     return task->priv != NULL &&

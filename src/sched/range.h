@@ -52,8 +52,8 @@ struct auri_range {
     auri_range_body *own; /* the same for the owner, while nobody else knows of the loop */
     void *ctx;
     uint64_t n;
-    _Atomic(uint64_t)
-        *ran; /* grows by the items of all calls of both, also if one ends this thread */
+    /* Grows by the items of all calls of both, also if one ends this thread. */
+    _Atomic(uint64_t) *ran;
 };
 
 /* Runs the loop to its end with the help of the team's workers. */

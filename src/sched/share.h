@@ -30,17 +30,16 @@ struct share {
     struct company *company; /* the owner's; NULL: a thief's share */
     const void *of;          /* what the loop runs; the owner's */
     struct auri_pace pace;
-    uint64_t asked_ns; /* when it last thought of calling somebody ... */
-    uint64_t cpu_ns;   /* ... and the CPU time that it had used by then; 0: unknown */
-    uint64_t done;     /* items that this thread accounts for, with the chunk that it runs */
-    uint64_t ran;      /* of these, items that were given to the body; told at the end */
-    uint64_t untimed;  /* items behind the last look at the clock */
-    uint64_t
-        tick_rate; /* the loop was timed by ticks, which are to be compared with the clock; or 0 */
-    uint64_t tick; /* ... from here on, ... */
-    uint64_t tick_ns; /* ... when it was so late */
-    uint32_t cut;     /* where the owner's first thief should begin; 0: unknown */
-    bool published;   /* ever */
+    uint64_t asked_ns;  /* when it last thought of calling somebody ... */
+    uint64_t cpu_ns;    /* ... and the CPU time that it had used by then; 0: unknown */
+    uint64_t done;      /* items that this thread accounts for, with the chunk that it runs */
+    uint64_t ran;       /* of these, items that were given to the body; told at the end */
+    uint64_t untimed;   /* items behind the last look at the clock */
+    uint64_t tick_rate; /* it was timed by ticks, to be compared with the clock; or 0 */
+    uint64_t tick;      /* ... from here on, ... */
+    uint64_t tick_ns;   /* ... when it was so late */
+    uint32_t cut;       /* where the owner's first thief should begin; 0: unknown */
+    bool published;     /* ever */
 };
 
 /* Items that a thread took part in running, until they are accounted for. */
