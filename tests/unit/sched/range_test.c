@@ -221,13 +221,13 @@ AUR_FN_VOID(gate, int);
 /* Work is not rare for who is woken by a loop that is shared, however long ago it parked. */
 static void helpers_have_reason_to_spin(void **state)
 {
-    aur_pool *pool = pool_of(1);
+    AUR_SCOPED(aur_pool) *pool = pool_of(1);
     struct auri_team *team = pool->impl;
     aur_future *held = NULL;
 
     (void)state;
     if (team->cpus == 1) {
-        aur_pool_unref(pool);
+        pool = aur_pool_unref(pool);
         skip(); /* no loop is shared */
     }
     AURT_OK(aur_apply_async(pool, &held, gate, 1)); /* from here on the worker does not park */
@@ -243,7 +243,6 @@ static void helpers_have_reason_to_spin(void **state)
     AURT_OK(aur_future_wait(held, AUR_NO_DEADLINE));
     aur_future_unref(held);
     free(loop.ran);
-    aur_pool_unref(pool);
 }
 
 int main(void)
