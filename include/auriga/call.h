@@ -66,7 +66,7 @@ static inline aur_call_options aur_call_options_init_(void)
  * wakes nobody, unless the pool has processes, AUR_POOL_NO_HELP or a worker_init.  If the wait
  * fails, the call is cancelled.
  *
- * args     copied before the call returns.
+ * args     copied, or not needed any more, before the call returns.
  * ret_out  where the result goes, fn->ret_size bytes; may be NULL.
  * Threads: any.  Blocks: until the outcome is known.
  * Errors:  those of aur_fn_submit() and aur_future_outcome(); details in aur_last_error(). */

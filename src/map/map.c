@@ -490,25 +490,12 @@ AURI_HOT static bool own_chunk(void *ctx, uint64_t lo, uint64_t hi)
            (map->all_errors || auri_load_rlx(&run->failures) == 0);
 }
 
-/* The call failed.  Counted before it is counted as finished, as an ordinary one. */
 AURI_APART static aur_err fail_map_here(struct map_here *here, uint64_t started)
 {
-    aur_pool *pool = here->call.task.pool;
     aur_error error = { 0 };
     aur_err err = describe(&here->run, started, &error);
 
-    /* relaxed, all of them: statistics. */
-    if (err == AUR_ECANCELED) {
-        auri_add_rlx(&pool->cancelled, UINT64_C(1));
-    } else {
-        auri_add_rlx(&pool->failed, UINT64_C(1));
-    }
-    if (here->over) { /* else the thread ends, and nobody is told */
-        if (err != AUR_ECANCELED) {
-            auri_add_rlx(&pool->seen, UINT64_C(1));
-        }
-        auri_last_error_set(&error);
-    }
+    auri_here_fail(&here->call, err, here->over ? &error : NULL);
     return err;
 }
 
@@ -548,7 +535,7 @@ AURI_HOT aur_err auri_map_here(aur_pool *pool, struct auri_map *map)
 {
     __attribute__((cleanup(unwind_here))) struct map_here here;
 
-    auri_here_begin(&here.call, pool, map);
+    auri_here_begin(&here.call, pool, map->fn, map->site);
     here.call.frame.item = 0;
     here.call.frame.in_map = true;
     here.call.frame.failed = failed_in_chunk;

@@ -8,7 +8,7 @@
  * The run function of root tasks: inside auri_run_claimed().  Fills root->err and root->error. */
 void auri_map_run(auri_task *root);
 
-/* Runs a map without a root that others know: in the calling thread, for a pool with maps_here, which has
+/* Runs a map without a root that others know: in the calling thread, for a pool with runs_here, which has
  * counted it.  map: no limits but the pool's, no item_errs, and a place for results if there are any.
  * Returns the outcome, and notes failures for aur_last_error(). */
 aur_err auri_map_here(aur_pool *pool, struct auri_map *map);

@@ -1,6 +1,8 @@
 /* One call: submit, and submit with the wait in it. */
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/hot.h"
 #include "pool/auto.h"
 #include "pool/face.h"
 #include "pool/submit.h"
@@ -83,8 +85,10 @@ aur_err aur_fn_submit(aur_pool *pool, const aur_call_options *opts, const aur_fn
     return AUR_OK;
 }
 
-aur_err aur_fn_call(aur_pool *pool, const aur_call_options *opts, const aur_fn *fn,
-                    const void *args, void *ret_out, const char *site)
+/* ---- the call that waits ------------------------------------------------------------------- */
+
+AURI_APART static aur_err call_long(aur_pool *pool, const aur_call_options *opts, const aur_fn *fn,
+                                    const void *args, void *ret_out, const char *site)
 {
     struct auri_one one = {
         .fn = fn, .opts = opts, .site = site, .refs = 2, .fused = true, .has_args = args != NULL
@@ -105,4 +109,94 @@ aur_err aur_fn_call(aur_pool *pool, const aur_call_options *opts, const aur_fn *
     }
     auri_task_discard(task, 1);
     return err;
+}
+
+/* Most of them: of a thread pool, with no options.  The caller runs it, and nobody has a handle of it: so the task
+ * lies on the stack, and is not claimed and not finished.  Arguments are read where the caller has them. */
+AURI_HOT static bool is_short(const aur_pool *pool, const aur_call_options *opts, const aur_fn *fn,
+                              const void *args)
+{
+    return auri_runs_here(pool, opts) && auri_fn_is_good(fn, 0) &&
+           fn->ret_size <= AURI_HERE_RET_BYTES && args != NULL &&
+           ((uintptr_t)args & (fn->args_align - 1)) == 0;
+}
+
+struct short_call {
+    struct auri_call_here here;
+    bool over;
+};
+
+/* The body marked its call as failed. */
+AURI_APART static aur_err fail_short(struct auri_call_here *here)
+{
+    aur_error *error = here->frame.error;
+    const aur_error bare = { .err = here->frame.bare,
+                             .function = here->task.fn->name,
+                             .site = auri_task_site(&here->task),
+                             .item = AUR_NO_ITEM,
+                             .worker = here->self->worker,
+                             .exit_status = -1,
+                             .attempts = 1 };
+    aur_err err = auri_frame_err(&here->frame);
+
+    auri_here_fail(here, err, error != NULL ? error : &bare);
+    free(error);
+    return err;
+}
+
+/* The body ends its thread, and unwinds. */
+static void unwind_short(struct short_call *call)
+{
+    if (call->over) {
+        return;
+    }
+    struct auri_call_here *here = &call->here;
+    here->self->frame = &here->frame; /* the frames further in are gone */
+    free(here->frame.error);
+    auri_here_fail(here, AUR_EEXITED, NULL);
+    auri_here_end(here);
+}
+
+/* Not by a call into the C library where the size is known: its code is not among what is near after a pause. */
+AURI_HOT static void copy_result(void *out, const void *ret, size_t size)
+{
+    if (size == sizeof(uint64_t)) {
+        memcpy(out, ret, sizeof(uint64_t));
+    } else if (size == sizeof(uint32_t)) {
+        memcpy(out, ret, sizeof(uint32_t));
+    } else {
+        memcpy(out, ret, size);
+    }
+}
+
+AURI_HOT static aur_err run_short(aur_pool *pool, const aur_fn *fn, const void *args, void *ret_out,
+                                  const char *site)
+{
+    __attribute__((cleanup(unwind_short))) struct short_call call;
+    uint64_t item = 0;
+
+    auri_here_begin(&call.here, pool, fn, site);
+    call.over = false;
+    fn->range(args, auri_here_ret(&call.here), 0, 1, &item);
+    aur_err err = auri_frame_err(&call.here.frame);
+    call.over = true;
+    if (err != AUR_OK) {
+        err = fail_short(&call.here);
+    } else if (ret_out != NULL && fn->ret_size != 0) {
+        copy_result(ret_out, auri_here_ret(&call.here), fn->ret_size);
+    }
+    auri_here_end(&call.here);
+    return err;
+}
+
+AURI_HOT aur_err aur_fn_call(aur_pool *pool, const aur_call_options *opts, const aur_fn *fn,
+                             const void *args, void *ret_out, const char *site)
+{
+    if (!is_short(pool, opts, fn, args)) {
+        return call_long(pool, opts, fn, args, ret_out, site);
+    }
+    aur_err err = auri_count_in(pool, auri_self_);
+
+    return err == AUR_OK ? run_short(pool, fn, args, ret_out, site)
+                         : auri_verb_failed(err, fn, site, NULL);
 }

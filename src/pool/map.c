@@ -157,12 +157,9 @@ aur_err auri_map_sync(aur_pool *pool, const struct auri_map_ask *ask, const stru
  * wrong is said by the long way. */
 AURI_HOT static bool is_short(const aur_pool *pool, const struct auri_map_ask *ask)
 {
-    struct auri_record *self = auri_self();
-
-    return pool != NULL && pool->maps_here && ask->opts == NULL &&
-           pool->generation == auri_process_generation_now() && self != NULL &&
-           !auri_stack_is_low(self) && auri_fn_is_good(ask->fn, ask->flags) && ask->args != NULL &&
-           (ask->out != NULL) == (ask->fn->ret_size != 0) && ask->n - 1 < INT32_MAX;
+    return auri_runs_here(pool, ask->opts) && auri_fn_is_good(ask->fn, ask->flags) &&
+           ask->args != NULL && (ask->out != NULL) == (ask->fn->ret_size != 0) &&
+           ask->n - 1 < INT32_MAX;
 }
 
 AURI_HOT static aur_err run_short(aur_pool *pool, const struct auri_map_ask *ask)

@@ -95,7 +95,7 @@ static const struct auri_backend *backend_of(int32_t kind)
     }
 }
 
-static bool maps_here(aur_pool *pool)
+static bool runs_here(aur_pool *pool)
 {
     return pool->kind == AUR_THREADS && !auri_auto_is(pool) && !auri_limits_each(&pool->limits) &&
            pool->backend->may_help(pool, NULL);
@@ -127,7 +127,7 @@ static struct auri_face *face_new(const aur_options *opts, bool workers_default)
     /* relaxed: nobody else knows the pool yet. */
     auri_store_rlx(&pool->refs, 1u);
     auri_store_rlx(&pool->holds, 1u);
-    pool->maps_here = maps_here(pool);
+    pool->runs_here = runs_here(pool);
     return face;
 }
 

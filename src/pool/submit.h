@@ -2,6 +2,7 @@
 #ifndef AURI_POOL_SUBMIT_H
 #define AURI_POOL_SUBMIT_H
 
+#include "pool/face.h"
 #include "pool/options.h"
 #include "task/record.h"
 
@@ -41,6 +42,19 @@ aur_err auri_count_in(aur_pool *pool, struct auri_record *self);
 
 /* Whether the calling thread may run a call instead of handing it over. */
 bool auri_may_run_here(aur_pool *pool);
+
+/* Whether it does so without a task of the slabs (auri_here_begin): most calls that wait, and most maps.  For what is
+ * wrong with a call, and where it is not this process's pool, the long way has to be gone. */
+static inline bool auri_runs_here(const aur_pool *pool, const aur_call_options *opts)
+{
+    if (pool == NULL || !pool->runs_here || opts != NULL ||
+        pool->generation != auri_process_generation_now()) {
+        return false;
+    }
+    const struct auri_record *self = auri_self();
+
+    return self != NULL && !auri_stack_is_low(self);
+}
 
 /* The same, then waits for the outcome: runs the task in the calling thread, before anybody else
  * could have seen it, if the pool allows that; then nobody is woken.  A SOLE one was made for that, and

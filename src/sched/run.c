@@ -417,7 +417,8 @@ void auri_run_claimed(auri_task *task, bool helped)
 
 /* ---- a call without a task of the slabs ------------------------------------------------------ */
 
-AURI_HOT void auri_here_begin(struct auri_call_here *here, aur_pool *pool, struct auri_map *map)
+AURI_HOT void auri_here_begin(struct auri_call_here *here, aur_pool *pool, const aur_fn *fn,
+                              const char *site)
 {
     struct auri_record *self = auri_self_;
     auri_task *task = &here->task;
@@ -430,14 +431,12 @@ AURI_HOT void auri_here_begin(struct auri_call_here *here, aur_pool *pool, struc
     auri_store_rlx(&task->word, AURI_RUNNING);
     auri_store_rlx(&task->other, self->running);
     task->pool = pool;
-    task->fn = NULL;
+    task->fn = fn;
     task->site = 0;
     task->attempts = 1;
-    task->traits = AURI_T_STACK | AURI_T_MAP;
+    task->traits = AURI_T_STACK;
     task->err = AUR_OK;
-    task->store.map = map;
-    task->store.map_site = map->site;
-    task->store.map_run = NULL;
+    task->store.here_site = site;
     here->self = self;
     here->blocking = self->blocking;
     self->thread_end = thread_end;
@@ -453,11 +452,29 @@ AURI_HOT void auri_here_end(struct auri_call_here *here)
 
     auri_frame_pop(self, &here->frame);
     if (self->blocking != here->blocking) {
-        auri_blocking_leave(self, here->blocking); /* an item that left some open */
+        auri_blocking_leave(self, here->blocking); /* a body that left some open */
     }
     self->depth--;
     self->running = auri_load_rlx(&here->task.other);
     count_here(self, here->task.pool);
+}
+
+AURI_APART void auri_here_fail(struct auri_call_here *here, aur_err err, const aur_error *error)
+{
+    aur_pool *pool = here->task.pool;
+
+    /* relaxed, all of them: statistics.  Before the call is counted as finished, as for an ordinary one. */
+    if (err == AUR_ECANCELED) {
+        auri_add_rlx(&pool->cancelled, UINT64_C(1));
+    } else {
+        auri_add_rlx(&pool->failed, UINT64_C(1));
+    }
+    if (error != NULL) {
+        if (err != AUR_ECANCELED) {
+            auri_add_rlx(&pool->seen, UINT64_C(1));
+        }
+        auri_last_error_set(error);
+    }
 }
 
 /* ---- aur_last_error ------------------------------------------------------------------------ */

@@ -9,19 +9,32 @@
  * references alone.  Saves errno around it.  Helped: it runs in place of a wait. */
 void auri_run_claimed(auri_task *task, bool helped);
 
-/* A call that its caller runs at once, and that nobody has a handle of.  Its task is there for whoever looks at
- * frames, and has a word and a site, but no second part, no count and no end. */
+/* A call or a map that its caller runs at once, and that nobody has a handle of.  Its task is there for whoever
+ * looks at frames, and has a word, a function and a site, but no second part, no count and no end. */
 struct auri_call_here {
     struct auri_record *self;
     unsigned blocking; /* self->blocking outside */
     struct auri_frame frame;
-    auri_task task; /* the root of a map */
+    auri_task task; /* its second line is the caller's: AURI_HERE_RET_BYTES */
 };
+
+/* Room for a result in the task, where nothing else of such a call is.  It has any alignment that so small a
+ * result can have. */
+#define AURI_HERE_RET_BYTES 64u
+static inline void *auri_here_ret(struct auri_call_here *here)
+{
+    return (char *)&here->task + AURI_CACHE_LINE;
+}
 
 /* The pool has counted the call.  Between the two, the frame and the task are the innermost ones of the
  * thread.  If a body ends the thread and unwinds, the end comes in a cleanup; the outcome is its caller's. */
-void auri_here_begin(struct auri_call_here *here, aur_pool *pool, struct auri_map *map);
+void auri_here_begin(struct auri_call_here *here, aur_pool *pool, const aur_fn *fn,
+                     const char *site);
 void auri_here_end(struct auri_call_here *here);
+
+/* Before the end: the call failed, or was cancelled.  error: for aur_last_error(); NULL: the thread ends, and
+ * nobody is told. */
+void auri_here_fail(struct auri_call_here *here, aur_err err, const aur_error *error);
 
 /* The run function of an ordinary call: fn->range over one record, or one byte string. */
 void auri_run_call(auri_task *task);

@@ -93,6 +93,7 @@ struct aur_future {
             const char *map_site;
             auri_run_fn *map_run; /* how a thread runs it; NULL: only the backend can */
         };
+        const char *here_site; /* I: with AURI_T_STACK */
         struct {
             uint64_t in_size; /* I: byte strings: of the argument */
             void *ret_out; /* I or R: AURI_T_RET_OUT; malloc'ed, in the store, or the backend's */

@@ -76,6 +76,9 @@ const char *auri_task_site(const auri_task *task)
     if ((task->traits & AURI_T_MAP) != 0) {
         return task->store.map_site;
     }
+    if ((task->traits & AURI_T_STACK) != 0) {
+        return task->store.here_site;
+    }
     if ((task->traits & AURI_T_SITE) != 0) {
         return auri_task_cold(task)->site;
     }
