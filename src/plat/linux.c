@@ -194,7 +194,7 @@ void aurp_cpus_allow(const struct aurp_cpus *cpus)
 
 /* ---- CPU count ----------------------------------------------------------------------------- */
 
-static unsigned affinity_count(void)
+unsigned aurp_cpu_count_allowed(void)
 {
     /* A machine may have more CPUs than cpu_set_t has bits: grow until the kernel is content. */
     for (int bits = 1024; bits <= 1 << 20; bits *= 2) {
@@ -219,7 +219,7 @@ static unsigned affinity_count(void)
 
 unsigned aurp_cpu_count(void)
 {
-    unsigned by_affinity = affinity_count();
+    unsigned by_affinity = aurp_cpu_count_allowed();
     unsigned by_quota = aurp_cpu_quota("");
 
     return by_quota < by_affinity ? by_quota : by_affinity;

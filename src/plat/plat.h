@@ -100,6 +100,8 @@ void *aurp_block_alloc(size_t size);
 
 /* CPUs by affinity and control-group quota, at least 1.  Reads files: not for hot paths. */
 unsigned aurp_cpu_count(void);
+/* The same by affinity alone, at the price of a system call. */
+unsigned aurp_cpu_count_allowed(void);
 
 /* CPUs that the quotas of our control groups (v1 and v2) make together, rounded up; UINT32_MAX: no quota.
  * root  as of aurp_memory_available() in shm.h. */

@@ -257,6 +257,7 @@ void *auri_guardian(void *proc)
 {
     struct auri_proc *p = proc;
     struct auri_harvest h;
+    uint64_t count_at = aurp_now_ns() + AURI_TICK_NS; /* its first tick */
     bool end = false;
 
     while (!end) {
@@ -284,6 +285,10 @@ void *auri_guardian(void *proc)
         AURI_HARVEST_INIT(&h);
         hear(p, any ? 0 : until, &h);
         (void)auri_deliver(p, &h);
+        if (aurp_now_ns() >= count_at) {
+            auri_count_cpus(p);
+            count_at = UINT64_MAX;
+        }
     }
     close_all(p);
     auri_self_release();

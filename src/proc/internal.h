@@ -230,7 +230,7 @@ struct auri_proc {
     aur_pool *pool;            /* I */
     bool spawn;                /* I: AUR_START_SPAWN or AUR_START_EXEC: addresses do not travel */
     unsigned slots_max;        /* I: workers and spares */
-    unsigned cpus;             /* I */
+    unsigned cpus;             /* L: by affinity alone until the guardian has counted them */
     int bell;                  /* L: workers ring it; -1 at the end, as the next three */
     int rope;                  /* L: the end of the bell that is rung */
     int kick;                  /* L: wakes the guardian */

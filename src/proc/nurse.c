@@ -27,6 +27,26 @@ static void setup_fn(struct auri_proc *p, uint64_t addr, struct auri_fn_entry *r
 }
 _Static_assert(sizeof(auri_module_ref) == AURI_REF_BYTES, "a reference fits");
 
+static void set_spin(struct auri_proc *p, struct auri_worker *w)
+{
+    /* relaxed: a hint, which the worker reads before each wait. */
+    auri_store_rlx(&w->ctl->setup.spin_ns, p->cpus > 1 ? WORKER_SPIN_NS : 0);
+}
+
+void auri_count_cpus(struct auri_proc *p)
+{
+    unsigned cpus = aurp_cpu_count();
+
+    pthread_mutex_lock(&p->lock);
+    p->cpus = cpus;
+    for (unsigned i = 0; i < p->slots_end; i++) {
+        if (p->slots[i].worker != NULL && p->slots[i].worker->ctl != NULL) {
+            set_spin(p, p->slots[i].worker);
+        }
+    }
+    pthread_mutex_unlock(&p->lock);
+}
+
 static void fill_setup(struct auri_proc *p, struct auri_worker *w, bool warm)
 {
     struct auri_setup *setup = &w->ctl->setup;
@@ -38,7 +58,6 @@ static void fill_setup(struct auri_proc *p, struct auri_worker *w, bool warm)
         .shared_bytes = auri_arena_bytes(p->shared),
         .result_bytes = w->segment->bytes,
         .result_warm = warm ? AURI_WARM_FIND : 0,
-        .spin_ns = p->cpus > 1 ? WORKER_SPIN_NS : 0,
         .flags = (p->spawn ? AURI_SETUP_SPAWN : 0u) |
                  (opts->worker_init != NULL ? AURI_SETUP_INIT : 0u) |
                  (opts->worker_fini != NULL ? AURI_SETUP_FINI : 0u),
@@ -56,6 +75,7 @@ static void fill_setup(struct auri_proc *p, struct auri_worker *w, bool warm)
         setup->fns =
             auri_extent_make(AURI_SEG_ARGS, p->fns, AURI_FNS_MAX * sizeof(struct auri_fn_entry));
     }
+    set_spin(p, w);
     memcpy(setup->name, p->pool->name, sizeof(setup->name));
     setup->name[sizeof(setup->name) - 1] = '\0';
 }

@@ -236,7 +236,7 @@ static struct auri_proc *proc_new(aur_pool *pool, const aur_options *opts)
     p->pool = pool;
     p->spawn = opts->start == AUR_START_SPAWN || opts->start == AUR_START_EXEC;
     p->slots_max = pool->workers + opts->spares_max; /* resolved: 0 means none */
-    p->cpus = aurp_cpu_count();
+    p->cpus = aurp_cpu_count_allowed(); /* else it reads files, which takes longer than a fork */
     p->bell = p->rope = p->kick = p->epoll = -1;
     p->slots = calloc(p->slots_max, sizeof(*p->slots));
     if (p->slots == NULL) {

@@ -130,6 +130,9 @@ void auri_break(struct auri_proc *p, struct auri_harvest *h, const char *why);
 void auri_want(struct auri_proc *p, unsigned slot, uint64_t start_ns);
 /* Asks the nursery for the workers that are due; returns when the next one is. */
 uint64_t auri_nurse_ask(struct auri_proc *p, uint64_t now);
+/* Reads how many CPUs the pool may use, and tells the workers if that is one: 0.1 ms, which most short pools
+ * end without.  Called without the lock. */
+void auri_count_cpus(struct auri_proc *p);
 /* Takes the nursery's events.  *ret_errno: of the last that FAILED. */
 void auri_nursery_events(struct auri_proc *p, struct auri_harvest *h, int *ret_errno);
 /* The worker's pidfd is readable. */

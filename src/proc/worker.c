@@ -135,7 +135,7 @@ aur_err auri_worker_find(const struct auri_fn_entry *entry, const void **ret_add
  * where calls are rare, looking on is in the way of whoever wakes on this CPU. */
 static void await_entry(struct auri_worker_self *self, struct auri_sub_desc *ret_desc, bool patient)
 {
-    uint64_t most_ns = self->ctl->setup.spin_ns;
+    uint64_t most_ns = auri_load_rlx(&self->ctl->setup.spin_ns); /* relaxed: late is allowed */
     uint64_t spin_ns = !patient ? 0 : self->follows ? most_ns : most_ns / 5;
     uint64_t since = 0;
 

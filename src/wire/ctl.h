@@ -183,11 +183,11 @@ struct auri_setup {
         args_bytes; /* sizes of the segments; 0: there is none, and its descriptor is not used */
     uint64_t shared_bytes;
     uint64_t result_bytes;
-    uint64_t result_warm; /* as auri_arena_attach(): committed prefix, or AURI_WARM_FIND */
-    uint64_t spin_ns;     /* how long to look for work before parking; 0 on one CPU */
-    uint32_t flags;       /* AURI_SETUP_* */
-    uint32_t workers;     /* of the pool */
-    uint64_t worker_ctx;  /* fork: addresses as they are in the parent */
+    uint64_t result_warm;      /* as auri_arena_attach(): committed prefix, or AURI_WARM_FIND */
+    _Atomic(uint64_t) spin_ns; /* A: how long to look for work before parking; 0 on one CPU */
+    uint32_t flags;            /* AURI_SETUP_* */
+    uint32_t workers;          /* of the pool */
+    uint64_t worker_ctx;       /* fork: addresses as they are in the parent */
     uint64_t init;
     uint64_t fini;
     struct auri_fn_entry init_ref; /* spawn */
