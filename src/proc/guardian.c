@@ -153,6 +153,7 @@ static bool going_home(struct auri_proc *p)
     if (!closed || !auri_pool_is_idle(p->pool)) {
         return false;
     }
+    bool first = !p->quitting;
     p->quitting = true;
     for (unsigned i = 0; i < p->slots_end; i++) {
         p->slots[i].wanted = false;
@@ -161,12 +162,15 @@ static bool going_home(struct auri_proc *p)
             gone = false;
         }
     }
+    if (first) { /* so that it goes as soon as they have gone, and not one message later */
+        auri_nursery_last_call(p->nursery);
+    }
     return gone;
 }
 
+/* The nursery last: it ends meanwhile. */
 static void close_all(struct auri_proc *p)
 {
-    p->nursery = auri_nursery_free(p->nursery);
     pthread_mutex_lock(&p->lock);
     aurp_close(&p->epoll);
     aurp_close(&p->kick);
@@ -178,6 +182,7 @@ static void close_all(struct auri_proc *p)
     }
     auri_arenas_close(p);
     pthread_mutex_unlock(&p->lock);
+    p->nursery = auri_nursery_free(p->nursery);
 }
 
 /* ---- the loop ------------------------------------------------------------------------------------------------- */

@@ -20,6 +20,7 @@ struct auri_nursery {
     int child_pid;       /* the nursery's, if it is a (hidden) child of this process, else 0 */
     int owner_pid;       /* the process that made it */
     unsigned unanswered; /* requests without STARTED or FAILED */
+    bool greeted;        /* its hello has been taken, or will never come */
     bool dead;
 };
 
@@ -175,7 +176,7 @@ static aur_err exec_nursery(auri_nursery *n, const auri_nursery_options *opts,
 
 /* A program that runs already is given the socket, and forks; the setup waits in the socket for that
  * child.  If the program dies before, the kernel drops the message and with it the socket's last copy,
- * which take_hello() sees. */
+ * which auri_nursery_hello() sees. */
 static aur_err ask_nursery(auri_nursery *n, const auri_nursery_options *opts,
                            const auri_zygote_start *start, aur_diag *diag)
 {
@@ -194,15 +195,17 @@ static aur_err ask_nursery(auri_nursery *n, const auri_nursery_options *opts,
                                      "the program behind exec_fds[0] could not be asked");
 }
 
-/* Waits for the nursery's first message.  No time limit is needed: either it comes, or the nursery
- * is dead and its end of the socket closed, as ours is the only other copy. */
-static aur_err take_hello(auri_nursery *n, aur_diag *diag)
+/* No time limit is needed: either its first message comes, or the nursery is dead and its end of the
+ * socket closed, as ours is the only other copy. */
+aur_err auri_nursery_hello(auri_nursery *nursery, aur_diag *reterr_diag)
 {
     auri_zygote_message hello = { 0 };
+    aur_diag *diag = reterr_diag;
     unsigned fds = 0;
 
-    (void)aurp_fd_wait(n->socket, AUR_NO_DEADLINE);
-    int failed = aurp_receive(n->socket, &hello, sizeof(hello), &n->pidfd, 1, &fds);
+    nursery->greeted = true;
+    (void)aurp_fd_wait(nursery->socket, AUR_NO_DEADLINE);
+    int failed = aurp_receive(nursery->socket, &hello, sizeof(hello), &nursery->pidfd, 1, &fds);
     if (failed == 0 && hello.status != 0) {
         failed = hello.status;
     }
@@ -282,7 +285,8 @@ static aur_err start_nursery(auri_nursery *n, const auri_nursery_options *opts,
                           : failed_call(diag, failed, "fork", "the helper process did not start");
     }
     aurp_close(&start->socket); /* before the wait for hello: the nursery's must be the last one */
-    return err == AUR_OK ? take_hello(n, diag) : err;
+    n->greeted = err != AUR_OK;
+    return err;
 }
 
 aur_err auri_nursery_new(const auri_nursery_options *opts, auri_nursery **ret_nursery,
@@ -299,7 +303,7 @@ aur_err auri_nursery_new(const auri_nursery_options *opts, auri_nursery **ret_nu
         aurp_close(&start.host_pidfd);
         return failed_call(reterr_diag, ENOMEM, "malloc", "no memory for a nursery");
     }
-    *n = (auri_nursery){ .socket = -1, .pidfd = -1, .owner_pid = aurp_pid() };
+    *n = (auri_nursery){ .socket = -1, .pidfd = -1, .owner_pid = aurp_pid(), .greeted = true };
     err = start_nursery(n, opts, &start, reterr_diag);
     aurp_close(&start.host_pidfd);
     if (err != AUR_OK) {
@@ -439,12 +443,23 @@ static void bury(auri_nursery *n)
     aurp_pidfd_reap(n->pidfd);
 }
 
+/* If the socket is full the end is that of auri_nursery_free(). */
+void auri_nursery_last_call(auri_nursery *nursery)
+{
+    auri_zygote_message message = { .kind = AURI_ZYGOTE_LAST_CALL };
+
+    (void)aurp_send(nursery->socket, &message, sizeof(message), NULL, 0);
+}
+
 auri_nursery *auri_nursery_free(auri_nursery *nursery)
 {
     if (nursery == NULL) {
         return NULL;
     }
     bool ours = nursery->owner_pid == aurp_pid();
+    if (ours && !nursery->greeted) {
+        (void)auri_nursery_hello(nursery, NULL); /* for its pidfd: its end is waited for */
+    }
     if (ours && nursery->socket >= 0) {
         aurp_hang_up(nursery->socket);
     }

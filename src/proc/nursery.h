@@ -68,18 +68,24 @@ typedef struct auri_nursery_event {
  * stay below the usual limit of 1024 descriptors under way. */
 #define AURI_NURSERY_REQUESTS_MAX 64
 
-/* Starts the nursery; it has no workers yet.
+/* Starts the nursery; it has no workers yet.  It comes to life while the caller goes on: requests may be
+ * made at once, and auri_nursery_hello() must be called before events are taken.
  *
  * AUR_START_FORK copies the calling thread and nothing of the others: it is the caller's business
  * whether that is safe.  Buffered output is written first.
- * Blocks: until the nursery says hello (0.3 ms and 10 to 20 ms per GiB of this process; spawn:
- *         about 2 ms).
+ * Blocks: while this process is copied (0.1 ms and 10 to 20 ms per GiB of it); spawn: until the image
+ *         has taken over (about 1 ms).
  * Errors: AUR_EINVAL    bad start, no worker_main, spawn with a ctx
  *         AUR_ENOTSUP, AUR_ESTALE  spawn: see auri_image_start(), AUR_ENOFUNC: worker_main is in no
  *                       module
  *         AUR_EAGAIN, AUR_ENOMEM, AUR_ESYS */
 aur_err auri_nursery_new(const auri_nursery_options *opts, auri_nursery **ret_nursery,
                          aur_diag *reterr_diag);
+
+/* Once: whether it came to life.  After an error it can only be freed.
+ * Blocks: until it says hello, or is dead (0.2 ms from its start).
+ * Errors: AUR_EAGAIN, AUR_ENOMEM, AUR_ESYS */
+aur_err auri_nursery_hello(auri_nursery *nursery, aur_diag *reterr_diag);
 
 /* Asks for one worker, which gets copies of at most 8 descriptors; the caller keeps its own.  It
  * may close them at once.  The answer is an event.
@@ -102,6 +108,10 @@ aur_err auri_nursery_next(auri_nursery *nursery, auri_nursery_event *ret_event);
 
 /* Blocks: until auri_nursery_next() has something to say, to deadline (AUR_ETIMEDOUT). */
 aur_err auri_nursery_wait(auri_nursery *nursery, aur_deadline deadline);
+
+/* No request will follow: it ends by itself once its last worker has ended and all is reported.
+ * Blocks: never. */
+void auri_nursery_last_call(auri_nursery *nursery);
 
 /* Kills all workers and the nursery.  In a forked child of the host it only closes descriptors.
  * Blocks: until all have ended: about a millisecond, and 20 ms per GiB that they had. */

@@ -147,6 +147,18 @@ static unsigned count_workers(const struct auri_proc *p, int state)
     return n;
 }
 
+/* The first requests wait in the nursery's socket while it comes to life. */
+static aur_err ask_first(struct auri_proc *p, aur_diag *diag)
+{
+    for (unsigned i = 0; i < p->pool->workers; i++) {
+        auri_want(p, i, 0);
+    }
+    pthread_mutex_lock(&p->lock);
+    (void)auri_nurse_ask(p, UINT64_MAX - 1);
+    pthread_mutex_unlock(&p->lock);
+    return auri_nursery_hello(p->nursery, diag);
+}
+
 /* Until each worker has a process.  One that cannot have one fails the start.  One that had one and has
  * died already, in its init for instance, is replaced like any other; 10 in a row break the pool. */
 static aur_err make_workers(struct auri_proc *p, aur_diag *diag)
@@ -156,9 +168,6 @@ static aur_err make_workers(struct auri_proc *p, aur_diag *diag)
     int failed = 0;
 
     AURI_HARVEST_INIT(&h);
-    for (unsigned i = 0; i < p->pool->workers; i++) {
-        auri_want(p, i, 0);
-    }
     bool broken = false;
     while (live < p->pool->workers && !broken) {
         pthread_mutex_lock(&p->lock);
@@ -265,6 +274,7 @@ aur_err auri_engine_start(aur_pool *pool, const aur_options *opts, aur_diag *dia
     err = make_nursery(p, diag); /* first: what is made after it, workers do not inherit */
     err = err != AUR_OK ? err : make_arenas(p, diag);
     err = err != AUR_OK ? err : make_fds(p, diag);
+    err = err != AUR_OK ? err : ask_first(p, diag);
     err = err != AUR_OK ? err : make_workers(p, diag);
     err = err != AUR_OK ? err : start_guardian(p, diag);
     if (err != AUR_OK) {

@@ -35,6 +35,7 @@ typedef struct zygote {
     unsigned count;
     unsigned room;
     bool crowded; /* too many descriptors under way: try again soon */
+    bool leaving; /* the last call: ends once no worker is left */
 } zygote;
 
 /* What a spawned worker is told by its nursery, together with its descriptors. */
@@ -287,6 +288,10 @@ static void take_requests(zygote *z)
             kill_unwanted(z, &message);
             continue;
         }
+        if (message.kind == AURI_ZYGOTE_LAST_CALL) {
+            z->leaving = true;
+            continue;
+        }
         child *c = add_child(z, &message);
         if (c == NULL) {
             finish(z);
@@ -356,6 +361,9 @@ static _Noreturn void serve(zygote *z)
 {
     for (;;) {
         bool owing = report_all(z);
+        if (z->leaving && z->count == 0) {
+            _exit(0); /* the socket keeps what the host has not read yet */
+        }
         aurp_poll polls[3] = {
             /* Where descriptors under way are the limit there is room to write: wait for time. */
             { .fd = z->start.socket, .write = owing && !z->crowded },

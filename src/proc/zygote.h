@@ -1,6 +1,6 @@
 /* proc/zygote.h: the inside of a nursery process, and what it and the host say to each other.
  *
- * One socket that keeps messages apart.  Host to nursery: SETUP (spawn only, once), REQUEST, KILL.
+ * One socket that keeps messages apart.  Host to nursery: SETUP (spawn only, once), REQUEST, KILL, LAST_CALL.
  * Nursery to host: HELLO (once, with the nursery's pidfd), then events.  Both sides run the same
  * library, so the structures go as they are. */
 #ifndef AURI_PROC_ZYGOTE_H
@@ -13,6 +13,7 @@ enum {
     AURI_ZYGOTE_HELLO = 16, /* next to AURI_NURSERY_*; status: errno if there is no nursery */
     AURI_ZYGOTE_REQUEST,    /* with the worker's descriptors */
     AURI_ZYGOTE_KILL,       /* the worker of (slot, epoch) is of no use to the host */
+    AURI_ZYGOTE_LAST_CALL,  /* no request will follow: the nursery ends with its last worker */
 };
 
 typedef struct auri_zygote_message {

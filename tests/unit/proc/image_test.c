@@ -175,6 +175,7 @@ static void workers_come_after_the_constructors(void **state)
 
     setenv("AURT_IMAGE_MARK", "kept", 1);
     AURT_OK(auri_nursery_new(&opts, &n, NULL));
+    AURT_OK(auri_nursery_hello(n, NULL));
     assert_int_equal(aurp_socketpair(pair), 0);
     AURT_OK(auri_nursery_request(n, 0, 1, &pair[1], 1));
     close(pair[1]);

@@ -140,7 +140,7 @@ static inline auri_nursery *open_nursery(int start)
     auri_nursery *n = NULL;
     aur_diag diag = { 0 };
 
-    if (auri_nursery_new(&opts, &n, &diag) != AUR_OK) {
+    if (auri_nursery_new(&opts, &n, &diag) != AUR_OK || auri_nursery_hello(n, &diag) != AUR_OK) {
         fprintf(stderr, "%s: %s\n", diag.step, diag.text);
         abort();
     }

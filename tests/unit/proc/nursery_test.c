@@ -122,6 +122,7 @@ static void worker_is_clean(int start)
     int inherited = open("/dev/zero", O_RDONLY); /* not close-on-exec, and it stays open */
     AURT_CHECK(inherited >= 0 && dup2(inherited, 100) == 100);
     AURT_CHECK(auri_nursery_new(&opts, &n, NULL) == AUR_OK);
+    AURT_CHECK(auri_nursery_hello(n, NULL) == AUR_OK);
     AURT_CHECK(open("/dev/zero", O_RDONLY) >= 0);
     AURT_CHECK(aurp_socketpair(pair) == 0);
     for (int i = 0; i < 8; i++) {
@@ -301,7 +302,8 @@ static void worker_sees_the_past(void **state)
     AURT_OK(auri_nursery_new(&opts, &n, NULL));
     set_before = 1;
     heap_like = 2;
-    AURT_OK(auri_nursery_request(n, 0, 1, NULL, 0));
+    AURT_OK(auri_nursery_request(n, 0, 1, NULL, 0)); /* waits until there is somebody to read it */
+    AURT_OK(auri_nursery_hello(n, NULL));
     auri_nursery_event event = next_event(n);
     assert_int_equal(event.kind, AURI_NURSERY_STARTED);
     close(event.pidfd);
@@ -309,6 +311,46 @@ static void worker_sees_the_past(void **state)
     assert_int_equal(event.kind, AURI_NURSERY_EXITED);
     assert_int_equal(WEXITSTATUS(event.status), fork_start ? 30 : 0);
     auri_nursery_free(n);
+}
+
+/* After the last call the nursery serves what was asked for, and ends with its last worker. */
+static void last_call_ends_it(void **state)
+{
+    auri_nursery *n = open_nursery(start_of(state));
+    int first = request(n, 0, 1);
+    int second = request(n, 1, 2);
+    auri_nursery_event event;
+
+    auri_nursery_last_call(n);
+    worker w[2] = { take_started(n, first), take_started(n, second) };
+    assert_int_equal(ask(&w[1], ASK_WHO).slot, 1);
+    drop(&w[1]);
+    event = next_event(n);
+    assert_int_equal(event.kind, AURI_NURSERY_EXITED);
+    assert_int_equal(event.epoch, 2);
+    assert_int_equal(ask(&w[0], ASK_WHO).slot, 0); /* it is still there, and so is its worker */
+    drop(&w[0]);
+    event = next_event(n);
+    assert_int_equal(event.kind, AURI_NURSERY_EXITED);
+    assert_int_equal(event.epoch, 1);
+    AURT_OK(auri_nursery_wait(n, AUR_NO_DEADLINE));
+    AURT_ERR(AUR_EBROKEN, auri_nursery_next(n, &event));
+    auri_nursery_free(n);
+}
+
+static void freed_before_its_hello(void **state)
+{
+    auri_nursery_options opts = { .start = start_of(state), .worker_main = attend };
+    auri_nursery *n = NULL;
+
+    AURT_OK(auri_nursery_new(&opts, &n, NULL));
+    int line = request(n, 0, 1);
+    auri_nursery_free(n);
+    assert_int_equal(waitpid(-1, NULL, WNOHANG | __WALL), -1); /* none is left, of whatever kind */
+    assert_int_equal(errno, ECHILD);
+    char byte;
+    assert_int_equal(read(line, &byte, 1), 0); /* nor the worker */
+    close(line);
 }
 
 int main(void)
@@ -325,6 +367,8 @@ int main(void)
         BOTH(no_descriptors_left),
         BOTH(options_are_checked),
         BOTH(worker_sees_the_past),
+        BOTH(last_call_ends_it),
+        BOTH(freed_before_its_hello),
         cmocka_unit_test(parent_size_is_known),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
