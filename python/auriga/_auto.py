@@ -2,7 +2,7 @@
 
 The first calls of a function are measured while they run, once each and for their results.  A map
 begins with one item in a thread, watched from outside, so that a long call is judged before it ends;
-what computes is then tried twice at a time.  ``_verdict`` chooses, and the rest of the map goes where it
+then it is seen whether what computes holds the GIL.  ``_verdict`` chooses, and the rest of the map goes where it
 belongs.
 """
 
@@ -18,10 +18,11 @@ import time
 from . import _core, _helpers, _progress
 from ._pool import _CONTEXT, CLOSE, RUN, TERMINATE, Pool, ThreadPool, _chunks, _count, _with
 from ._results import BYTES_AHEAD, AsyncResult, Failed, MapResult, _name_item
-from ._verdict import BESIDE, COMPUTES, HAND_OVER, HERE, PROCESSES, THREADS, UNDECIDED, Verdict, Where
+from ._verdict import GIL, HAND_OVER, HERE, PROCESSES, THREADS, UNDECIDED, Verdict, Where, outcome
 
 _WATCH = 0.005  # seconds after which a call that still runs is judged by what it did so far
-_BESIDE = 0.02  # the same for two beside each other: some turns of the GIL
+_LOOK = 0.02  # seconds of calls beside which the GIL is asked for ...
+_TRIES = 4  # ... and that times so many at most, if they were over too soon
 _SLICE, _SLICE_ITEMS = 0.0005, 64  # a look at the clocks after so many seconds, at one of so many items
 _LONG = 0.01  # seconds of work that go to a process at a time
 _AGAIN_MAP, _AGAIN_CALL = 16, 64  # of so many, one is measured anew
@@ -66,69 +67,44 @@ def _many(fn, star):
     return _As(fn, functools.partial(_run, fn, star))
 
 
-class _Measured(_As):
-    """A call that a thread runs; others may read its clocks meanwhile.  The verdict, if there is
-    one, hears of it as of n calls."""
+_Gauge = _core.Gauge
 
-    def __init__(self, func, call, verdict=None, n=1):
+
+_probe = _core.probe
+
+
+def _watch(task, gauge):
+    """Waits a while, or until the task is done; longer while it has not begun, or is ready for a CPU, which
+    looks like any other wait as long as it lasts."""
+    while not _core.watch(task, gauge, _WATCH):
+        pass
+
+
+class _Counted(_As):
+    """A call whose gauge the verdict hears of, as of n calls."""
+
+    def __init__(self, func, call, verdict, n=1):
         super().__init__(func, call)
         self._verdict = verdict
         self._n = n
-        self._clock = None
-        self._took = None
+        self.gauge = None
 
     def __call__(self, *args, **kwargs):
         verdict = self._verdict
-        if verdict is not None:
-            verdict.running += 1
-            beside = verdict.running
-        self._native = threading.get_native_id()
-        self._clock = time.pthread_getcpuclockid(threading.get_ident())
-        self.start = None
-        self.restart()
+        verdict.running += 1
+        beside = verdict.running
         try:
             return self._call(*args, **kwargs)
         finally:
-            wall = time.perf_counter() - self.start
-            busy = time.clock_gettime(self._clock) - self._cpu
-            if busy < COMPUTES * wall:
-                busy += _ready_time(self._native) - self._ready
-            self._took = wall, min(busy, wall)
-            if verdict is not None:
-                verdict.count(self._n, *self._took, max(beside, verdict.running))
-                verdict.running -= 1
-
-    def restart(self):
-        """From now on."""
-        self._ready = _ready_time(self._native)
-        self._cpu = time.clock_gettime(self._clock)
-        self.start = time.perf_counter()
-
-    def begun(self):
-        return self._clock is not None and self.start is not None
-
-    def so_far(self):
-        """(wall, busy) seconds."""
-        if self._took is not None:
-            return self._took
-        # The file first: to read it lets others have the GIL, and the clocks belong together.
-        ready = _ready_time(self._native) - self._ready
-        wall = time.perf_counter() - self.start
-        return wall, min(time.clock_gettime(self._clock) - self._cpu + ready, wall)
+            self.gauge.end()
+            verdict.count(self._n, *outcome(*self.gauge.took()), max(beside, verdict.running))
+            verdict.running -= 1
 
 
-def _ready_time(native):
-    """Seconds for which a thread was ready and had no CPU; 0 if the kernel does not count."""
-    try:
-        fd = os.open(f"/proc/self/task/{native}/schedstat", os.O_RDONLY)
-    except OSError:
-        return 0.0
-    try:
-        return int(os.read(fd, 100).split()[1]) / 1e9
-    except (OSError, ValueError, IndexError):
-        return 0.0
-    finally:
-        os.close(fd)
+def _counted(func, call, verdict, n=1):
+    counted = _Counted(func, call, verdict, n)
+    counted.gauge = _Gauge(func, counted)
+    return counted.gauge
 
 
 def _measured_here(verdict, call, n=lambda: 1):
@@ -141,9 +117,9 @@ def _measured_here(verdict, call, n=lambda: 1):
     finally:
         wall = time.perf_counter() - start
         cpu = time.thread_time() - cpu
-        if resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw == sleeps:
-            wall = min(cpu, wall)  # the rest of the time it had no CPU, which says nothing of it
-        verdict.count(n(), wall, min(cpu, wall), 1 + verdict.running)
+        sleeps = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - sleeps
+        # What is cheap enough to run here would feel a look at the time without a CPU.
+        verdict.count(n(), *outcome(wall, cpu, 0, sleeps), 1 + verdict.running)
 
 
 class _Done(Failed):
@@ -299,7 +275,7 @@ class AutoPool(Pool):
 
     def _choose(self, verdict, fn, left=None):
         choice = verdict.choose(self._where, left)
-        if choice in (BESIDE, PROCESSES) and verdict.bound is None:
+        if choice in (GIL, PROCESSES) and verdict.bound is None:
             try:
                 _helpers.dumps(_helpers.portable(fn), [])
                 verdict.bound = ""
@@ -360,7 +336,7 @@ class AutoPool(Pool):
             except Exception:
                 pass  # if it was not a pickle that failed, the thread fails as well
         self._before_threads()
-        call = _Measured(fn, fn, verdict) if choice == UNDECIDED else fn
+        call = _counted(fn, fn, verdict) if choice == UNDECIDED else fn
         return self._in_thread(call, args, kwargs, AsyncResult)
 
     def _one_here(self, verdict, fn, args, kwargs):
@@ -460,8 +436,8 @@ class AutoPool(Pool):
             return _settled(lambda: _measured_here(verdict, call, chunk.__len__))
         if choice == UNDECIDED:
             self._before_threads()
-            measured = _Measured(fn, _many(fn, star), verdict, len(chunk))
-            return self._in_thread(measured, (chunk,))
+            counted = _counted(fn, _many(fn, star), verdict, len(chunk))
+            return self._in_thread(counted, (chunk,))
         return self._send(choice, fn, star, chunk)
 
     def _send(self, choice, fn, star, chunk):
@@ -514,7 +490,8 @@ class _MapRun:
         self._chunksize = 1 if progress is not None else chunksize
         self._verdict = pool._verdict_of(fn)
         self._at = 0
-        self._first = None  # (call, task) of the first item, if it was long
+        self._running = None  # (task, gauge) of the items that were last begun one by one
+        self._tries = 1
         self.parts = _Parts(progress)
 
     def all(self):
@@ -528,8 +505,8 @@ class _MapRun:
                 self._run_here()
             elif choice == UNDECIDED:
                 self._watch_one()
-            elif choice == BESIDE:
-                self._watch_two(left)
+            elif choice == GIL:
+                self._look_for_gil(left)
             else:
                 self._send_rest(choice, left)
 
@@ -569,40 +546,31 @@ class _MapRun:
             raise first
         return results
 
-    def _watch(self, n):
-        """The next n items in a thread."""
+    def _begin(self, n):
+        """(task, gauge) of the next n items in a thread."""
         self._pool._before_threads()
         items = self._take(n)
-        call = _Measured(self._fn, _many(self._fn, self._star))
-        task = self._pool._in_thread(call, (items,))
+        gauge = _Gauge(self._fn, _many(self._fn, self._star))
+        task = self._pool._in_thread(gauge, (items,))
         self.parts.add(task, len(items))
-        return call, task
+        return task, gauge
 
     def _watch_one(self):
-        call, task = self._watch(1)
-        if not task.wait(_WATCH):
-            self._first = call, task
-            if not call.begun():
-                task.wait()  # the thread had no time for it yet
-        self._verdict.count(1, *call.so_far(), 1 + self._verdict.running)
+        task, gauge = self._running = self._begin(1)
+        _watch(task, gauge)
+        if gauge.took() is not None:  # else it never began, and its task tells why
+            self._verdict.count(1, *outcome(*gauge.took()), 1 + self._verdict.running)
 
-    def _watch_two(self, left):
-        """Two that run at the same time; how many CPUs they keep busy together."""
-        if self._first is not None and not self._first[1].done():
-            n = 1
-            self._first[0].restart()
-            pair = [self._first, self._watch(1)]
-        else:
-            n = max(1, min(left // 2, int(_WATCH / max(self._verdict.seconds, 1e-9))))
-            pair = [self._watch(n), self._watch(n)]
-        self._first = None
-        end = time.perf_counter() + _BESIDE
-        for call, task in pair:
-            if not task.wait(max(0, end - time.perf_counter())) and not call.begun():
-                task.wait()
-        took = [(call.start, *call.so_far()) for call, _ in pair]
-        wall = max(start + wall for start, wall, _ in took) - min(start for start, *_ in took)
-        self._verdict.count(2 * n, 2 * wall, sum(busy for *_, busy in took), 2)
+    def _look_for_gil(self, left):
+        """Whether it is held by calls that compute: by one that still runs, or some more."""
+        if self._running is None or self._running[0].done():
+            seconds = max(self._verdict.seconds, 1e-9)
+            self._running = self._begin(max(1, min(left // 2, int(self._tries * _LOOK / seconds))))
+        held, looks = _probe(*self._running)
+        self._tries *= 2
+        if self._tries > _TRIES and looks == 0:
+            held = looks = 1  # as most do
+        self._verdict.count_gil(held, looks, last=self._tries > _TRIES)
 
     def _send_rest(self, choice, left):
         size = self._chunksize

@@ -4,14 +4,17 @@ The library's own AUR_AUTO decides for C functions.  It cannot for these: to it 
 function, whose argument means nothing in another process.  Here is the choice alone: it reads no
 clock and starts nothing.
 
-A call is *busy* while it has a CPU, or is ready for one; the rest of its time it sleeps: for a peer, a
-disk, or the GIL.  What is busy nearly all the time when it is alone computes.  Beside others of its kind
-it still is if they run without the GIL, and they take turns if it is not.  On a machine with too few
-CPUs a thread that waits for the GIL often counts as ready, hence *nearly*.
+A call is *busy* while it has a CPU; the rest of its time it sleeps, for a peer, a disk or the GIL.  Time in
+which it is ready and has none is the machine's, and is left out.  The kernel counts all three and the
+sleeps, so a busy machine cannot make one that computes look like one that waits, or the reverse; as in
+the library (src/pool/verdict.c), what never slept was busy.  What is busy nearly all the time computes.
+What computes and has the GIL most of the time would take turns in threads.
+Single calls nobody looks at while they run: of those it counts how many CPUs they keep busy beside each
+other.
 """
 
 UNDECIDED = "undecided"
-BESIDE = "beside"  # two are to run beside each other first
+GIL = "gil"  # it is to be seen first whether it has that most of the time
 HERE = "here"
 THREADS = "threads"
 PROCESSES = "processes"
@@ -23,9 +26,19 @@ CHEAP = 5e-6  # a single call that takes less is not handed over
 SHORT = 1e-3  # one call that takes less may have been dear for being the first
 DEAR = 20e-6  # one that takes less does not go to a process
 WAITS, COMPUTES = 0.5, 0.8  # busy shares: below, above
+SEVERAL = 1.55  # CPUs kept busy: one, as by calls that take turns, and half of another
 ENOUGH_BESIDE = 8  # samples, of single calls: nobody makes those run beside each other
-ENOUGH_ALONE = 32
+ENOUGH_ALONE, ENOUGH_ANYWAY = 4, 32
+ENOUGH_LOOKS = 3  # of one outcome
 MANY = 64  # samples after which the older ones count half
+
+
+def outcome(wall, cpu, ready, sleeps):
+    """(wall, busy) of a call, in seconds, that had a CPU for ``cpu`` and was ready for one for
+    ``ready`` of them.  How long it had to wait for a CPU says nothing of it, so that is in neither; and
+    what never slept was busy all the rest."""
+    own = max(cpu, wall - ready) if sleeps else cpu
+    return own, cpu
 
 
 class _Sum:
@@ -67,6 +80,8 @@ class Verdict:
         self.bound = None  # why it cannot leave this process; "": it can; None: unknown
         self._alone = _Sum()
         self._beside = _Sum()
+        self._held = self._looks = 0
+        self._holds = None  # whether it has the GIL most of the time while it computes
         self._turns = 0
         self._choice = UNDECIDED
 
@@ -78,6 +93,15 @@ class Verdict:
         if total.samples >= MANY:
             total.halve()
 
+    def count_gil(self, held, looks, last=False):
+        """While the function computed, of so many looks so many found the GIL held.  ``last``: there is no
+        more to come."""
+        self._held += held
+        self._looks += looks
+        self._holds = None
+        if last or max(self._held, self._looks - self._held) >= ENOUGH_LOOKS:
+            self._holds = 2 * self._held >= self._looks
+
     def turn(self, every):
         """Whether it is time to measure again; asked once for each call or map."""
         self._turns += 1
@@ -86,6 +110,8 @@ class Verdict:
         self._turns = 0
         self._alone.halve()
         self._beside.halve()
+        self._held = self._looks = 0
+        self._holds = None
         return True
 
     @property
@@ -97,7 +123,14 @@ class Verdict:
     def _total(self):
         return self._alone if self._alone.items else self._beside
 
+    def _is_enough(self):
+        """Of single calls: the few that were alone may have met who submits, at the GIL."""
+        return self._alone.samples >= ENOUGH_ALONE or self._beside.samples >= ENOUGH_BESIDE
+
     def _waits(self):
+        if self._alone.samples < ENOUGH_ALONE and self._beside.samples >= ENOUGH_BESIDE:
+            # Who waits for the GIL waits for one who has it: calls that take turns keep about one CPU busy.
+            return self._beside.cpus < WAITS * self._beside.samples
         return self._alone.items > 0 and self._alone.share < COMPUTES
 
     def choose(self, where, left=None):
@@ -113,11 +146,13 @@ class Verdict:
     def _for_one(self, where, seconds):
         if where.here and seconds <= CHEAP and not self._waits():
             return HERE
+        if self._waits() and not self._is_enough():
+            return UNDECIDED
         if not self._may_leave(where) or seconds < DEAR:
             return THREADS
         if self._beside.samples >= ENOUGH_BESIDE:
             return self._beside_each_other()
-        return THREADS if self._alone.samples >= ENOUGH_ALONE else UNDECIDED
+        return THREADS if self._alone.samples >= ENOUGH_ANYWAY else UNDECIDED
 
     def _for_many(self, where, seconds, left):
         if where.here and (left <= 1 or left * seconds <= HAND_OVER):
@@ -131,9 +166,9 @@ class Verdict:
             return HERE
         if not self._may_leave(where) or left < 2:
             return THREADS
-        if self._beside.samples == 0:
-            return BESIDE
-        choice = self._beside_each_other()
+        if self._holds is None:
+            return GIL
+        choice = PROCESSES if self._holds else THREADS
         if choice == PROCESSES and not where.started and saved <= START:
             return HERE if where.here else THREADS
         return choice
@@ -142,12 +177,9 @@ class Verdict:
         return where.gil and where.workers > 1 and not self.bound and not self._waits()
 
     def _beside_each_other(self):
-        """Of calls that compute, or were never alone."""
-        if self._beside.share >= COMPUTES:
-            return THREADS
-        # Who waits for the GIL waits for one who has it: together they keep about one CPU busy.
-        waits = not self._alone.items and self._beside.cpus < COMPUTES * self._beside.samples
-        return THREADS if waits else PROCESSES
+        """Of calls that compute."""
+        several = self._beside.cpus >= SEVERAL * self._beside.samples
+        return THREADS if several or self._beside.share >= COMPUTES else PROCESSES
 
     # -- words
 
@@ -160,7 +192,7 @@ class Verdict:
             return "is still being measured"
         if self.bound:
             return f"runs in threads: it cannot go to a process ({self.bound})"
-        if self._alone.items and self._alone.share < WAITS:
+        if self._waits() and self._total().share < WAITS:
             return "runs in threads: it waits most of the time"
         if self._waits():
             return "runs in threads: it computes for a part of the time and waits for another"

@@ -19,6 +19,7 @@ typedef struct core_state {
     PyTypeObject *task_type;
     PyTypeObject *result_type;
     PyTypeObject *view_type;
+    PyTypeObject *gauge_type;
     PyObject *helpers;     /* the module auriga._helpers: what is easier said in Python */
     PyObject *dumps;       /* helpers.dumps(obj, buffers) -> bytes */
     PyObject *loads;       /* pickle.loads */
@@ -262,6 +263,12 @@ int worker_enter_context(uint32_t flags, PyObject **ret_context);
 void worker_leave_context(PyObject *context);
 /* The callable in a record, from the worker's cache if it may be. */
 PyObject *worker_function(core_state *state, reader *r, uint32_t flags);
+
+/* ---- gauge.c -------------------------------------------------------------------------------- */
+
+extern PyType_Spec gauge_spec;
+PyObject *gauge_watch(PyObject *module, PyObject *args);
+PyObject *gauge_probe(PyObject *module, PyObject *args);
 
 /* ---- waits.c -------------------------------------------------------------------------------- */
 

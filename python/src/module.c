@@ -90,6 +90,8 @@ static PyMethodDef methods[] = {
     { "settled", result_settled, METH_VARARGS,
       "A result that is done: type, value, error or None" },
     { "deliver", result_deliver, METH_O, "deliver(fn): fn(_) in the thread of the callbacks" },
+    { "watch", gauge_watch, METH_VARARGS, "watch(task, gauge, seconds) -> whether it can be told" },
+    { "probe", gauge_probe, METH_VARARGS, "probe(task, gauge) -> (times it had the GIL, looks)" },
     { "in_task", in_task, METH_NOARGS, "Whether the calling thread runs a task of a pool" },
     { "blocking", blocking, METH_O, "The calling task is about to block, or goes on" },
     { NULL, NULL, 0, NULL },
@@ -104,6 +106,7 @@ static int traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(s->task_type);
     Py_VISIT(s->result_type);
     Py_VISIT(s->view_type);
+    Py_VISIT(s->gauge_type);
     Py_VISIT(s->helpers);
     Py_VISIT(s->dumps);
     Py_VISIT(s->loads);
@@ -127,6 +130,7 @@ static int clear(PyObject *module)
     Py_CLEAR(s->task_type);
     Py_CLEAR(s->result_type);
     Py_CLEAR(s->view_type);
+    Py_CLEAR(s->gauge_type);
     Py_CLEAR(s->helpers);
     Py_CLEAR(s->dumps);
     Py_CLEAR(s->loads);
@@ -216,6 +220,7 @@ static int core_exec(PyObject *module)
     s->fns = PyDict_New();
     s->pool_type = add_type(module, &pool_spec, NULL);
     s->view_type = add_type(module, &view_spec, NULL);
+    s->gauge_type = add_type(module, &gauge_spec, NULL);
     s->call_type = add_type(module, &call_spec, NULL);
     if (s->call_type == NULL) {
         return -1;
@@ -233,8 +238,8 @@ static int core_exec(PyObject *module)
     s->load_error = PyObject_GetAttrString(s->helpers, "load_error");
     s->pack_result = PyObject_GetAttrString(s->helpers, "pack_result_error");
     bool good = s->names && s->fns && s->pool_type && s->task_type && s->result_type &&
-                s->view_type && s->loads && s->dumps && s->make_error && s->pack_error &&
-                s->load_error && s->pack_result;
+                s->view_type && s->gauge_type && s->loads && s->dumps && s->make_error &&
+                s->pack_error && s->load_error && s->pack_result;
     return good ? 0 : -1;
 }
 

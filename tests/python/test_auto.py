@@ -7,12 +7,16 @@ import multiprocessing
 import os
 import threading
 import unittest
+import unittest.mock
 import warnings
 
 import auriga
 import work
-from auriga._verdict import BESIDE, HERE, PROCESSES, THREADS, UNDECIDED, Verdict, Where
-from support import Case
+from auriga import _auto, _core
+from auriga._verdict import (
+    GIL, HERE, PROCESSES, THREADS, UNDECIDED, Verdict, Where, outcome
+)
+from support import Case, run_program
 from test_pool import Verbs
 
 MS = 1e-3
@@ -38,6 +42,9 @@ class Choice(unittest.TestCase):
     def test_what_waits(self):
         self.v.count(1, 10 * MS, 0.1 * MS)
         self.assertEqual(self.choose(), THREADS)
+        self.assertEqual(self.choose(None), UNDECIDED)  # it may have met who submits, at the GIL
+        for _ in range(3):
+            self.v.count(1, 10 * MS, 0.1 * MS)
         self.assertEqual(self.choose(None), THREADS)
         self.assertIn("10 ms a call, 1 in 100 of it busy: it runs in threads: it waits most",
                       self.v.explain())
@@ -60,18 +67,20 @@ class Choice(unittest.TestCase):
         self.v.count(2500, 0.5 * MS, 0.5 * MS)
         self.assertEqual(self.choose(100_000), HERE)
         self.v.count(640, 64 * MS, 64 * MS)  # and now they are
-        self.assertEqual(self.choose(100_000), BESIDE)
+        self.assertEqual(self.choose(100_000), GIL)
 
     def test_what_takes_turns(self):
         self.v.count(1, 10 * MS, 10 * MS)
-        self.assertEqual(self.choose(), BESIDE)
-        self.v.count(2, 20 * MS, 10 * MS, 2)
+        self.assertEqual(self.choose(), GIL)
+        self.v.count_gil(2, 2)
+        self.assertEqual(self.choose(), GIL)  # two are no proof
+        self.v.count_gil(1, 2)
         self.assertEqual(self.choose(), PROCESSES)
         self.assertIn("threads would take turns", self.v.explain())
 
     def test_what_runs_without_the_lock(self):
         self.v.count(1, 10 * MS, 10 * MS)
-        self.v.count(2, 20 * MS, 19 * MS, 2)
+        self.v.count_gil(1, 4)
         self.assertEqual(self.choose(), THREADS)
         self.assertIn("not seen to keep each other waiting", self.v.explain())
 
@@ -97,7 +106,7 @@ class Choice(unittest.TestCase):
 
     def test_a_start_that_does_not_pay(self):
         self.v.count(1, 1 * MS, 1 * MS)
-        self.v.count(2, 2 * MS, 1 * MS, 2)
+        self.v.count_gil(1, 1, last=True)
         self.assertEqual(self.choose(100, started=False), HERE)
         self.assertEqual(self.choose(100, started=True), PROCESSES)
         self.assertEqual(self.choose(10_000, started=False), PROCESSES)
@@ -107,6 +116,19 @@ class Choice(unittest.TestCase):
             self.assertEqual(self.choose(None), UNDECIDED)
             self.v.count(1, 40 * MS, 10 * MS, 4)
         self.assertEqual(self.choose(None), PROCESSES)
+
+    def test_single_calls_that_met_who_submits(self):
+        self.v.count(1, 40 * MS, 10 * MS)
+        self.assertEqual(self.choose(None), UNDECIDED)
+        for _ in range(8):
+            self.v.count(1, 40 * MS, 11 * MS, 4)
+        self.assertEqual(self.choose(None), PROCESSES)
+
+    def test_single_calls_that_keep_several_cpus_busy(self):
+        # Each sleeps now and then, for a GIL whose holder has lost its CPU.
+        for _ in range(8):
+            self.v.count(1, 40 * MS, 25 * MS, 3)
+        self.assertEqual(self.choose(None), THREADS)
 
     def test_single_calls_that_wait_beside_each_other(self):
         for _ in range(8):
@@ -121,13 +143,33 @@ class Choice(unittest.TestCase):
 
     def test_it_learns_anew(self):
         self.v.count(1, 10 * MS, 10 * MS)
-        self.v.count(2, 20 * MS, 10 * MS, 2)
+        self.v.count_gil(3, 3)
         self.assertEqual(self.choose(), PROCESSES)
         turns = [self.v.turn(16) for _ in range(32)]
         self.assertEqual([i for i, turn in enumerate(turns) if turn], [15, 31])
         for _ in range(100):
             self.v.count(1, 10 * MS, 0)
         self.assertEqual(self.choose(), THREADS)
+
+
+class BusyMachine(unittest.TestCase):
+    """How long a call was without a CPU does not change what it is taken for."""
+
+    def test_what_computes(self):
+        for ready in (0, 5 * MS, 500 * MS):
+            self.assertEqual(outcome(10 * MS + ready, 10 * MS, 0, 0), (10 * MS, 10 * MS))
+            wall, busy = outcome(11 * MS + ready, 10 * MS, ready, 1)
+            self.assertAlmostEqual(wall, 11 * MS)
+            self.assertEqual(busy, 10 * MS)
+
+    def test_what_waits(self):
+        for ready in (0, 5 * MS, 500 * MS):
+            wall, busy = outcome(10 * MS + ready, 0.1 * MS, ready, 1)
+            self.assertAlmostEqual(wall, 10 * MS)
+            self.assertEqual(busy, 0.1 * MS)
+
+    def test_clocks_that_do_not_match(self):
+        self.assertEqual(outcome(9 * MS, 10 * MS, 3 * MS, 1), (10 * MS, 10 * MS))
 
 
 class Placed(auriga.AutoPool):
@@ -198,7 +240,55 @@ def set_variable(_):
 shared = None
 
 
+class Scripted:
+    """A gauge that says what it is told to, and a probe that finds the GIL held or not."""
+
+    def __init__(self, took, held):
+        self.took = took
+        self.held = held
+        self.probes = 0
+
+    def gauge(self, func, call):
+        gauge = _core.Gauge(func, call)
+        return ScriptedGauge(gauge, self.took)
+
+    def probe(self, task, gauge):
+        task.wait()
+        self.probes += 1
+        return (3, 3) if self.held else (0, 3)
+
+    def choice_for(self, case, fn, n):
+        with (
+            unittest.mock.patch.multiple(
+                _auto, _Gauge=self.gauge, _watch=lambda task, gauge: task.wait(), _probe=self.probe
+            ),
+            auriga.AutoPool(2) as pool,
+        ):
+            case.assertEqual(pool.map(fn, range(n)), [x * x for x in range(n)])
+            return pool.explain()
+
+
+class ScriptedGauge:
+    def __init__(self, gauge, took):
+        self.func = gauge.func
+        self._gauge = gauge
+        self.took = lambda: took
+
+    def __call__(self, *args):
+        return self._gauge(*args)
+
+
 class Auto(Case):
+    def test_a_busy_machine_makes_no_difference(self):
+        for ready in (0, 100 * MS):
+            computes = 10 * MS + ready, 10 * MS, ready, 0
+            waits = 10 * MS + ready, 0.1 * MS, ready, 2
+            held, free, other = Scripted(computes, True), Scripted(computes, False), Scripted(waits, 1)
+            self.assertIn("runs in processes", held.choice_for(self, work.square, 40))
+            self.assertIn("keep each other waiting", free.choice_for(self, work.square, 40))
+            self.assertIn("waits most of the time", other.choice_for(self, work.square, 40))
+            self.assertEqual((held.probes, free.probes, other.probes), (1, 1, 0))
+
     def test_each_item_once(self):
         path = os.path.join(self.folder(), "out")
         note = functools.partial(work.note, path)
@@ -323,6 +413,91 @@ class Auto(Case):
         self.assertRaises(ValueError, pool.apply, work.square, (1,))
         pool.join()
         self.assertEqual(result.get(), [0, 1, 4, 9, 16])
+
+
+def wait_for(event, begun=None):
+    if begun is not None:
+        begun.set()
+    event.wait()
+
+
+class Gauges(Case):
+    def begin(self, call, *args):
+        """(task, gauge) of a call in a thread."""
+        pool = auriga.ThreadPool(1)
+        self.addCleanup(pool.join)
+        self.addCleanup(pool.close)
+        gauge = _core.Gauge(call, call)
+        return pool._core.submit(_core.Task, gauge, args, None, 0), gauge
+
+    def test_one_that_has_not_begun(self):
+        gauge = _core.Gauge(len, len)
+        self.assertIsNone(gauge.took())
+        self.assertIs(gauge.func, len)
+
+    def test_the_result_and_the_error_are_the_calls(self):
+        gauge = _core.Gauge(int, int)
+        self.assertEqual(gauge("2", base=3), 2)
+        wall, cpu, ready, sleeps = gauge.took()
+        self.assertGreaterEqual(wall, 0)
+        with self.assertRaises(ValueError):
+            _core.Gauge(int, int)("no")
+
+    def test_a_call_that_sleeps_is_told_while_it_does(self):
+        begun, event = threading.Event(), threading.Event()
+        self.addCleanup(event.set)
+        task, gauge = self.begin(wait_for, event, begun)
+        begun.wait()
+        sleeps = 0
+        while sleeps == 0:  # it may not be in its wait yet
+            _auto._watch(task, gauge)
+            wall, cpu, ready, sleeps = gauge.took()
+        self.assertFalse(task.done())
+        self.assertLessEqual(cpu, wall)
+        event.set()
+        self.assertTrue(task.wait())
+        self.assertGreaterEqual(gauge.took()[0], wall)
+
+    def test_who_waits_does_not_hold_the_gil(self):
+        begun, event = threading.Event(), threading.Event()
+        task, gauge = self.begin(wait_for, event, begun)
+        begun.wait()
+        threading.Timer(0.001, event.set).start()  # the call uses no CPU, so nothing is probed
+        self.assertEqual(_core.probe(task, gauge), (0, 0))
+
+    def test_who_computes_holds_the_gil(self):
+        # In a process without other threads, whose wish for the GIL would count.
+        status, out, err = run_program(HOLDS)
+        self.assertEqual((status, out, err), (0, "0 (3, 3)\n", ""))
+
+    def test_wrong_arguments(self):
+        gauge = _core.Gauge(len, len)
+        self.assertRaises(TypeError, _core.Gauge, len)
+        self.assertRaises(TypeError, _core.watch, None, gauge, 1)
+        self.assertRaises(TypeError, _core.probe, auriga.Future(), gauge)
+
+
+HOLDS = """
+import auriga
+from auriga import _core
+
+stop = False
+
+def spin():
+    while not stop:
+        pass
+
+alone = _core.Gauge(sum, sum)
+alone(range(100_000))
+with auriga.ThreadPool(1) as pool:
+    gauge = _core.Gauge(spin, spin)
+    task = pool._core.submit(_core.Task, gauge, (), None, 0)
+    while not _core.watch(task, gauge, 0.001):
+        pass
+    print(alone.took()[3], _core.probe(task, gauge))  # the first has not slept
+    stop = True
+    task.wait()
+"""
 
 
 def note_and_fail_from_three(path, x):
