@@ -30,9 +30,9 @@ typedef struct aur_out aur_out; /* where a byte-string task puts its result */
  * fails the task with that code, or AUR_ETASK if it is none of ours. */
 typedef aur_err aur_bytes_body(const void *in, size_t size, aur_out *out);
 
-/* Room for a result of size bytes, in the place where it will travel from: filling it is the only
- * copy.  At most once per task; a second call replaces the first.  NULL: no memory (the task then
- * fails with AUR_ENOMEM unless it finds another way).  Inside the body only. */
+/* Room for a result of size bytes, aligned as by malloc(), in the place where it will travel from:
+ * filling it is the only copy.  At most once per task; a second call replaces the first.  NULL: no
+ * memory (the task then fails with AUR_ENOMEM unless it finds another way).  Inside the body only. */
 AUR_API void *aur_out_alloc(aur_out *out, size_t size);
 
 /* Keeps the first size bytes of what aur_out_alloc() gave. */

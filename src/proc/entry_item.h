@@ -4,6 +4,9 @@
 #ifndef AURI_PROC_ENTRY_ITEM_H
 #define AURI_PROC_ENTRY_ITEM_H
 
+#include <stdalign.h>
+#include <stddef.h>
+
 #include "proc/worker.h"
 
 /* How an item ended.  error may be NULL for want of memory. */
@@ -30,7 +33,8 @@ struct auri_item_place {
     uint64_t room;
     bool inlined; /* the result is in `small` */
     bool may_inline;
-    unsigned char small[AURI_COMP_INLINE];
+    /* Aligned, since bodies may store anything there. */
+    alignas(max_align_t) unsigned char small[AURI_COMP_INLINE];
 };
 
 /* Runs one item of the entry that desc is. */

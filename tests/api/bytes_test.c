@@ -93,6 +93,37 @@ static void test_lengths(void **state)
     aurt_pool_end(pool);
 }
 
+/* Answers how far its place is from one that malloc() would give. */
+static aur_err misplaced(const void *in, size_t size, aur_out *out)
+{
+    unsigned char *to = aur_out_alloc(out, size);
+
+    (void)in;
+    if (to == NULL) {
+        return AUR_ENOMEM;
+    }
+    memset(to, (int)((uintptr_t)to % _Alignof(max_align_t)), size);
+    return AUR_OK;
+}
+AUR_BYTES_FN(misplaced);
+
+static void test_alignment(void **state)
+{
+    aur_pool *pool = aurt_pool(state);
+    const unsigned char zeros[100] = { 0 };
+
+    for (size_t size = 1; size <= sizeof(zeros); size++) {
+        AUR_SCOPED(aur_future) *future = NULL;
+        const void *data = NULL;
+        size_t got = 0;
+        AURT_OK(aur_apply_bytes(pool, &future, misplaced, zeros, size));
+        AURT_OK(aur_future_view(future, &data, &got, AUR_NO_DEADLINE));
+        assert_int_equal(size, got);
+        assert_memory_equal(zeros, data, size);
+    }
+    aurt_pool_end(pool);
+}
+
 static aur_future *submit(aur_pool *pool, const char *text)
 {
     aur_future *future = NULL;
@@ -202,8 +233,8 @@ static void test_outside(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        AURT_EACH(test_lengths),    AURT_EACH(test_results),        AURT_EACH(test_map),
-        AURT_EACH(test_map_errors), cmocka_unit_test(test_outside),
+        AURT_EACH(test_lengths),    AURT_EACH(test_results),   AURT_EACH(test_map),
+        AURT_EACH(test_map_errors), AURT_EACH(test_alignment), cmocka_unit_test(test_outside),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
