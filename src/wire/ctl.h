@@ -20,7 +20,7 @@
  *                             rung = t; ring the bell [C4]
  *                           head = h + 1
  *
- * Sequence numbers start at 1 (0: never used) and index i = seq % AURI_RING.  The parent keeps at most
+ * Sequence numbers start at 1 (0: never used) and index i = auri_ring_at(seq).  The parent keeps at most
  * AURI_RING entries unanswered, so neither ring can overflow.
  *
  * A worker is killed      the parent sees           and does

@@ -98,7 +98,10 @@ static inline void auri_copy_once(void *to, const void *from, size_t size)
     __asm__ __volatile__("" : : "r"(to) : "memory");
 }
 
-#define auri_ring_at(seq) ((size_t)((seq) % AURI_RING))
+/* The place of an entry and of its answer.  Each has its own, since the factor is odd, and the next one is on another
+ * page: a CPU that reads lines in turn asks for those behind them, too, and here these are the ones that the other
+ * side is about to write (bench/submit). */
+#define auri_ring_at(seq) ((size_t)((seq)*157u % AURI_RING))
 
 /* ---- the parent: entries ------------------------------------------------------------------- */
 

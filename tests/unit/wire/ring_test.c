@@ -44,8 +44,26 @@ static void test_entry_travels_whole(void **state)
     assert_int_equal(AURI_SEG_ARGS, auri_extent_seg(out.args));
     assert_true(auri_extent_off(out.args) == 0x123456789abc);
     /* What struct auri_sub calls it is the same place. */
-    assert_true(ctl->sub[1].task_id == 7 && ctl->sub[1].flags == 11 && ctl->sub[1].item == ~42ull);
+    const struct auri_sub *sub = &ctl->sub[auri_ring_at(1)];
+    assert_true(sub->task_id == 7 && sub->flags == 11 && sub->item == ~42ull);
     free(ctl);
+}
+
+/* Each entry has a place of its own, and none is where a CPU that reads the one before it looks ahead: not in
+ * the lines behind it, and not on its page. */
+static void test_places(void **state)
+{
+    bool taken[AURI_RING] = { false };
+
+    (void)state;
+    for (uint64_t seq = 1; seq <= AURI_RING; seq++) {
+        size_t at = auri_ring_at(seq), next = auri_ring_at(seq + 1);
+        assert_true(at < AURI_RING && !taken[at]);
+        taken[at] = true;
+        assert_int_equal(at, auri_ring_at(seq + AURI_RING));
+        assert_true(at * sizeof(struct auri_sub) / 4096 != next * sizeof(struct auri_sub) / 4096);
+        assert_true(at * sizeof(struct auri_comp) / 4096 != next * sizeof(struct auri_comp) / 4096);
+    }
 }
 
 /* The second line is not touched, whatever a long entry left there, and reads as zeros. */
@@ -54,7 +72,8 @@ static void test_short_entry_is_one_line(void **state)
     struct auri_ctl *ctl = ctl_new();
     struct auri_sub_desc in = desc_of(42);
     struct auri_sub_desc out;
-    const unsigned char *second = (const unsigned char *)&ctl->sub[1] + AURI_CACHE_LINE;
+    const unsigned char *second =
+        (const unsigned char *)&ctl->sub[auri_ring_at(1)] + AURI_CACHE_LINE;
     unsigned char before[AURI_CACHE_LINE];
 
     (void)state;
@@ -119,7 +138,7 @@ static void test_judge_answers_every_state(void **state)
         uint64_t word = i < 600 ? auri_claim_word(i / 200 + 2, i % 200)
                                 : (uint64_t)i * UINT64_C(0x9e3779b97f4a7c15);
         bool dispatched = word == auri_claim_word(3, AURI_CLAIM_DISPATCHED);
-        auri_store_rlx(&ctl->sub[3].claim, word);
+        auri_store_rlx(&ctl->sub[auri_ring_at(3)].claim, word);
         assert_int_equal(dispatched ? AURI_VERDICT_REQUEUE : AURI_VERDICT_LOST,
                          auri_ring_judge(ctl, 3, false));
         assert_int_equal(AURI_VERDICT_DROPPED, auri_ring_judge(ctl, 3, true));
@@ -413,6 +432,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_entry_travels_whole),
+        cmocka_unit_test(test_places),
         cmocka_unit_test(test_short_entry_is_one_line),
         cmocka_unit_test(test_claim_or_revoke),
         cmocka_unit_test(test_judge_answers_every_state),
