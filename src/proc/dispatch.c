@@ -222,11 +222,12 @@ static bool take_call(struct auri_proc *p, struct auri_worker *w, auri_task *tas
         size = task->store.in_size;
     }
     const void *args = auri_task_args(task);
-    if (auri_in_arena(p, args)) {
+    bool placed = auri_in_arena(p, args);
+    bool is_short = entry.timeout_ns == 0 && (placed || size <= AURI_SUB_SMALL);
+    entry.form = is_short ? AURI_FORM_SHORT : AURI_FORM_LONG;
+    if (placed) {
         entry.args = auri_extent_make(AURI_SEG_ARGS, auri_arena_offset(p, args), size);
     } else {
-        bool is_short = size <= AURI_SUB_SMALL && entry.timeout_ns == 0;
-        entry.form = is_short ? AURI_FORM_SHORT : AURI_FORM_LONG;
         entry.args = auri_extent_make(AURI_SEG_INLINE, 0, size);
         if (size != 0) {
             memcpy(is_short ? entry.small : entry.data, args, size);

@@ -94,7 +94,8 @@ enum {
 #define AURI_COMP_INLINE 32u
 
 /* A SHORT entry is its first line.  The second one is neither written nor read, so it does not move between
- * two CPUs: bench/submit.  It is a call without limits whose arguments fit into small[]. */
+ * two CPUs: bench/submit, bench/payload.  It is a call without limits whose arguments fit into small[] or lie
+ * in a segment. */
 enum { AURI_FORM_LONG = 0, AURI_FORM_SHORT = 1 };
 
 /* Two lines.  The claim word shares the first with what a small call needs. */
