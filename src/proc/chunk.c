@@ -387,7 +387,7 @@ void auri_chunk_strings_back(struct auri_worker *w, struct auri_segment *segment
         struct auri_extent one;
         auri_copy_once(&one, from + i * sizeof(one), sizeof(one));
         if (one.size != 0 && auri_extent_seg(one) == AURI_SEG_RESULT) {
-            auri_extent_back(w, auri_extent_off(one));
+            auri_extent_back(w, one);
         }
     }
 }

@@ -15,7 +15,7 @@ static void deliver_call(struct auri_proc *p, struct auri_parcel *parcel, struct
 
     memcpy(auri_task_ret(task), data, size);
     pthread_mutex_lock(&p->lock);
-    auri_extent_back(parcel->worker, auri_extent_off(parcel->out));
+    auri_extent_back(parcel->worker, parcel->out);
     auri_done(h, task);
     pthread_mutex_unlock(&p->lock);
 }
@@ -115,7 +115,7 @@ static void account_chunk(struct auri_proc *p, struct auri_parcel *parcel, const
 static void extent_back(struct auri_worker *w, struct auri_extent extent)
 {
     if (extent.size != 0 && auri_extent_seg(extent) == AURI_SEG_RESULT) {
-        auri_extent_back(w, auri_extent_off(extent));
+        auri_extent_back(w, extent);
     }
 }
 

@@ -51,7 +51,7 @@ aur_error *auri_error_copy(struct auri_segment *segment, struct auri_extent from
 static void give_back(struct auri_worker *w, struct auri_extent extent)
 {
     if (extent.size != 0 && auri_extent_seg(extent) == AURI_SEG_RESULT) {
-        auri_extent_back(w, auri_extent_off(extent));
+        auri_extent_back(w, extent);
     }
 }
 

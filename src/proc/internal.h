@@ -35,13 +35,15 @@
 
 struct auri_segment {
     _Atomic(uint32_t) refs; /* A: the worker, and each view */
-    pthread_mutex_t lock;   /* guards back */
-    uint64_t *back;         /* offsets that views gave back, on their way to the free ring */
+    pthread_mutex_t lock;   /* guards back and back_bytes */
+    uint64_t *back;         /* offsets that were given back, on their way to the free ring */
     uint32_t back_room;
-    _Atomic(uint32_t) back_n; /* A: written under the lock */
-    int fd;                   /* L: to hand to a successor, or -1 */
-    uint64_t bytes;           /* I */
-    auri_window *window;      /* I */
+    uint64_t back_bytes;        /* of these, at the least: see remember() */
+    _Atomic(uint32_t) back_n;   /* A: written under the lock */
+    _Atomic(uint32_t) back_due; /* A: likewise: 1: they are worth the way */
+    int fd;                     /* L: to hand to a successor, or -1 */
+    uint64_t bytes;             /* I */
+    auri_window *window;        /* I */
 };
 
 /* ---- one entry without an answer ------------------------------------------------------------- */

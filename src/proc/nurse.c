@@ -144,7 +144,7 @@ static struct auri_worker *make(struct auri_proc *p, unsigned slot, int *ret_err
     }
     w->record->pool = p->pool;
     w->record->worker = (int)slot;
-    auri_store_rlx(&w->segment->back_n, 0u); /* relaxed: its views are gone */
+    auri_segment_forget(w->segment);
     fill_setup(p, w, warm);
     return w;
 }

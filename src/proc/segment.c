@@ -69,10 +69,22 @@ void auri_segment_unref(struct auri_segment *segment)
 
 /* ---- extents ------------------------------------------------------------------------------------ */
 
-/* Without room in memory the extent stays taken until the worker ends. */
-static void remember(struct auri_segment *segment, uint64_t offset)
+/* The places of the free ring and its two ends are lines that the worker holds, and to write one of them takes as
+ * long as all else that is done for a small call: bench/payload.  So the worker gets back BACK_MAX at a time, or
+ * BACK_BYTES, or what there is when it has nothing to do.  Until then it takes as much from what is free. */
+#define BACK_MAX 16u
+#define BACK_BYTES (UINT64_C(48) << 10)
+#define BACK_PAGED_BYTES (UINT64_C(16) << 10)
+
+/* `size` is what is used of the place, and the place may be larger: if it begins on a page it may be of any size
+ * (see auri_arena_alloc()).  Three of these are enough.
+ *
+ * Without room in memory the extent stays taken until the worker ends. */
+static void remember(struct auri_segment *segment, uint64_t offset, uint64_t size)
 {
     uint32_t n = auri_load_rlx(&segment->back_n); /* relaxed: under the lock */
+    bool paged = offset % aurp_page_bytes() == 0;
+    uint64_t least = paged && size < BACK_PAGED_BYTES ? BACK_PAGED_BYTES : size;
 
     if (n == segment->back_room) {
         uint32_t room = n == 0 ? 16 : n * 2;
@@ -84,7 +96,18 @@ static void remember(struct auri_segment *segment, uint64_t offset)
         segment->back_room = room;
     }
     segment->back[n] = offset;
+    segment->back_bytes += least < BACK_BYTES ? least : BACK_BYTES;
+    if (n + 1 >= BACK_MAX || segment->back_bytes >= BACK_BYTES) {
+        auri_store_rlx(&segment->back_due, 1u); /* relaxed, as what follows: read as a hint */
+    }
     auri_store_rlx(&segment->back_n, n + 1);
+}
+
+void auri_segment_forget(struct auri_segment *segment)
+{
+    segment->back_bytes = 0;
+    auri_store_rlx(&segment->back_n, 0u); /* relaxed: nobody else has it */
+    auri_store_rlx(&segment->back_due, 0u);
 }
 
 void auri_extents_flush(struct auri_worker *w)
@@ -92,7 +115,8 @@ void auri_extents_flush(struct auri_worker *w)
     struct auri_segment *segment = w->segment;
 
     /* relaxed: late is allowed, the next flush comes with the next entry. */
-    if (auri_load_rlx(&segment->back_n) == 0 || w->ctl == NULL) {
+    if (auri_load_rlx(&segment->back_n) == 0 || w->ctl == NULL ||
+        (auri_load_rlx(&segment->back_due) == 0 && auri_unanswered(w) != 0)) {
         return;
     }
     pthread_mutex_lock(&segment->lock);
@@ -101,23 +125,23 @@ void auri_extents_flush(struct auri_worker *w)
         w->free_tail++;
         n--;
     }
+    if (n == 0) {
+        segment->back_bytes = 0;
+        auri_store_rlx(&segment->back_due, 0u);
+    }
     auri_store_rlx(&segment->back_n, n);
     pthread_mutex_unlock(&segment->lock);
 }
 
-void auri_extent_back(struct auri_worker *w, uint64_t offset)
+void auri_extent_back(struct auri_worker *w, struct auri_extent extent)
 {
     if (w->ctl == NULL) {
         return; /* its allocator died with it */
     }
+    pthread_mutex_lock(&w->segment->lock);
+    remember(w->segment, auri_extent_off(extent), extent.size);
+    pthread_mutex_unlock(&w->segment->lock);
     auri_extents_flush(w);
-    if (auri_free_put(w->ctl, w->free_tail, offset)) {
-        w->free_tail++;
-    } else {
-        pthread_mutex_lock(&w->segment->lock);
-        remember(w->segment, offset);
-        pthread_mutex_unlock(&w->segment->lock);
-    }
 }
 
 /* ---- views --------------------------------------------------------------------------------------- */
@@ -133,7 +157,8 @@ void auri_view_drop(auri_task *task)
     }
     const unsigned char *base = auri_window_at(segment->window, 0, 0);
     pthread_mutex_lock(&segment->lock);
-    remember(segment, (uint64_t)((const unsigned char *)task->store.ret_out - base));
+    remember(segment, (uint64_t)((const unsigned char *)task->store.ret_out - base),
+             task->store.out_size);
     pthread_mutex_unlock(&segment->lock);
     auri_segment_unref(segment);
     task->store.ret_out = NULL;

@@ -106,8 +106,11 @@ void auri_worker_unref(struct auri_proc *p, struct auri_worker *w);
 struct auri_segment *auri_segment_new(void);
 void auri_segment_ref(struct auri_segment *segment);
 void auri_segment_unref(struct auri_segment *segment);
-/* With the lock held: the worker may use the extent again; and: those that views gave back. */
-void auri_extent_back(struct auri_worker *w, uint64_t offset);
+/* Forgets what was given back: the worker is gone, and so are its views. */
+void auri_segment_forget(struct auri_segment *segment);
+/* With the lock held: the worker may use the extent again; and: tells it of those that wait to be told of, if
+ * they are many or if it has nothing to do. */
+void auri_extent_back(struct auri_worker *w, struct auri_extent extent);
 void auri_extents_flush(struct auri_worker *w);
 /* Makes the result of a byte-string task a view. */
 void auri_view_set(auri_task *task, struct auri_segment *segment, void *data);
