@@ -74,14 +74,26 @@ uint64_t auri_cost_mix(uint64_t before, uint64_t now)
     return now < before ? (before + now) / 2 : (before * 3 + now) / 4;
 }
 
-void auri_cost_learn(struct auri_proc *p, const aur_fn *fn, uint64_t ns)
+/* Of answers that were taken together, at `now`, nobody knows more than how long they took in all.  If their worker
+ * had been off its CPU they all look long, and a second worker that is woken for them takes somebody's CPU: then the
+ * next ones look long, too, and so on (bench/payload).  So calls have become longer when two say so. */
+void auri_cost_learn(struct auri_proc *p, const aur_fn *fn, uint64_t ns, uint64_t now)
 {
     struct auri_cost *cost = cost_slot(p, fn);
 
     if (cost->fn != fn) {
-        cost->fn = fn;
-        cost->ns = ns;
+        *cost =
+            (struct auri_cost){ .fn = fn, .ns = ns, .said = ns, .said_before = ns, .said_at = now };
     } else {
+        if (cost->said_at != now) {
+            cost->said_before = cost->said;
+            cost->said_at = now;
+        }
+        cost->said = ns;
+        if (ns > cost->ns) {
+            uint64_t both = ns < cost->said_before ? ns : cost->said_before;
+            ns = both > cost->ns ? both : cost->ns;
+        }
         cost->ns = auri_cost_mix(cost->ns, ns);
     }
     if (cost->ns == 0) {

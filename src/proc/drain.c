@@ -216,12 +216,12 @@ static double learn_scale(struct auri_proc *p, struct auri_worker *w, uint64_t r
     return scale > 1 && !exact ? 0 : scale;
 }
 
-static void learn(struct auri_proc *p, const struct auri_flight *flight, double scale)
+static void learn(struct auri_proc *p, const struct auri_flight *flight, double scale, uint64_t now)
 {
     uint64_t ns = (uint64_t)((double)flight->cost_ns * scale) + 1;
 
     if (flight->count == 0) {
-        auri_cost_learn(p, flight->task->fn, ns);
+        auri_cost_learn(p, flight->task->fn, ns, now);
     } else {
         struct auri_mapjob *job = auri_mapjob_of(flight->task);
         ns = ns / flight->count + 1;
@@ -230,7 +230,7 @@ static void learn(struct auri_proc *p, const struct auri_flight *flight, double 
 }
 
 /* Takes the answer to the head, which is there.  False: it makes no sense. */
-static bool take_head(struct auri_proc *p, struct auri_worker *w, double scale,
+static bool take_head(struct auri_proc *p, struct auri_worker *w, double scale, uint64_t now,
                       struct auri_harvest *h)
 {
     struct auri_flight *flight = auri_flight_at(w, w->head);
@@ -243,7 +243,7 @@ static bool take_head(struct auri_proc *p, struct auri_worker *w, double scale,
         w->revoked--;
     } else if (flight->task != NULL) {
         if (scale > 0) {
-            learn(p, flight, scale);
+            learn(p, flight, scale, now);
         }
         if (flight->count != 0) {
             parcel(h, w, flight, &comp);
@@ -276,7 +276,7 @@ void auri_drain_worker(struct auri_proc *p, struct auri_worker *w, struct auri_h
             h->more = true;
             break;
         }
-        if (!take_head(p, w, scale, h)) {
+        if (!take_head(p, w, scale, now, h)) {
             w->wild = true;
             auri_kill(w, AURI_KILL_WILD, w->head);
             break;

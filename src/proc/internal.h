@@ -208,6 +208,9 @@ struct auri_parked {
 struct auri_cost { /* what calls of one function take */
     const aur_fn *fn;
     uint64_t ns;
+    uint64_t said;        /* by the answers that were taken last together */
+    uint64_t said_before; /* and by those before */
+    uint64_t said_at;     /* when: aurp_now_ns() */
 };
 #define AURI_COSTS 16
 

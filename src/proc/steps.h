@@ -30,7 +30,7 @@ void auri_flight_taken(struct auri_worker *w, struct auri_flight *flight);
 void auri_kill(struct auri_worker *w, int reason, uint64_t seq);
 uint64_t auri_cost_of(struct auri_proc *p, const aur_fn *fn);
 uint64_t auri_cost_mix(uint64_t before, uint64_t now);
-void auri_cost_learn(struct auri_proc *p, const aur_fn *fn, uint64_t ns);
+void auri_cost_learn(struct auri_proc *p, const aur_fn *fn, uint64_t ns, uint64_t now);
 struct auri_worker *auri_runner_of(struct auri_proc *p, unsigned owner);
 int auri_cancel(aur_pool *pool, auri_task *task, bool kill); /* takes the lock */
 

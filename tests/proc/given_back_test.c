@@ -101,7 +101,7 @@ static void believe_short(aur_pool *pool)
 
     pthread_mutex_lock(&p->lock);
     for (int i = 0; i < 64; i++) {
-        auri_cost_learn(p, &answer_aur_fn, 1);
+        auri_cost_learn(p, &answer_aur_fn, 1, (uint64_t)i);
     }
     pthread_mutex_unlock(&p->lock);
 }
