@@ -200,16 +200,17 @@ static uint64_t my_sleeps(void)
     return (uint64_t)usage.ru_nvcsw;
 }
 
-/* Whether the call is under way and has had a CPU for a while since *cpu_ns: right after a probe, or its
- * beginning, the thread may still be about to take the GIL, or to let go of it. */
+/* Whether the call is under way and has had a CPU for a while since *cpu_ns, which is 0 at first: right
+ * after this thread had the GIL, the other may still be about to take it. */
 static bool has_moved(gauge *self, uint64_t *cpu_ns)
 {
     bool moved = false;
 
     pthread_mutex_lock(&self->lock);
     if (self->phase == GAUGE_BEGUN) {
-        uint64_t from = *cpu_ns > self->start.cpu_ns ? *cpu_ns : self->start.cpu_ns;
-        moved = clock_ns(self->clock) >= from + PROBE_CPU_NS;
+        uint64_t now = clock_ns(self->clock);
+        *cpu_ns = *cpu_ns != 0 ? *cpu_ns : now;
+        moved = now >= *cpu_ns + PROBE_CPU_NS;
     }
     pthread_mutex_unlock(&self->lock);
     return moved;
