@@ -3,10 +3,10 @@
 import contextlib
 import os
 import pathlib
+import select
 import subprocess
 import sys
 import tempfile
-import time
 import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -31,20 +31,39 @@ def run_program(text, **options):
 class Case(unittest.TestCase):
     @contextlib.contextmanager
     def gate(self):
-        """A path that workers wait for; there at the latest when the block ends.  The block of the
+        """A path that workers wait for, open at the latest when the block ends.  The block of the
         pool is the outer one, which then can end."""
-        path = pathlib.Path(self.folder()) / "gate"
+        path = os.path.join(self.folder(), "gate")
+        for name in (path, path + ".begun"):
+            os.mkfifo(name)
+        self.hold_open(path + ".begun")
         try:
-            yield str(path)
+            yield path
         finally:
-            path.touch()
+            self.open_gate(path)
+
+    def hold_open(self, fifo):
+        """Who opens a FIFO waits until its other end is open; here both are, until the test has ended."""
+        self.addCleanup(os.close, os.open(fifo, os.O_RDWR))
+
+    def open_gate(self, path):
+        self.hold_open(path)
+
+    def await_begun(self, path):
+        """Until a task waits for the gate, for each call another one."""
+        with open(path + ".begun", "rb", buffering=0) as begun:
+            begun.read(1)
 
     def folder(self):
         made = tempfile.TemporaryDirectory()
         self.addCleanup(made.cleanup)
         return made.name
 
-    def eventually(self, holds):
-        """For what happens soon after, in another process; without a limit of its own."""
-        while not holds():
-            time.sleep(0.002)
+    def await_end(self, pid):
+        """Of a process that need not be a child."""
+        try:
+            process = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        select.select([process], [], [])
+        os.close(process)

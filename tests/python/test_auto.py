@@ -403,7 +403,7 @@ class Auto(Case):
             gc.collect()
         self.assertEqual([w.category for w in caught], [ResourceWarning])
         caught.clear()  # a warning has the pool as its source
-        self.eventually(lambda: not os.path.exists(f"/proc/{pid}"))
+        self.await_end(pid)
 
     def test_closed(self):
         pool = PlacedInProcesses(1)

@@ -4,7 +4,6 @@ import asyncio
 import concurrent.futures
 import multiprocessing
 import os
-import pathlib
 import threading
 import unittest
 
@@ -52,7 +51,7 @@ class Executors:
                 list(auriga.as_completed([slow], timeout=0.01))
             self.assertRaises(concurrent.futures.TimeoutError, slow.result, 0.01)
             self.assertRaises(auriga.TimeoutError, slow.result, 0.01)
-            pathlib.Path(gate).touch()
+            self.open_gate(gate)
             order = [f.result() for f in auriga.as_completed([slow, quick])]
             self.assertEqual(set(order), {gate, 3})
             own = auriga.Future()  # with one that nobody runs
@@ -79,7 +78,7 @@ class Executors:
     def test_cancel(self):
         with self.make(1) as executor, self.gate() as gate:
             first = executor.submit(work.wait_for_file, gate)
-            self.eventually(lambda: os.path.exists(gate + ".begun"))
+            self.await_begun(gate)
             second = executor.submit(work.add, 1)
             told = []
             second.add_done_callback(told.append)
@@ -87,18 +86,18 @@ class Executors:
             self.assertTrue(second.cancelled() and second.done())
             self.assertEqual(told, [second])
             self.assertRaises(concurrent.futures.CancelledError, second.result)
-            pathlib.Path(gate).touch()
+            self.open_gate(gate)
             self.assertEqual(first.result(), gate)
             self.assertFalse(first.cancel())
 
     def test_shutdown(self):
         with self.make(1) as executor, self.gate() as gate:
             first = executor.submit(work.wait_for_file, gate)
-            self.eventually(lambda: os.path.exists(gate + ".begun"))
+            self.await_begun(gate)
             rest = [executor.submit(work.add, i) for i in range(20)]
             executor.shutdown(wait=False, cancel_futures=True)
             self.assertRaises(RuntimeError, executor.submit, work.add, 1)
-            pathlib.Path(gate).touch()
+            self.open_gate(gate)
             self.assertEqual(first.result(), gate)
             auriga.wait(rest)
         self.assertTrue(sum(f.cancelled() for f in rest) >= 18)

@@ -45,7 +45,7 @@ class Runs:
             results = pool.imap_unordered(work.open_or_wait, items)
             self.assertEqual([next(results) for _ in range(200)], [""] * 200)
             self.assertRaises(auriga.TimeoutError, results.next, 0)
-            open(gate, "w").close()
+            self.open_gate(gate)
             self.assertEqual(list(results), [gate])
 
     def test_input_that_raises_ends_the_iterators(self):

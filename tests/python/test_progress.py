@@ -100,10 +100,16 @@ class Told:
         with self.make() as pool:
             with self.gate() as gate:
                 seen = []
-                result = pool.map_async(
-                    work.open_or_wait, [gate, "", ""], progress=lambda *now: seen.append(now)
-                )
-                self.eventually(lambda: seen == [(1, 3), (2, 3)])
+                two = threading.Event()
+
+                def told(*now):
+                    seen.append(now)
+                    if len(seen) == 2:
+                        two.set()
+
+                result = pool.map_async(work.open_or_wait, [gate, "", ""], progress=told)
+                two.wait()
+                self.assertEqual(seen, [(1, 3), (2, 3)])
                 self.assertFalse(result.ready())
             result.get()
             self.assertEqual(seen[-1], (3, 3))

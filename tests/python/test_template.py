@@ -12,7 +12,7 @@ from support import Case, environment, run_program
 
 # What every program begins with.  lineage() in a worker: the pid of its nursery's parent, the template.
 HEAD = """
-import multiprocessing, os, signal, sys, threading, time
+import multiprocessing, os, select, signal, sys, threading, time
 import auriga
 
 def parent_of(pid):
@@ -33,8 +33,12 @@ def exists(pid):
         return False
 
 def end_of(pid):
-    while exists(pid):
-        time.sleep(0.002)
+    try:
+        ended = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    select.select([ended], [], [])
+    os.close(ended)
 
 def ask(method, fn=lineage, *args, init=None, initargs=()):
     with auriga.Pool(1, init, initargs, context=multiprocessing.get_context(method)) as pool:
@@ -265,7 +269,8 @@ class Template(Case):
             self.assertEqual([ended(pid) for pid in pids], [False, False])
             program.send_signal(signal.SIGKILL)
             program.wait()
-        self.eventually(lambda: all(ended(pid) for pid in pids))
+        for pid in pids:
+            self.await_end(pid)
 
     def test_replaced_when_workers_would_differ(self):
         self.prints(REPLACED, "here\nTrue False\n0o27\nTrue\nTrue\n/ True\n")
