@@ -35,8 +35,9 @@ AUR_BEGIN_DECLS
 typedef void aur_range_call(const void *args, void *ret, uint64_t lo, uint64_t hi, uint64_t *item);
 
 /* Describes a callable function.  AUR_FN fills one; bindings may fill their own.  It must live,
- * unchanged, as long as any pool may still run it.  For AUR_SPAWN workers it must lie in the
- * static data of a module (program or library). */
+ * unchanged, as long as any pool may still run it, or anybody waits for or asks a future of it: a
+ * result's size and place are known by it.  For AUR_SPAWN workers it must lie in the static data of
+ * a module (program or library). */
 typedef struct aur_fn {
     uint32_t abi;          /* AUR_FN_ABI */
     uint32_t flags;        /* AUR_FN_* */

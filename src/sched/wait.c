@@ -55,12 +55,15 @@ static bool spin_until_done(struct auri_record *self, auri_task *task, aur_deadl
         return false;
     }
     self->spin_rests = 0;
+    /* relaxed, both loads: the generation is constant for who has a reference, the other is a hint. */
+    uint8_t told = auri_word_told(auri_load_rlx(&task->word));
+    bool tells = auri_task_tells(task);
     uint64_t until = aurp_now_ns() + (SPIN_NS >> self->spin_misses);
     until = until < deadline ? until : deadline;
     do {
         for (int i = 0; i < SPIN_PAUSES; i++) {
             auri_cpu_relax();
-            if (auri_task_is_done(task)) {
+            if ((!tells || auri_load_rlx(&task->store.told) == told) && auri_task_is_done(task)) {
                 self->spin_misses = 0;
                 return true;
             }

@@ -95,6 +95,10 @@ struct aur_future {
         };
         const char *here_site; /* I: with AURI_T_STACK */
         struct {
+            unsigned char data[AURI_INLINE_BYTES - 1];
+            _Atomic(uint8_t) told; /* A: where auri_task_tells() */
+        };
+        struct {
             uint64_t in_size; /* I: byte strings: of the argument */
             void *ret_out; /* I or R: AURI_T_RET_OUT; malloc'ed, in the store, or the backend's */
             uint64_t out_size; /* R: byte strings: of the result */
@@ -108,6 +112,7 @@ struct aur_future {
 _Static_assert(sizeof(struct aur_future) == 128, "a pending call costs 128 bytes");
 _Static_assert(offsetof(struct aur_future, store) == 56, "8 bytes of the store are in line 0");
 _Static_assert(offsetof(struct aur_future, store.late) == 80, "aligned to 16");
+_Static_assert(offsetof(struct aur_future, store.told) == 127, "the last byte");
 _Static_assert(AUR_ERR_COUNT_ <= 256, "a code fits into `err`");
 
 struct auri_cold *auri_task_cold(const auri_task *task);
@@ -193,6 +198,24 @@ static inline void *auri_task_ret(const auri_task *task)
         return task->store.ret_out;
     }
     return (char *)task + auri_ret_at(task->fn, auri_task_args_kind(task));
+}
+
+/* Whether line 1 moves with the call, for its arguments or its result, and the last byte of it is free.  Then that
+ * byte, `told`, says that the outcome is about to be there: it becomes auri_word_told() just before the task is
+ * done.
+ *
+ * It is a hint, for a wait that spins.  As long as that looks at line 1 only, the runner has line 0 to itself, whose
+ * notes it writes at the start and at the end of the call; and what says that the result is there comes together
+ * with the result (bench/handoff).  Whoever sees it looks at the word, since it may have been left there by a call
+ * of 256 generations before. */
+static inline bool auri_task_tells(const auri_task *task)
+{
+    if (task->fn == NULL || (task->traits & (AURI_T_MAP | AURI_T_RET_OUT)) != 0) {
+        return false;
+    }
+    size_t end = auri_ret_at(task->fn, auri_task_args_kind(task)) + task->fn->ret_size;
+
+    return end > AURI_CACHE_LINE && end < sizeof(auri_task);
 }
 
 /* A task with the room of a byte string.  args: NULL: behind its sizes, where AURI_LATE_BYTES fit. */

@@ -225,6 +225,10 @@ static void publish_done(auri_task *task)
         auri_store_rlx(&task->word, done); /* relaxed: only this thread will look */
         return;
     }
+    if ((word & AURI_F_HOLDS) == 0 && auri_task_tells(task)) { /* with HOLDS nobody spins for it */
+        /* relaxed: a hint, and the word decides.  Before it, so that one trip of line 1 brings both. */
+        auri_store_rlx(&task->store.told, auri_word_told(word));
+    }
     /* acq_rel [D1]; release pairs with the acquire loads of waiters (auri_task_is_done): outcome and
      * result are visible.  acquire pairs with the CAS that set WAITERS or CONTS: we see the request.
      * Flags set after this exchange find DONE and are not needed. */

@@ -62,6 +62,8 @@ enum { AURI_FREE = 0, AURI_NEW, AURI_QUEUED, AURI_RUNNING, AURI_DONE };
 #define auri_word_state(w) ((unsigned)((w)&AURI_STATE_MASK))
 #define auri_word_owner(w) ((unsigned)((w) >> AURI_OWNER_SHIFT) & 0xffffu)
 #define auri_word_gen(w) ((uint32_t)((w) >> AURI_GEN_SHIFT))
+/* What auri_task_tells() is about; not what fresh memory says in generation 0. */
+#define auri_word_told(w) ((uint8_t)(auri_word_gen(w) + 1))
 
 /* The line that running or refilling a small task writes, if another thread had it last. */
 static inline void auri_task_prefetch(const auri_task *task)

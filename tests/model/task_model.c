@@ -64,6 +64,17 @@ static void setup_running(void)
     (void)auri_task_claim(task, record[0]->id);
 }
 
+/* Its second line tells the waiter. */
+static void setup_telling(void)
+{
+    static const aur_fn fn = { .args_size = 8, .args_align = 8, .ret_size = 8, .ret_align = 8 };
+
+    setup_running();
+    task->fn = &fn;
+    MODEL_CHECK(auri_task_tells(task));
+    model_name(&task->store.told, "told");
+}
+
 /* ---- run once -------------------------------------------------------------------------------------- */
 
 static void run_it(unsigned who)
@@ -490,6 +501,8 @@ static const struct model_client clients[] = {
     CLIENT("task/requeue", setup_queued, attempts_seen, claim_and_requeue, claim_second),
     CLIENT("task/poll", setup_running, is_done, finish, poll_it),
     CLIENT("task/wait", setup_running, is_done, finish, wait_for_it),
+    CLIENT("task/wait-told", setup_telling, is_done, finish, wait_for_it),
+    LARGE("task/wait-told-two", setup_telling, is_done, finish, wait_for_it, wait_for_it),
     LARGE("task/wait-two", setup_running, is_done, finish, wait_for_it, wait_for_it),
     CLIENT("task/wait-deadline", setup_running, is_done, finish, wait_for_a_while),
     CLIENT("task/wait-any", setup_two, is_done, finish, wait_for_either),

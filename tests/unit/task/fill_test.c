@@ -53,6 +53,16 @@ static void check_fill(uint64_t args_size, uint32_t args_align, uint64_t ret_siz
     memset(at, 'b', args_size);
     AURT_CHECK(all_are(ret, ret_size, 'r'));
     AURT_CHECK(at == auri_task_args(task) && ret == auri_task_ret(task));
+    bool in_line_1 = auri_task_is_in_store(task, ret) &&
+                     ret + ret_size > (unsigned char *)task + AURI_CACHE_LINE &&
+                     ret + ret_size < (unsigned char *)task + sizeof(*task);
+    AURT_CHECK(auri_task_tells(task) == (in_line_1 && (task->traits & AURI_T_RET_OUT) == 0));
+    if (auri_task_tells(task)) {
+        auri_store_rlx(&task->store.told, (uint8_t)0xee);
+        AURT_CHECK(all_are(at, args_size, 'b') && all_are(ret, ret_size, 'r'));
+        AURT_CHECK((task->traits & AURI_T_ARGS_MASK) != AURI_ARGS_OUT ||
+                   task->store.args_out == (void *)at);
+    }
     if (args_align <= 8 && ret_align <= 8 && args_size + ret_size <= AURI_INLINE_BYTES - 8) {
         AURT_CHECK(task->traits == 0 && auri_task_is_in_store(task, at));
         AURT_CHECK(ret_size == 0 || auri_task_is_in_store(task, ret + ret_size - 1));

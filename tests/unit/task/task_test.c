@@ -25,6 +25,9 @@ static auri_task *task_queued(uint32_t refs)
     return task;
 }
 
+/* Its second line says that it is about to be done. */
+static const aur_fn telling = { .args_size = 8, .args_align = 8, .ret_size = 8, .ret_align = 8 };
+
 static aurt_barrier barrier = { .parties = THREADS };
 static auri_task *contended;
 static _Atomic(uint32_t) claims;
@@ -145,6 +148,7 @@ static void finish_wakes_waiters(void **state)
     for (uint32_t round = 0; round < ROUNDS; round++) {
         contended = task_queued(1);
         AURT_CHECK(auri_task_claim(contended, auri_self()->id));
+        contended->fn = round % 2 != 0 ? &telling : NULL;
         aurt_barrier_wait(&barrier);
         contended->attempts = (uint16_t)round;
         auri_task_finish(contended);
@@ -154,6 +158,32 @@ static void finish_wakes_waiters(void **state)
     for (int i = 0; i < THREADS - 1; i++) {
         pthread_join(threads[i], NULL);
     }
+}
+
+static void the_end_is_told(void **state)
+{
+    auri_task *task = task_queued(1);
+    uint8_t told = auri_word_told(auri_load_rlx(&task->word));
+
+    (void)state;
+    assert_false(auri_task_tells(task)); /* nothing is known of its second line */
+    task->fn = &telling;
+    assert_true(auri_task_tells(task));
+    assert_int_not_equal(auri_load_rlx(&task->store.told), told);
+    assert_true(auri_task_claim(task, 7));
+    auri_task_finish(task);
+    assert_int_equal(auri_load_rlx(&task->store.told), told);
+    auri_task_unref(task);
+    assert_ptr_equal(task_queued(1), task); /* the same place */
+    task->fn = &telling;
+    told = auri_word_told(auri_load_rlx(&task->word));
+    assert_int_not_equal(auri_load_rlx(&task->store.told), told);
+    assert_true(auri_task_claim(task, auri_self()->id + 1));
+    auri_store_rlx(&task->store.told, told); /* as 256 calls before: it is not done for that */
+    AURT_ERR(AUR_ETIMEDOUT, auri_wait_task(task, aur_deadline_in_ms(1)));
+    auri_task_finish(task);
+    AURT_OK(auri_wait_task(task, AUR_NO_DEADLINE));
+    auri_task_unref(task);
 }
 
 static void failure_has_details(void **state)
@@ -175,6 +205,8 @@ static void failure_has_details(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(
+            the_end_is_told), /* first: a thread that has waited in vain does not spin */
         cmocka_unit_test(flags_survive_claim_and_requeue),
         cmocka_unit_test(failure_has_details),
         cmocka_unit_test(one_claim_wins),
