@@ -88,7 +88,7 @@ static auri_task *chain_end(struct auri_proc *p, const struct auri_worker *w)
             return NULL;
         }
         waiter = auri_record_at(owner);
-        waiter_seq = auri_load_sc(&waiter->wait_seq); /* pairs with [E1] in sched/detect.c */
+        waiter_seq = auri_load_sc(&waiter->wait_seq); /* pairs with [E1] in sched/edge.c */
         if ((waiter_seq & 1) == 0 || auri_load_sc(&waiter->wait_kind) != AURI_WAIT_TASK) {
             return NULL;
         }

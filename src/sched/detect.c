@@ -25,11 +25,10 @@
  * every node of the pool, so that it depends on all that those wait for; and so it may run, in place of its
  * wait, whatever can be reached from it over dead nodes: the argument at the head of sched/wait.c.
  *
- * One mutex serialises verdicts, guards the edges of kind ANY and JOB (whose targets lie in the
+ * One mutex (edge.c) serialises verdicts, guards the edges of kind ANY and JOB (whose targets lie in the
  * waiter's own memory), and makes sure that one cycle has one victim: a victim counts as live. */
 #include "sched/detect.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,113 +38,6 @@
 
 #define LEAVE_SPINS 1000u /* looks at a victim's mark before whoever chose it sleeps between them */
 #define LEAVE_NS UINT64_C(1000000)
-
-static pthread_mutex_t detect_lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_once_t detect_once = PTHREAD_ONCE_INIT;
-
-/* In a fork child the lock may belong to a thread that does not exist there. */
-static void after_fork_in_child(void)
-{
-    detect_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
-}
-
-static void register_once(void)
-{
-    (void)aurp_at_fork_child(after_fork_in_child);
-}
-
-static void lock_graph(void)
-{
-    pthread_once(&detect_once, register_once);
-    pthread_mutex_lock(&detect_lock);
-}
-
-static void unlock_graph(void)
-{
-    pthread_mutex_unlock(&detect_lock);
-}
-
-/* ---- edges --------------------------------------------------------------------------------- */
-
-/* wait_seq becomes odd with a seq_cst store [E1], after the edge is written.  Then the waiter looks at
- * the others' edges (seq_cst loads [E2] here and in sched/wait.c): of all nodes of a cycle, the last in
- * the total order of these stores sees every other edge. */
-static void publish(struct auri_record *node, uint32_t kind)
-{
-    auri_store_sc(&node->wait_kind, kind);
-    auri_store_sc(&node->wait_seq, auri_load_rlx(&node->wait_seq) + 1);
-}
-
-void auri_edge_task(struct auri_record *node, auri_task *task, bool timed)
-{
-    auri_store_sc(&node->wait_task, task);
-    publish(node, timed ? AURI_WAIT_TIMED : AURI_WAIT_TASK);
-}
-
-void auri_edge_any(struct auri_record *node, auri_task *const *tasks, size_t n,
-                   _Atomic(uint32_t) *futex, bool timed)
-{
-    lock_graph();
-    node->wait_any = tasks;
-    node->wait_any_n = n;
-    node->wait_futex = futex;
-    publish(node, timed || n == 0 ? AURI_WAIT_TIMED : AURI_WAIT_ANY);
-    unlock_graph();
-}
-
-void auri_edge_job(struct auri_record *node, struct auri_helpers *helpers)
-{
-    lock_graph();
-    node->wait_job = helpers;
-    publish(node, AURI_WAIT_JOB);
-    unlock_graph();
-}
-
-void auri_edge_maps(struct auri_record *node, auri_task *const *maps, size_t n)
-{
-    for (size_t i = 0; i < AURI_WAIT_MAPS; i++) {
-        auri_store_sc(&node->wait_maps[i], i < n ? maps[i] : NULL);
-    }
-}
-
-void auri_edge_clear(struct auri_record *node)
-{
-    /* relaxed: only the node's own side writes it. */
-    uint32_t kind = auri_load_rlx(&node->wait_kind);
-    bool locked = kind == AURI_WAIT_ANY || kind == AURI_WAIT_JOB;
-
-    if (locked) {
-        lock_graph();
-    }
-    /* release: a reader that sees the even number knows only that the edge is gone. */
-    auri_store_rel(&node->wait_seq, auri_load_rlx(&node->wait_seq) + 1);
-    auri_store_rel(&node->wait_kind, AURI_WAIT_NONE);
-    if (locked) {
-        unlock_graph();
-    }
-}
-
-struct auri_edge auri_edge_take(struct auri_record *self)
-{
-    /* relaxed, all: only this thread writes them. */
-    struct auri_edge edge = { .kind = AURI_WAIT_NONE };
-
-    if ((auri_load_rlx(&self->wait_seq) & 1) != 0) {
-        edge = (struct auri_edge){ auri_load_rlx(&self->wait_kind), auri_load_rlx(&self->wait_task),
-                                   self->wait_any, self->wait_any_n, self->wait_futex };
-        auri_edge_clear(self);
-    }
-    return edge;
-}
-
-void auri_edge_put(struct auri_record *self, const struct auri_edge *edge)
-{
-    if (edge->kind == AURI_WAIT_TASK) {
-        auri_edge_task(self, edge->task, false);
-    } else if (edge->kind == AURI_WAIT_ANY) {
-        auri_edge_any(self, edge->any, edge->any_n, edge->futex, false);
-    }
-}
 
 /* ---- the verdict --------------------------------------------------------------------------- */
 
@@ -456,9 +348,9 @@ static aur_err judge(struct survey *survey, struct auri_record *node, aur_error 
 
 void auri_victim_error(struct auri_record *self, aur_error *ret_error)
 {
-    lock_graph();
+    auri_graph_lock();
     *ret_error = self->victim_error;
-    unlock_graph();
+    auri_graph_unlock();
 }
 
 /* One look at everything.  False: it changed meanwhile. */
@@ -490,7 +382,7 @@ static aur_err detect(struct auri_record *node, aur_error *reterr_error, struct 
     aur_err verdict = AUR_OK;
     unsigned victim = 0;
 
-    lock_graph();
+    auri_graph_lock();
     survey.end = auri_record_end();
     survey.node = calloc(survey.end, sizeof(*survey.node));
     if (survey.node != NULL) { /* else no verdict is given, and the wait goes on */
@@ -502,7 +394,7 @@ static aur_err detect(struct auri_record *node, aur_error *reterr_error, struct 
         }
     }
     const struct auri_backend *asked = asked_backend(survey.end);
-    unlock_graph();
+    auri_graph_unlock();
     if (asked != NULL) {
         asked->recall();
     }
@@ -536,7 +428,7 @@ bool auri_detect_needs_answer(struct auri_record *node)
     struct survey survey = { .unanswered = true };
     bool needs = false; /* without memory, as above */
 
-    lock_graph();
+    auri_graph_lock();
     survey.end = auri_record_end();
     survey.node = calloc(survey.end, sizeof(*survey.node));
     if (survey.node != NULL) {
@@ -545,7 +437,7 @@ bool auri_detect_needs_answer(struct auri_record *node)
         }
         needs = !survey.node[node->id].live;
     }
-    unlock_graph();
+    auri_graph_unlock();
     free(survey.node);
     return needs;
 }
@@ -638,7 +530,7 @@ enum auri_dry_verdict auri_detect_dry(struct auri_record *node, struct auri_stuc
     enum auri_dry_verdict verdict = AURI_DRY_LIVE;
 
     ret->task = NULL;
-    lock_graph();
+    auri_graph_lock();
     survey.end = auri_record_end();
     survey.node = calloc(survey.end, sizeof(*survey.node));
     if (survey.node != NULL) { /* else somebody asks again */
@@ -652,7 +544,7 @@ enum auri_dry_verdict auri_detect_dry(struct auri_record *node, struct auri_stuc
             verdict = survey.node[node->id].live ? AURI_DRY_LIVE : judge_dry(&survey, node, ret);
         } while (verdict == AURI_DRY_NOBODY && !still_holds(&survey));
     }
-    unlock_graph();
+    auri_graph_unlock();
     free(survey.node);
     return verdict;
 }

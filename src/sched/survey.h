@@ -1,5 +1,5 @@
 /* sched/survey.h: one look at the whole wait graph, as the verdict (detect.c) and its words (report.c)
- * share it. */
+ * share it; the lock that it takes. */
 #ifndef AURI_SCHED_SURVEY_H
 #define AURI_SCHED_SURVEY_H
 
@@ -71,6 +71,10 @@ static inline unsigned auri_survey_holder(const struct survey *survey, const aur
 /* The edge by which a dead node is on a cycle with the node that asked: the task that it waits for
  * (NULL: a helper of its map), and the node at the other end. */
 auri_task *auri_survey_edge(const struct survey *survey, unsigned id, unsigned *ret_next);
+
+/* Guards edges of kind ANY and JOB, and serialises verdicts (edge.c). */
+void auri_graph_lock(void);
+void auri_graph_unlock(void);
 
 /* Fills *error: the cycle from node `first` back to it, one line per wait. */
 void auri_survey_report(const struct survey *survey, unsigned first, aur_error *error);

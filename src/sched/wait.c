@@ -123,7 +123,7 @@ static walk_end follow(const struct auri_record *self, struct link *link, uint64
         return WALK_CYCLE;
     }
     struct auri_record *runner = auri_record_at(owner);
-    uint64_t seq = auri_load_sc(&runner->wait_seq); /* pairs with [E1] in sched/detect.c */
+    uint64_t seq = auri_load_sc(&runner->wait_seq); /* pairs with [E1] in sched/edge.c */
     if ((seq & 1) == 0) {
         return WALK_PARK;
     }

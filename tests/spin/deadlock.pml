@@ -1,7 +1,7 @@
 /* deadlock.pml: threads that wait for calls: chain help, spares, and the verdict by two equal looks.
  *
  * Mirrors  src/sched/wait.c: auri_wait_task, try_own, walk, follow, offer_help, sleep_until_done,
- *          auri_wait_word;  src/sched/detect.c: auri_edge_task, _any, _clear [E1], auri_detect,
+ *          auri_wait_word;  src/sched/edge.c: auri_edge_task, _any, _clear [E1];  detect.c: auri_detect,
  *          look_at [E2] [V2], judge [V1], close_live_set, still_holds;  src/sched/threads.c: threads_block,
  *          auri_team_add_worker (a thread more while one is missing).
  * Graphs   every graph of CALLS calls of which each waits for at most one other (or itself); with ANY, a
