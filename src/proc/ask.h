@@ -83,14 +83,15 @@ struct auri_asker {
     aur_deadline deadline;      /* I */
     _Atomic(uint32_t) *word;    /* I: or NULL: also over once it is not `value` any more ... */
     uint32_t value;             /* I: ... for which whoever changes it calls auri_turn_recall() */
-    bool opaque;                /* I: by auri_parent_wait(): the thread is in no task of a pool */
+    bool foreign;               /* I: by auri_parent_wait(): the thread is in no task of a pool */
     bool told;                  /* I: something in this process may change it */
-    bool runs;             /* L: its thread runs something in place of the wait, and asks later */
-    bool named;            /* L: it took part in the question that was asked last */
-    bool looked;           /* L: the parent has seen that none is done */
-    bool over;             /* L: the rest is valid */
-    aur_err err;           /* L: AUR_OK: id and news; AUR_EDEADLK: why */
-    uint64_t id;           /* L: of the future that is done */
+    bool runs;   /* L: its thread runs something in place of the wait, and asks later */
+    bool named;  /* L: it took part in the question that was asked last */
+    bool needed; /* L: ... as one of those without whose answer the worker's own thread is stuck */
+    bool looked; /* L: the parent has seen that none is done */
+    bool over;   /* L: the rest is valid */
+    aur_err err; /* L: AUR_OK: id and news; AUR_EDEADLK: why */
+    uint64_t id; /* L: of the future that is done */
     struct auri_news news; /* L */
     aur_error why;         /* L */
 };

@@ -126,8 +126,10 @@ struct auri_worker {
     _Atomic(uint32_t) any_word; /* A: counted up for a victim; the guardian looks at its ticks */
     uint64_t wait_deadline;     /* L */
     struct auri_cont cont;
-    bool room;                /* L: the wait may be answered with a task to run in place */
-    bool goes_on;             /* L: the process can go on without what is waited for */
+    bool room; /* L: the wait may be answered with a task to run in place */
+    uint32_t
+        needs;   /* L: of what it waits for the first so many are its edge; 0: its task can go on */
+    bool unsure; /* L: ... or perhaps can */
     struct auri_inner *inner; /* L: tasks that it runs in place of waits, the innermost last */
     uint32_t inner_n, inner_room;
     uint64_t reply_extent; /* L: of the last answer, in the argument arena */

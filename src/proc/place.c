@@ -48,7 +48,7 @@ static bool is_inside(struct auri_record *record, const auri_task *map)
 static bool is_circle(const struct auri_worker *w, const auri_task *map)
 {
     struct auri_record *record = w->record;
-    const auri_task *task = w->awaited;
+    const auri_task *task = auri_wait_needed(w);
 
     for (unsigned steps = auri_record_end() + 1; steps > 0 && task != NULL; steps--) {
         if (is_inside(record, map)) {
@@ -68,7 +68,7 @@ static bool is_circle(const struct auri_worker *w, const auri_task *map)
  * elsewhere, or w waits for any of several.  Under the lock what is in our queue stays there. */
 static auri_task *chain_end(struct auri_proc *p, const struct auri_worker *w)
 {
-    auri_task *task = w->awaited;
+    auri_task *task = auri_wait_needed(w);
     struct auri_record *waiter = NULL;
     uint64_t waiter_seq = 0;
 
@@ -206,7 +206,7 @@ void auri_run_dry(struct auri_proc *p)
         if (verdict == AURI_DRY_RUN && may_run(w) && stuck.task->pool == p->pool &&
             !is_circle(w, stuck.task) && auri_load_sc(&stuck.waiter->wait_seq) == stuck.seq) {
             ran = run(p, w, stuck.task);
-        } else if (verdict == AURI_DRY_NOBODY || (w->goes_on && is_left(p, w))) {
+        } else if (verdict == AURI_DRY_NOBODY || (verdict == AURI_DRY_LIVE && is_left(p, w))) {
             refused = w;
         }
     }

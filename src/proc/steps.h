@@ -186,8 +186,10 @@ void auri_wait_settle(struct auri_proc *p, struct auri_worker *w, const struct a
 /* With the lock held: the wait is over, one way or another; the caller replies, and drops the reference to the
  * task that it was for; NULL: it was for any. */
 auri_task *auri_wait_end(struct auri_worker *w);
-/* With the lock held: what the worker waits for: one of these. */
+/* With the lock held: what the worker waits for: one of these, of which the first w->needs are its edge. */
 auri_task *const *auri_wait_tasks(const struct auri_worker *w, size_t *ret_n);
+/* With the lock held: the one task that its edge leads to.  NULL: it is none, or leads to several. */
+auri_task *auri_wait_needed(const struct auri_worker *w);
 /* With the lock held: moves a task of our queue that it waits for to the front.  False: there is none. */
 bool auri_wait_hurry(struct auri_proc *p, struct auri_worker *w);
 /* With the lock held: moves an awaited task of this pool to the front of the queue. */

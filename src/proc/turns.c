@@ -11,11 +11,21 @@
  * recall sees the question.  The number that is recalled is there before the bell rings; the parent looks at it
  * when it hears that, and once more when it has begun to wait (auri_wait_settle), if the bell came before.
  *
- * The verdict.  The parent knows one wait of this process, and nothing of what its threads wait for here.  So the
- * question says whether the process can go on though none of these futures is ever done: if the worker's own
- * thread can.  The wait graph of this process tells (auri_detect_needs_answer); who waits for the parent is marked
- * in it (`asks`).  If so the parent gives no verdict.  A wait that changes this asks for a verdict here, and that
- * recalls the question (auri_detect). */
+ * The verdict.  The parent knows one wait of this process, and what matters to others is whether the worker's own
+ * thread goes on, since that runs the entries.  So the question names first the futures without any of which that
+ * thread is stuck, and says how many these are: what it waits for itself, and what threads of this process wait for
+ * that it waits for in the end, over the wait graph of this process (auri_detect_needs_answer); who waits for the
+ * parent is marked in it (`asks`).  Only these are an edge to the parent, and if there are none it gives no verdict.
+ * Other threads' waits are on no circle: nobody waits for them.  A wait that changes this asks for a verdict here, and
+ * that recalls the question (auri_detect).  Between the two the edge is not wrong: once the own thread is stuck,
+ * nothing but an answer changes what it waits for, and that ends the question.
+ *
+ * A refusal is about one of the futures, and goes to a thread that waits for it and is waited for.  So it hits a
+ * wait that is on the circle, or cannot be served, and no other one.
+ *
+ * A thread that a task has made by itself may be what the task waits for, which nobody can tell.  A verdict is
+ * given only where it is sure; but where a pool has nobody left to run what such a thread waits for, it counts
+ * (auri_edge_perhaps): then its wait is refused rather than that all stand still. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -99,7 +109,6 @@ struct question {
     struct auri_extent ids; /* WAIT_ANY: what it names */
     size_t n;
     size_t align; /* that suits all of them */
-    bool shared;  /* by several */
 };
 
 /* Whether the calling thread may run another task on its stack: the worker's own, with room left. */
@@ -110,26 +119,6 @@ static bool has_room(const struct auri_worker_self *self)
 
     return record != NULL && record->running == self->task && self->inner < INNER_MAX &&
            record->stack_low != 0 && here > record->stack_low + INNER_STACK_BYTES;
-}
-
-/* With the lock held: whether the process can go on though nothing that is asked for is ever done.  A thread that
- * a task has made by itself may be what the task waits for, which nobody can tell: that counts as if it were. */
-static bool goes_on(const struct auri_remote *remote)
-{
-    const struct auri_asker *own = NULL;
-
-    for (const struct auri_asker *a = remote->askers; a != NULL; a = a->next) {
-        if (a->opaque) {
-            return false;
-        }
-        if (own == NULL && a->record == remote->record) { /* the innermost comes first */
-            own = a;
-        }
-    }
-    if (own != NULL && !own->told && auri_load_rlx(&own->record->asks) != NULL) {
-        return false; /* that is all the worker's own thread waits for.  relaxed: under the lock */
-    }
-    return !auri_detect_needs_answer(remote->record);
 }
 
 static bool takes_part(const struct auri_asker *asker)
@@ -144,24 +133,68 @@ static bool was_named(const struct auri_asker *asker)
     return asker->named && takes_part(asker);
 }
 
+/* With the lock held: the wait of the worker's own thread.  NULL: it does not wait for the parent now. */
+static struct auri_asker *own_asker(const struct auri_remote *remote)
+{
+    struct auri_asker *a = remote->askers;
+
+    while (a != NULL && a->record != remote->record) { /* the innermost comes first */
+        a = a->next;
+    }
+    return a != NULL && takes_part(a) ? a : NULL;
+}
+
+/* With the lock held: notes who takes part, and whose answer is needed.  True: if anybody's, nobody knows. */
+static bool note_parts(struct auri_remote *remote)
+{
+    const struct auri_asker *own = own_asker(remote);
+    bool alone = own != NULL && !own->told; /* its answer is all that it waits for */
+    bool stuck = !alone && auri_detect_needs_answer(remote->record);
+    bool any = alone;
+
+    for (struct auri_asker *a = remote->askers; a != NULL; a = a->next) {
+        a->named = takes_part(a);
+        a->needed = a->named && a->deadline == AUR_NO_DEADLINE &&
+                    (alone ? a == own : stuck && a->record->needed);
+        any |= a->needed;
+    }
+    for (struct auri_asker *a = remote->askers; a != NULL && !any; a = a->next) {
+        a->needed = a->named && a->deadline == AUR_NO_DEADLINE && a->foreign;
+    }
+    return !any;
+}
+
+/* With the lock held: the numbers of those who take part and whose answer is needed, or is not. */
+static uint64_t *copy_ids(const struct auri_remote *remote, bool needed, uint64_t *to)
+{
+    for (const struct auri_asker *a = remote->askers; a != NULL; a = a->next) {
+        if (a->named && a->needed == needed) {
+            memcpy(to, a->ids, a->n * sizeof(*to));
+            to += a->n;
+        }
+    }
+    return to;
+}
+
 /* With the lock held: for all who wait. */
 static aur_err question_make(struct auri_worker_self *self, const struct auri_asker *asker,
                              struct question *q)
 {
     struct auri_request *r = &q->request;
+    bool unsure = note_parts(self->remote);
 
     *q = (struct question){ .request = { .op = AURI_REQ_WAIT, .deadline = AUR_NO_DEADLINE } };
-    for (struct auri_asker *a = self->remote->askers; a != NULL; a = a->next) {
-        a->named = takes_part(a);
+    for (const struct auri_asker *a = self->remote->askers; a != NULL; a = a->next) {
         if (a->named) {
             q->n += a->n;
-            q->shared |= a != asker;
             q->align = a->align > q->align ? a->align : q->align;
+            r->needs += a->needed ? (uint32_t)a->n : 0;
             r->deadline = a->deadline < r->deadline ? a->deadline : r->deadline;
         }
     }
-    r->goes_on = goes_on(self->remote);
-    r->room = !q->shared && !r->goes_on && r->deadline == AUR_NO_DEADLINE && has_room(self);
+    r->unsure = unsure && r->needs != 0;
+    r->room =
+        asker->record == self->remote->record && asker->needed && !asker->told && has_room(self);
     r->id = asker->ids[0];
     if (q->n == 1) {
         return AUR_OK;
@@ -173,12 +206,7 @@ static aur_err question_make(struct auri_worker_self *self, const struct auri_as
     }
     r->in = q->ids;
     uint64_t *at = auri_arena_at(self->results, auri_extent_off(q->ids));
-    for (const struct auri_asker *a = self->remote->askers; a != NULL; a = a->next) {
-        if (takes_part(a)) {
-            memcpy(at, a->ids, a->n * sizeof(*at));
-            at += a->n;
-        }
-    }
+    (void)copy_ids(self->remote, false, copy_ids(self->remote, true, at));
     return AUR_OK;
 }
 
@@ -237,16 +265,21 @@ static void take_outcome(struct auri_worker_self *self, const struct question *q
     asker->news = news;
 }
 
-/* With the lock held: who gives up.  The circle leads through the worker's own thread.  If that was among those who
- * asked, its wait is on the circle; that of another one may only wait for it, and end once it is broken. */
-static struct auri_asker *on_circle(struct auri_remote *remote, struct auri_asker *asker)
+/* With the lock held: who is told that the wait for that future is refused: with AUR_EDEADLK one who is waited for,
+ * since others are on no circle.  NULL: he has left, and nobody has to be. */
+static struct auri_asker *refused(const struct auri_remote *remote, uint64_t id, aur_err err)
 {
+    struct auri_asker *found = NULL;
+
     for (struct auri_asker *a = remote->askers; a != NULL; a = a->next) {
-        if (a->record == remote->record && was_named(a)) { /* the innermost comes first */
-            return a;
+        bool may = was_named(a) && (a->needed || err != AUR_EDEADLK);
+        for (size_t i = 0; i < a->n && may; i++) {
+            if (a->ids[i] == id && (found == NULL || a->record == remote->record)) {
+                found = a;
+            }
         }
     }
-    return asker;
+    return found;
 }
 
 /* With the lock held: none of them is done. */
@@ -259,11 +292,13 @@ static void take_refusal(struct auri_worker_self *self, struct auri_asker *asker
         }
         return;
     }
-    if (reply->err == AUR_EDEADLK) {
-        asker = on_circle(self->remote, asker);
-        auri_deadlock_of(reply, &asker->why);
+    if (reply->err == AUR_EDEADLK || reply->err == AUR_E2DEEP) {
+        asker = refused(self->remote, id_of(self, q, reply), reply->err);
     } else if (reply->err == AUR_EINVAL || reply->err == AUR_ENOMEM) { /* of one of them */
         asker = asker_for(self->remote, id_of(self, q, reply));
+    }
+    if (asker != NULL && reply->err == AUR_EDEADLK) {
+        auri_deadlock_of(reply, &asker->why);
     }
     if (asker != NULL) {
         end(asker, reply->err);
@@ -294,6 +329,7 @@ static void run_first(struct auri_worker_self *self, struct auri_asker *asker,
     pthread_mutex_lock(&self->remote->lock);
     asker->runs = false;
     mark(asker, true);
+    recall(self); /* what was asked meanwhile does not name ours */
 }
 
 /* With the lock held, which is released meanwhile: what the parent said.  True: run *ret_first first. */
@@ -371,7 +407,18 @@ static void leave(struct auri_remote *remote, struct auri_asker *asker)
     while (*at != asker) {
         at = &(*at)->next;
     }
-    *at = asker->next; /* ask() has told the others that it is their turn */
+    *at = asker->next;
+    if (asker->record == remote->record) {
+        move(remote); /* the others left it to us to ask */
+    }
+}
+
+/* With the lock held: whether it is for the caller to ask.  If the worker's own thread waits it is, since nobody
+ * else can run something in place of that. */
+static bool may_ask(const struct auri_remote *remote, const struct auri_asker *asker)
+{
+    return !remote->asked && remote->hurried == 0 &&
+           (asker->record == remote->record || own_asker(remote) == NULL);
 }
 
 aur_err auri_parent_wait(struct auri_worker_self *self, struct auri_asker *asker)
@@ -383,17 +430,17 @@ aur_err auri_parent_wait(struct auri_worker_self *self, struct auri_asker *asker
     if (asker->record == NULL) {
         return AUR_EAGAIN;
     }
-    asker->opaque = asker->record != remote->record && asker->record->frame == NULL;
+    asker->foreign = asker->record != remote->record && asker->record->frame == NULL;
     pthread_mutex_lock(&remote->lock);
     asker->next = remote->askers;
     remote->askers = asker;
     mark(asker, true);
     recall(self); /* what stands does not name ours */
     while ((err = end_of(asker)) == AUR_EPENDING) {
-        if (remote->asked || remote->hurried != 0) {
-            sleep_until_move(remote, asker->looked ? asker->deadline : AUR_NO_DEADLINE);
-        } else {
+        if (may_ask(remote, asker)) {
             ask(self, asker);
+        } else {
+            sleep_until_move(remote, asker->looked ? asker->deadline : AUR_NO_DEADLINE);
         }
     }
     leave(remote, asker);

@@ -169,20 +169,48 @@ bool auri_wait_hurry(struct auri_proc *p, struct auri_worker *w)
     return task != NULL;
 }
 
-/* With the lock held: publishes what the worker waits for. */
+/* With the lock held: publishes what the worker's task waits for. */
 static void show(struct auri_worker *w)
 {
-    bool timed = w->wait_deadline != AUR_NO_DEADLINE || w->goes_on;
     size_t n;
     auri_task *const *tasks = auri_wait_tasks(w, &n);
 
     publish_maps(w);
-    if (w->any != NULL) {
-        auri_edge_any(w->record, tasks, n, &w->any_word, timed);
+    if (w->unsure) {
+        auri_edge_perhaps(w->record, tasks, w->needs);
+    } else if (w->needs > 1) {
+        auri_edge_any(w->record, tasks, w->needs, &w->any_word, false);
     } else {
-        auri_edge_task(w->record, w->awaited, timed);
+        auri_edge_task(w->record, tasks[0], w->needs == 0);
     }
     w->edge = true;
+}
+
+auri_task *auri_wait_needed(const struct auri_worker *w)
+{
+    size_t n;
+
+    return w->blocked && w->needs == 1 && !w->unsure ? auri_wait_tasks(w, &n)[0] : NULL;
+}
+
+/* With the lock held: which of the numbers the refusal of a wait is about. */
+static uint64_t refused_index(const struct auri_worker *w, aur_err err)
+{
+    const auri_task *task = NULL;
+    size_t n;
+    auri_task *const *tasks = auri_wait_tasks(w, &n);
+
+    if (err == AUR_EDEADLK) {
+        task = auri_victim_task(w->record);
+    } else if (err == AUR_E2DEEP && auri_unanswered(w) == 0) { /* is_left() in place.c */
+        task = first_queued(w->proc, w);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (tasks[i] == task) {
+            return i;
+        }
+    }
+    return 0; /* any of those that it needs */
 }
 
 /* With the lock held: what the worker has answered, and nobody has taken, does not wait for it. */
@@ -204,8 +232,11 @@ void auri_wait_begin(struct auri_worker *w, const struct auri_request *r)
     p->blocked++;
     p->nests = true;
     w->wait_deadline = r->deadline;
-    w->goes_on = r->goes_on != 0;
-    w->room = r->room == 1 && r->deadline == AUR_NO_DEADLINE && !w->goes_on;
+    size_t n;
+    (void)auri_wait_tasks(w, &n);
+    w->needs = r->needs < n ? r->needs : (uint32_t)n;
+    w->unsure = w->needs != 0 && r->unsure != 0;
+    w->room = r->room == 1 && w->needs != 0 && !w->unsure;
     auri_revoke_from(p, w, w->head + 1);
     (void)auri_wait_hurry(p, w);
     disown_answered(w);
@@ -218,9 +249,9 @@ void auri_wait_settle(struct auri_proc *p, struct auri_worker *w, const struct a
     bool timed = r->deadline != AUR_NO_DEADLINE;
     aur_error error;
     /* If the wait is over already its node is live. */
-    aur_err err = timed || r->goes_on != 0 ? AUR_OK : auri_detect(w->record, &error);
+    aur_err err = r->needs == 0 || r->unsure != 0 ? AUR_OK : auri_detect(w->record, &error);
 
-    for (size_t i = 0; i < n && !timed; i++) {
+    for (size_t i = 0; i < n && (!timed || i < r->needs); i++) {
         tell_its_pool(p, tasks[i]);
     }
     pthread_mutex_lock(&p->lock);
@@ -235,7 +266,7 @@ void auri_wait_settle(struct auri_proc *p, struct auri_worker *w, const struct a
     /* While we serve there is no other wait: it is the same one. */
     bool refused = err == AUR_EDEADLK && w->blocked;
     if (refused) {
-        struct auri_reply answer = { .err = AUR_EDEADLK };
+        struct auri_reply answer = { .err = AUR_EDEADLK, .value = refused_index(w, AUR_EDEADLK) };
         auri_add_rlx(&p->pool->deadlocks, UINT64_C(1)); /* relaxed: statistics */
         waited = auri_wait_end(w);
         auri_reply(w, &answer, &error, sizeof(error));
@@ -320,6 +351,7 @@ uint64_t auri_request_deadlines(struct auri_proc *p, uint64_t now)
         struct auri_reply answer = { .err = victim ? AUR_EDEADLK : AUR_ETIMEDOUT };
         aur_error why;
         if (victim) {
+            answer.value = refused_index(w, AUR_EDEADLK);
             auri_victim_error(w->record, &why);
         }
         end_wait(w);
@@ -338,8 +370,10 @@ void auri_wait_abandon(struct auri_worker *w)
 /* Ends the wait of a worker with an error. */
 void auri_wait_refuse(struct auri_worker *w, aur_err err)
 {
+    uint64_t index = refused_index(w, err);
+
     end_wait(w);
-    auri_reply_code(w, err, 0);
+    auri_reply_code(w, err, index);
 }
 
 void auri_wait_show(struct auri_worker *w)

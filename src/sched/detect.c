@@ -68,6 +68,9 @@ static void look_at(struct look *look, struct auri_record *record, const struct 
         return;
     }
     look->kind = waits ? auri_load_sc(&record->wait_kind) : AURI_WAIT_NONE;
+    if (look->kind == AURI_WAIT_PERHAPS) {
+        look->kind = survey->dry ? AURI_WAIT_ANY : AURI_WAIT_TIMED;
+    }
     look->live = look->kind == AURI_WAIT_TIMED || (look->kind == AURI_WAIT_NONE && !look->asks);
     for (unsigned i = 0; i < AURI_WAIT_MAPS; i++) {
         look->maps[i] = auri_load_sc(&record->wait_maps[i]);
@@ -221,7 +224,7 @@ static bool waits_for(const struct survey *survey, unsigned from, unsigned to)
         }
         return false;
     }
-    for (unsigned i = 0; i < AURI_HELPERS_MAX; i++) {
+    for (unsigned i = 0; look->kind == AURI_WAIT_JOB && i < AURI_HELPERS_MAX; i++) {
         if (auri_load_sc(&record->wait_job->id[i]) == to) {
             return true;
         }
@@ -268,6 +271,13 @@ static unsigned choose_victim(const struct survey *survey, unsigned first)
     return 0;
 }
 
+static void note_blamed(const struct survey *survey, unsigned id)
+{
+    unsigned next;
+
+    auri_record_at(id)->victim_task = auri_survey_edge(survey, id, &next);
+}
+
 /* Marks another node as the victim, and interrupts its sleep.  The mark comes first (release; pairs with
  * the acquire load in auri_record_is_victim()); then the word that the node sleeps on changes: if the node has
  * read the word before that, it does not fall asleep; if after, it sees the mark before it sleeps.  A wait
@@ -280,6 +290,7 @@ static void interrupt(const struct survey *survey, unsigned id)
     _Atomic(uint32_t) *futex = record->wait_futex;
 
     auri_survey_report(survey, id, &record->victim_error);
+    note_blamed(survey, id);
     auri_store_rel(&record->victim, look->seq); /* [V1] */
     if (look->kind == AURI_WAIT_TASK) {
         futex = auri_task_futex(look->task);
@@ -335,6 +346,7 @@ static aur_err judge(struct survey *survey, struct auri_record *node, aur_error 
         if (reterr_error != NULL) {
             auri_survey_report(survey, node->id, reterr_error);
         }
+        note_blamed(survey, node->id);
         /* release [V1]; pairs with the acquire load in auri_record_is_victim(). */
         auri_store_rel(&node->victim, survey->node[node->id].seq);
         return AUR_EDEADLK;
@@ -351,6 +363,14 @@ void auri_victim_error(struct auri_record *self, aur_error *ret_error)
     auri_graph_lock();
     *ret_error = self->victim_error;
     auri_graph_unlock();
+}
+
+const auri_task *auri_victim_task(struct auri_record *node)
+{
+    auri_graph_lock();
+    const auri_task *task = node->victim_task;
+    auri_graph_unlock();
+    return task;
 }
 
 /* One look at everything.  False: it changed meanwhile. */
@@ -423,6 +443,30 @@ void auri_detect_owner(struct auri_record *self)
     }
 }
 
+/* Marks what a dead node waits for, over dead nodes. */
+static void note_needed(struct survey *survey, unsigned from)
+{
+    bool changed = true;
+
+    survey->node[from].reaches = true;
+    while (changed) {
+        changed = false;
+        for (unsigned id = 1; id < survey->end; id++) {
+            for (unsigned next = 1; survey->node[id].reaches && next < survey->end; next++) {
+                if (!survey->node[next].reaches && waits_for(survey, id, next)) {
+                    survey->node[next].reaches = changed = true;
+                }
+            }
+        }
+    }
+    for (unsigned id = 1; id < survey->end; id++) {
+        struct auri_record *record = auri_record_at(id);
+        if (record != NULL) {
+            record->needed = survey->node[id].reaches;
+        }
+    }
+}
+
 bool auri_detect_needs_answer(struct auri_record *node)
 {
     struct survey survey = { .unanswered = true };
@@ -436,6 +480,9 @@ bool auri_detect_needs_answer(struct auri_record *node)
             /* As above. */
         }
         needs = !survey.node[node->id].live;
+        if (needs) {
+            note_needed(&survey, node->id);
+        }
     }
     auri_graph_unlock();
     free(survey.node);

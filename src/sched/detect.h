@@ -15,6 +15,9 @@ void auri_edge_task(struct auri_record *node, auri_task *task, bool timed);
 void auri_edge_any(struct auri_record *node, auri_task *const *tasks, size_t n,
                    _Atomic(uint32_t) *futex, bool timed);
 void auri_edge_job(struct auri_record *node, struct auri_helpers *helpers);
+/* For a worker process that may need any of them, or may not.  That is no edge to the verdict, but counts as one
+ * where a dry pool has nobody left to run anything (auri_detect_dry): there a wait that ends is no loss. */
+void auri_edge_perhaps(struct auri_record *node, auri_task *const *tasks, size_t n);
 void auri_edge_clear(struct auri_record *node);
 /* Before the edge of a worker process: the maps in whose items it waits, which cannot end before the wait has
  * (they name no runner of their own, since many run them).  n: of more than AURI_WAIT_MAPS the first count. */
@@ -31,7 +34,8 @@ aur_err auri_detect(struct auri_record *node, aur_error *reterr_error);
 void auri_detect_owner(struct auri_record *self);
 
 /* Whether the node can only go on if somebody who asks elsewhere (struct auri_record, `asks`) gets an answer: it
- * asks itself, or waits for such in the end.  The caller keeps `asks` of all records as they are meanwhile. */
+ * asks itself, or waits for such in the end.  Then `needed` is set in the records of all nodes that it waits for so,
+ * and in no other.  The caller keeps `asks` of all records as they are meanwhile, and holds the lock of `needed`. */
 bool auri_detect_needs_answer(struct auri_record *node);
 
 /* The wait of the calling thread's node, put away while it runs something in place of it. */
@@ -68,5 +72,8 @@ enum auri_dry_verdict auri_detect_dry(struct auri_record *node, struct auri_stuc
 
 /* Why the calling thread's record was chosen by another node. */
 void auri_victim_error(struct auri_record *self, aur_error *ret_error);
+
+/* Of a node whose wait was refused: the task that it waited for on the circle.  Only to be compared. */
+const auri_task *auri_victim_task(struct auri_record *node);
 
 #endif /* AURI_SCHED_DETECT_H */

@@ -56,6 +56,15 @@ void auri_edge_any(struct auri_record *node, auri_task *const *tasks, size_t n,
     auri_graph_unlock();
 }
 
+void auri_edge_perhaps(struct auri_record *node, auri_task *const *tasks, size_t n)
+{
+    auri_graph_lock();
+    node->wait_any = tasks;
+    node->wait_any_n = n;
+    publish(node, AURI_WAIT_PERHAPS);
+    auri_graph_unlock();
+}
+
 void auri_edge_job(struct auri_record *node, struct auri_helpers *helpers)
 {
     auri_graph_lock();
@@ -75,7 +84,7 @@ void auri_edge_clear(struct auri_record *node)
 {
     /* relaxed: only the node's own side writes it. */
     uint32_t kind = auri_load_rlx(&node->wait_kind);
-    bool locked = kind == AURI_WAIT_ANY || kind == AURI_WAIT_JOB;
+    bool locked = kind == AURI_WAIT_ANY || kind == AURI_WAIT_JOB || kind == AURI_WAIT_PERHAPS;
 
     if (locked) {
         auri_graph_lock();

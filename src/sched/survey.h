@@ -18,7 +18,7 @@ struct look {
     bool live;
     bool
         reaches; /* the node that asks for a verdict can be reached over dead nodes; in the verdict on dry
-                     pools: it can be reached from that node */
+                     pools, and with `unanswered`: it can be reached from that node */
     bool serves; /* ... because a task is in its pool's queue */
     bool asks;   /* it waits for an answer from elsewhere, and `unanswered` counts */
 };

@@ -22,6 +22,7 @@ enum {
     AURI_WAIT_ANY,   /* the first of several (wait_any, as_completed) */
     AURI_WAIT_JOB,   /* the helpers of a range job that still hold items */
     AURI_WAIT_TIMED, /* has a deadline: breaks itself, counts as progress */
+    AURI_WAIT_PERHAPS, /* a worker process, of whose task nobody knows whether it waits for any of several */
 };
 
 /* The records that hold items of one range job, for the deadlock walk: ids, 0 is free. */
@@ -83,6 +84,7 @@ struct auri_record {
     _Atomic(uint64_t) victim;
     _Atomic(uint32_t) wait_kind;    /* A */
     aur_error victim_error;         /* detect lock: why, if another node chose it */
+    const auri_task *victim_task;   /* detect lock: what it waited for on the circle */
     _Atomic(uint32_t) *wait_futex;  /* detect lock: AURI_WAIT_ANY sleeps on it */
     _Atomic(auri_task *) wait_task; /* A: AURI_WAIT_TASK, AURI_WAIT_TIMED */
     /* A: maps that cannot end before this wait has: a worker process waits inside an item of each.  NULL:
@@ -98,6 +100,7 @@ struct auri_record {
     /* A: it waits for an answer from elsewhere (task/pool.h, await_any): who gives it, or NULL.  Written under a
      * lock of theirs. */
     _Atomic(const struct auri_backend *) asks;
+    bool needed; /* by those who ask, under their lock: see auri_detect_needs_answer() */
     /* the thread's own business; the first line is all that a short loop needs (bench/granularity) */
     alignas(AURI_CACHE_LINE) struct auri_frame *frame; /* innermost call */
     struct aur_pool *pool;                             /* whose worker this thread is, or NULL */

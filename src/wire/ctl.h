@@ -235,8 +235,10 @@ struct auri_mailbox {
     uint32_t req_retry_on;
     uint32_t req_limits; /* 0: the pool's own limits hold */
     uint32_t req_room; /* WAIT, WAIT_ANY: 1: the reply may be a task to run in place of the wait */
-    uint32_t
-        req_goes_on; /* WAIT, WAIT_ANY: 1: the process can go on without that: no verdict is given */
+    /* WAIT, WAIT_ANY: of the numbers the first so many are those without any of which the task cannot go on; 0: it
+     * can: no verdict is given */
+    uint32_t req_needs;
+    uint32_t req_unsure; /* WAIT, WAIT_ANY: 1: nobody knows whether it needs these */
     /* Worker writes: the number of a WAIT or WAIT_ANY that is to be answered now, by AUR_EAGAIN if by nothing
      * else.  It may be of a request that is still to come, or was answered. */
     _Atomic(uint32_t) recalled;

@@ -73,7 +73,8 @@ struct auri_request {
     uint32_t fn_ref;
     uint32_t limits;
     uint32_t room;
-    uint32_t goes_on;
+    uint32_t needs;
+    uint32_t unsure;
     uint64_t pool;
     uint64_t id;
     uint64_t fn;
@@ -281,7 +282,8 @@ static inline bool auri_mail_take(const struct auri_ctl *ctl, uint32_t seen, uin
         .fn_ref = copy.req_fn_ref,
         .limits = copy.req_limits,
         .room = copy.req_room,
-        .goes_on = copy.req_goes_on,
+        .needs = copy.req_needs,
+        .unsure = copy.req_unsure,
         .pool = copy.req_pool,
         .id = copy.req_id,
         .fn = copy.req_fn,
@@ -464,7 +466,8 @@ static inline void auri_mail_send(struct auri_ctl *ctl, uint32_t seq,
     box->req_fn_ref = request->fn_ref;
     box->req_limits = request->limits;
     box->req_room = request->room;
-    box->req_goes_on = request->goes_on;
+    box->req_needs = request->needs;
+    box->req_unsure = request->unsure;
     box->req_pool = request->pool;
     box->req_id = request->id;
     box->req_fn = request->fn;
