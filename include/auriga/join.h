@@ -64,20 +64,107 @@ AUR_API aur_err aur_join(aur_join_fn *a, void *arg_a, aur_join_fn *b, void *arg_
 #define AUR_BRANCH_(fn) _Generic((fn), aur_join_fn * : (fn))
 #endif
 
-/* The library's own: a branch on offer, and where it lies. */
-typedef struct aur_fork_ {
-    uint64_t private_[7];
+/* ---- the quick way of a fork and of its join; nothing here is meant to be used directly ------
+ *
+ * It is compiled into programs, since two calls into the library take longer than all that it does.  So these
+ * structs are a part of the ABI.  Whoever changes them gives aur_self_1_ the next number: then a program that was
+ * compiled with the old ones is told so when it is linked or loaded.  What the words mean, and why no
+ * stronger order is needed: src/sync/split.h and src/sched/join.c. */
+
+/* A branch on offer.  It lies on the stack of the thread that forks. */
+typedef struct __attribute__((__may_alias__)) aur_fork_ {
+    aur_join_fn *run_;
+    void *arg_;
+    void *frame_;
+    uint32_t state_;
+    uint32_t private_;
+    uint64_t privates_[3];
 } aur_fork_;
-typedef struct aur_fork_spot_ {
-    struct aur_lane_ *lane_;
-    int64_t at_;
-} aur_fork_spot_;
+
+/* Where a thread's branches are.  All words are the thread's own, but for the two that are pointed to. */
+typedef struct __attribute__((__may_alias__)) aur_lane_ {
+    void **head_;            /* one past the newest branch */
+    void **floor_;           /* thieves may have those below it */
+    void **end_;             /* there is no room from here on */
+    int64_t low_;            /* *top_ beyond this: too few are shared */
+    const int64_t *top_;     /* moved by thieves */
+    const uint64_t *sleeps_; /* some bits of it are set while workers sleep */
+} aur_lane_;
+#define AUR_LANE_SLEEPS_ UINT64_C(0xffff0000)
+
+/* The beginning of what the library knows about a thread. */
+struct __attribute__((__may_alias__)) aur_self_ {
+    void *frame_;
+    uint64_t private_[7];
+    aur_lane_ *lane_;
+};
+struct auri_record;
+#define AUR_TLS_ __attribute__((tls_model("initial-exec")))
+extern AUR_API __thread struct auri_record *aur_self_1_ AUR_TLS_;
+
+static inline bool aur_lane_is_short_(const aur_lane_ *lane)
+{
+    /* relaxed: only thieves move it, and to see that late costs time only. */
+    return __atomic_load_n(lane->top_, __ATOMIC_RELAXED) > lane->low_;
+}
+
+/* Nearly every fork of a deep recursion.  NULL: nothing has happened. */
+static inline aur_lane_ *aur_fork_push_(aur_fork_ *fork, aur_join_fn *run, void *arg)
+{
+    const struct aur_self_ *self = (const struct aur_self_ *)(const void *)aur_self_1_;
+    aur_lane_ *lane = self ? self->lane_ : (aur_lane_ *)0;
+
+    if (__builtin_expect(
+            !lane || aur_lane_is_short_(lane) || lane->head_ == lane->end_ ||
+                /* relaxed: a hint. */
+                (__atomic_load_n(lane->sleeps_, __ATOMIC_RELAXED) & AUR_LANE_SLEEPS_) != 0,
+            0)) {
+        return (aur_lane_ *)0;
+    }
+    void **head = lane->head_;
+    fork->run_ = run;
+    fork->arg_ = arg;
+    fork->frame_ = self->frame_;
+    /* relaxed, and all others plain: published by [P4] when the branch is shared, or never. */
+    __atomic_store_n(&fork->state_, 0u, __ATOMIC_RELAXED);
+    *head = fork;
+    lane->head_ = head + 1;
+    return lane;
+}
+
+/* Nearly every join: the branch is the newest, and nobody else knows it.  False: nothing has happened. */
+static inline bool aur_fork_pop_(const aur_fork_ *fork, aur_lane_ *lane)
+{
+    void **head = lane->head_;
+
+    if (__builtin_expect(head == lane->floor_ || head[-1] != (const void *)fork ||
+                             aur_lane_is_short_(lane),
+                         0)) {
+        return false;
+    }
+    lane->head_ = head - 1;
+    return true;
+}
+
+/* All others. */
+AUR_API aur_lane_ *aur_fork_begin_slow_(aur_fork_ *fork, aur_join_fn *run, void *arg);
+AUR_API bool aur_fork_end_slow_(aur_fork_ *fork);
 
 /* Offers run(arg).  *fork must stay where it is until aur_fork_end_().  Forks of one thread end in the
  * reverse order in which they began: the library aborts if it meets another one first. */
-AUR_API aur_fork_spot_ aur_fork_begin_(aur_fork_ *fork, aur_join_fn *run, void *arg);
-/* True: nobody has taken it, and nobody will.  False: another thread has run it. */
-AUR_API bool aur_fork_end_(aur_fork_ *fork, aur_fork_spot_ spot);
+static inline aur_lane_ *aur_fork_begin_(aur_fork_ *fork, aur_join_fn *run, void *arg)
+{
+    aur_lane_ *lane = aur_fork_push_(fork, run, arg);
+
+    return lane ? lane : aur_fork_begin_slow_(fork, run, arg);
+}
+
+/* lane: from aur_fork_begin_().  True: nobody has taken it, and nobody will.  False: another thread has
+ * run it. */
+static inline bool aur_fork_end_(aur_fork_ *fork, aur_lane_ *lane)
+{
+    return aur_fork_pop_(fork, lane) || aur_fork_end_slow_(fork);
+}
 
 AUR_END_DECLS
 
@@ -91,7 +178,7 @@ AUR_END_DECLS
     AUR_CHECKED_(name(__VA_ARGS__));                                                               \
     branch.forked_ = 0; /* until the arguments are there */                                        \
     branch##_aur_forked_.args_ = name##_aur_pack(__VA_ARGS__);                                     \
-    branch.spot_ =                                                                                 \
+    branch.lane_ =                                                                                 \
         aur_fork_begin_(&branch##_aur_forked_.fork_, name##_aur_fork_run, &branch##_aur_forked_);  \
     branch.forked_ = &branch##_aur_forked_
 
@@ -125,7 +212,7 @@ AUR_END_DECLS
     {                                                                                              \
         struct name##_aur_forked *f_ = b_->forked_;                                                \
         b_->forked_ = 0;                                                                           \
-        return aur_fork_end_(&f_->fork_, b_->spot_) ? name(members(f_->args_)) : f_->ret_;         \
+        return aur_fork_end_(&f_->fork_, b_->lane_) ? name(members(f_->args_)) : f_->ret_;         \
     }
 
 #define AUR_FORK_VOID_(name, members)                                                              \
@@ -144,7 +231,7 @@ AUR_END_DECLS
     {                                                                                              \
         struct name##_aur_forked *f_ = b_->forked_;                                                \
         b_->forked_ = 0;                                                                           \
-        if (aur_fork_end_(&f_->fork_, b_->spot_)) {                                                \
+        if (aur_fork_end_(&f_->fork_, b_->lane_)) {                                                \
             name(members(f_->args_));                                                              \
         }                                                                                          \
     }
@@ -152,12 +239,12 @@ AUR_END_DECLS
 #define AUR_FORK_OWNER_(name)                                                                      \
     struct name##_aur_fork {                                                                       \
         struct name##_aur_forked *forked_; /* NULL: not begun, or ended */                         \
-        aur_fork_spot_ spot_;                                                                      \
+        aur_lane_ *lane_;                                                                          \
     };                                                                                             \
     AUR_UNUSED_ static inline void name##_aur_fork_drop(struct name##_aur_fork *b_)                \
     {                                                                                              \
         if (b_->forked_) {                                                                         \
-            (void)aur_fork_end_(&b_->forked_->fork_, b_->spot_);                                   \
+            (void)aur_fork_end_(&b_->forked_->fork_, b_->lane_);                                   \
         }                                                                                          \
     }
 

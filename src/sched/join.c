@@ -1,4 +1,4 @@
-/* Fork and join.
+/* Fork and join: all but the quick way, which is in auriga/join.h.
  *
  * A fork puts a pointer to a branch, which lies on the owner's stack, into the split deque of the owner's
  * lane; a join takes the newest out again.  Forks of one thread nest, so what it takes out is the
@@ -15,8 +15,8 @@
  * its top [B1] before it can fork for anybody else: so either the owner's top is older, and its CAS
  * fails; or it is newer, and then DONE is visible.
  *
- * Most forks of a deep recursion are private and stay so (sync/split.h): begin_quick() and end_quick() are
- * all that they cost, so each instruction there counts.
+ * Most forks of a deep recursion are private and stay so (sync/split.h): aur_fork_push_() and
+ * aur_fork_pop_() are all that they cost, so each instruction there counts.
  *
  * Sleepers.  A branch is run by its owner in any case, so a wake that comes late, or never, costs time
  * and no liveness; but a branch that is alone on offer is seen by whoever looks.  See offer_first(). */
@@ -145,24 +145,18 @@ static __attribute__((noinline)) struct auri_lane *lane_for(struct auri_record *
     return lane;
 }
 
-/* Where a branch lies. */
-struct spot {
-    struct auri_lane *lane; /* or NULL */
-    int64_t at;             /* or NOWHERE */
-};
-#define NOWHERE (-1)
-
-/* Puts the branch into the lane.  Shares, makes room, and looks for sleepers where that has to be. */
-static int64_t put(struct auri_lane *lane, struct auri_branch *branch)
+/* Puts the branch into the lane.  Shares, makes room, and looks for sleepers where that has to be.  False: no
+ * memory. */
+static bool put(struct auri_lane *lane, struct auri_branch *branch)
 {
     struct auri_split *forks = &lane->forks;
 
     if (!auri_split_has_room(forks) && !auri_split_make_room(forks)) {
-        return NOWHERE;
+        return false;
     }
-    int64_t at = auri_split_push(forks, (struct aur_future *)(void *)branch);
+    auri_split_push(forks, branch);
     if (auri_split_share(forks)) {
-        offer_first(lane, auri_split_is_private(forks, at) ? NULL : branch);
+        offer_first(lane, auri_split_is_private(forks) ? NULL : branch);
     } else if (has_sleepers(auri_load_rlx(&lane->team->ec.word))) { /* relaxed: a hint */
         if (lane->skip == 0) {
             offer_more(lane);
@@ -170,13 +164,15 @@ static int64_t put(struct auri_lane *lane, struct auri_branch *branch)
             lane->skip--;
         }
     }
-    return at;
+    return true;
 }
 
-/* The fork for which begin_quick() has not done. */
-static __attribute__((noinline)) struct spot begin(struct auri_branch *branch, aur_join_fn *run,
-                                                   void *arg)
+/* What aur_fork_pop_() finds nothing in. */
+static const aur_lane_ nowhere;
+
+aur_lane_ *aur_fork_begin_slow_(aur_fork_ *fork, aur_join_fn *run, void *arg)
 {
+    struct auri_branch *branch = (struct auri_branch *)(void *)fork;
     struct auri_record *self = auri_self_;
     struct auri_lane *lane = self != NULL ? self->lane : NULL;
 
@@ -185,32 +181,15 @@ static __attribute__((noinline)) struct spot begin(struct auri_branch *branch, a
     auri_store_rlx(&branch->state, 0u); /* relaxed, as all here: published by [P4] */
     if (lane == NULL) {
         lane = lane_for(self, branch);
-        if (lane == NULL) {
-            return (struct spot){ NULL, NOWHERE };
-        }
     }
-    branch->frame = self->frame;
-    return (struct spot){ lane, put(lane, branch) };
-}
-
-/* Nearly every fork of a deep recursion.  False: nothing has happened. */
-static inline bool begin_quick(struct auri_branch *branch, aur_join_fn *run, void *arg,
-                               struct spot *ret_spot)
-{
-    struct auri_record *self = auri_self_;
-    struct auri_lane *lane = self != NULL ? self->lane : NULL;
-
-    if (lane == NULL || auri_split_is_short(&lane->forks) || !auri_split_has_room(&lane->forks) ||
-        has_sleepers(auri_load_rlx(&lane->team->ec.word))) { /* relaxed: a hint */
-        return false;
+    if (lane != NULL) {
+        branch->frame = self->frame;
     }
-    branch->run = run;
-    branch->arg = arg;
-    auri_store_rlx(&branch->state, 0u); /* relaxed: published by [P4], or never */
-    branch->frame = self->frame;
-    ret_spot->lane = lane;
-    ret_spot->at = auri_split_push(&lane->forks, (struct aur_future *)(void *)branch);
-    return true;
+    if (lane == NULL || !put(lane, branch)) {
+        auri_or_rlx(&branch->state, AURI_BRANCH_ALONE); /* relaxed: only the owner reads it */
+        return (aur_lane_ *)&nowhere;
+    }
+    return &lane->forks.open;
 }
 
 /* Takes and runs a part of the awaited branch.  False: there is none. */
@@ -280,9 +259,9 @@ static void await(struct auri_record *self, struct auri_lane *lane, struct auri_
     }
 }
 
-/* The join for which end_quick() has not done. */
-static __attribute__((noinline)) bool end(struct auri_branch *branch, int64_t at)
+bool aur_fork_end_slow_(aur_fork_ *fork)
 {
+    struct auri_branch *branch = (struct auri_branch *)(void *)fork;
     struct auri_record *self = auri_self_;
     struct auri_lane *lane = self != NULL ? self->lane : NULL;
     bool mine = true;
@@ -293,10 +272,9 @@ static __attribute__((noinline)) bool end(struct auri_branch *branch, int64_t at
     }
     /* relaxed: the bits that matter here are the owner's own. */
     uint32_t state = auri_load_rlx(&branch->state);
-    if (at != NOWHERE) {
-        struct aur_future *item = auri_split_take(&lane->forks);
-        AURI_ASSERT(item == NULL || item == (struct aur_future *)(void *)branch);
-        mine = item != NULL;
+    if ((state & AURI_BRANCH_ALONE) == 0) {
+        AURI_ASSERT(auri_split_newest(&lane->forks) == branch);
+        mine = auri_split_take(&lane->forks);
         if (mine && auri_split_share(&lane->forks)) {
             offer_first(lane, NULL);
         }
@@ -322,49 +300,23 @@ static __attribute__((noinline)) bool end(struct auri_branch *branch, int64_t at
     return mine;
 }
 
-/* It is the newest, and private, so it has no marks.  False: nothing has happened.  Its lane is still there
- * and still the thread's, but in a forked child. */
-static inline bool end_quick(struct spot spot)
-{
-    return auri_split_take_private(&spot.lane->forks, spot.at);
-}
-
-/* ---- what users see ------------------------------------------------------------------------ */
-
-aur_fork_spot_ aur_fork_begin_(aur_fork_ *fork, aur_join_fn *run, void *arg)
-{
-    struct auri_branch *branch = (struct auri_branch *)(void *)fork;
-    struct spot spot;
-
-    if (!begin_quick(branch, run, arg, &spot)) {
-        spot = begin(branch, run, arg);
-    }
-    return (aur_fork_spot_){ (struct aur_lane_ *)(void *)spot.lane, spot.at };
-}
-
-bool aur_fork_end_(aur_fork_ *fork, aur_fork_spot_ where)
-{
-    struct auri_branch *branch = (struct auri_branch *)(void *)fork;
-    struct spot spot = { (struct auri_lane *)(void *)where.lane_, where.at_ };
-
-    return (spot.lane != NULL && end_quick(spot)) || end(branch, spot.at);
-}
+/* ---- the pointer form ------------------------------------------------------------------------ */
 
 /* What has to happen when the first branch returns, throws, or ends the thread. */
 struct pair {
-    struct auri_branch branch;
-    struct spot spot;
+    aur_fork_ fork;
+    aur_lane_ *lane;
     bool mine;
 };
 
 static inline void pair_end(struct pair **pair)
 {
-    (*pair)->mine = end_quick((*pair)->spot) || end(&(*pair)->branch, (*pair)->spot.at);
+    (*pair)->mine = aur_fork_end_(&(*pair)->fork, (*pair)->lane);
 }
 
 static inline void pair_end_any(struct pair **pair)
 {
-    (*pair)->mine = end(&(*pair)->branch, (*pair)->spot.at);
+    (*pair)->mine = aur_fork_end_slow_(&(*pair)->fork);
 }
 
 static __attribute__((noinline)) aur_err join(aur_join_fn *a, void *arg_a, aur_join_fn *b,
@@ -372,7 +324,7 @@ static __attribute__((noinline)) aur_err join(aur_join_fn *a, void *arg_a, aur_j
 {
     struct pair pair;
 
-    pair.spot = begin(&pair.branch, b, arg_b);
+    (void)aur_fork_begin_slow_(&pair.fork, b, arg_b);
     {
         __attribute__((unused, cleanup(pair_end_any))) struct pair *closing = &pair;
         a(arg_a);
@@ -390,7 +342,8 @@ aur_err(aur_join)(aur_join_fn *a, void *arg_a, aur_join_fn *b, void *arg_b)
     if (a == NULL || b == NULL) {
         return AUR_EINVAL;
     }
-    if (!begin_quick(&pair.branch, b, arg_b, &pair.spot)) {
+    pair.lane = aur_fork_push_(&pair.fork, b, arg_b);
+    if (pair.lane == NULL) {
         return join(a, arg_a, b, arg_b);
     }
     {
@@ -398,7 +351,7 @@ aur_err(aur_join)(aur_join_fn *a, void *arg_a, aur_join_fn *b, void *arg_b)
         a(arg_a);
     }
     if (pair.mine) {
-        pair.branch.run(pair.branch.arg); /* from there: no register has to be kept for them */
+        pair.fork.run_(pair.fork.arg_); /* from there: no register has to be kept for them */
     }
     return AUR_OK;
 }

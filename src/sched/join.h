@@ -2,16 +2,19 @@
 #ifndef AURI_SCHED_JOIN_H
 #define AURI_SCHED_JOIN_H
 
+#include <auriga/join.h>
+
 #include "sched/team.h"
 #include "sync/split.h"
 
 /* auri_branch.state */
 enum {
-    AURI_BRANCH_GUEST = 1, /* the outermost fork of a guest, who leaves with it */
-    AURI_BRANCH_TIMED = 2, /* its time is taken */
-    AURI_BRANCH_TAKEN = 4, /* the thief's fields can be read */
-    AURI_BRANCH_WAITS = 8, /* the owner may sleep on the word; set in vain, never missing */
-    AURI_BRANCH_DONE = 16, /* by the thief; then the owner may leave */
+    AURI_BRANCH_GUEST = 1,  /* the outermost fork of a guest, who leaves with it */
+    AURI_BRANCH_TIMED = 2,  /* its time is taken */
+    AURI_BRANCH_TAKEN = 4,  /* the thief's fields can be read */
+    AURI_BRANCH_WAITS = 8,  /* the owner may sleep on the word; set in vain, never missing */
+    AURI_BRANCH_DONE = 16,  /* by the thief; then the owner may leave */
+    AURI_BRANCH_ALONE = 32, /* the owner's: it lies in no lane */
 };
 
 /* A branch that is on offer, or was: what the library sees of an aur_fork_. */
@@ -27,16 +30,20 @@ struct auri_branch {
     aur_error *error; /* how it failed, or NULL */
     aur_err bare;     /* the code of a failure that no memory was left to describe */
 };
-_Static_assert(sizeof(struct auri_branch) <= sizeof(aur_fork_),
-               "it lives in the caller's aur_fork_");
-_Static_assert(alignof(struct auri_branch) <= alignof(aur_fork_), "and is aligned there");
+_Static_assert(sizeof(struct auri_branch) == sizeof(aur_fork_) &&
+                   alignof(struct auri_branch) == alignof(aur_fork_) &&
+                   offsetof(struct auri_branch, run) == offsetof(aur_fork_, run_) &&
+                   offsetof(struct auri_branch, arg) == offsetof(aur_fork_, arg_) &&
+                   offsetof(struct auri_branch, frame) == offsetof(aur_fork_, frame_) &&
+                   offsetof(struct auri_branch, state) == offsetof(aur_fork_, state_),
+               "aur_fork_push_() fills it");
 
 /* The forks of one thread.  It holds branches in strict nesting: each is taken back, or has been stolen,
  * before the fork that it lies above ends.  Memory of the team, freed with it. */
 struct auri_lane {
-    struct auri_split forks;
-    struct auri_team *team; /* I */
-    uint32_t index;         /* I: a guest's: which one it is */
+    struct auri_split forks; /* first: an aur_lane_ * is a pointer to the lane */
+    struct auri_team *team;  /* I */
+    uint32_t index;          /* I: a guest's: which one it is */
     /* The owner's, for waking: see offer_first() in join.c. */
     uint32_t skip; /* forks that need not look for sleepers */
     uint32_t skip_next;
@@ -49,6 +56,10 @@ struct auri_lane {
         uint64_t ns;
     } known[8];
 };
+
+_Static_assert(offsetof(struct auri_lane, forks.open) == 0, "as aur_fork_push_() sees it");
+_Static_assert(AUR_LANE_SLEEPS_ == UINT64_C(0xffff) * AURI_EC_SLEEPER,
+               "and the word that it looks at");
 
 /* NULL: no memory. */
 struct auri_lane *auri_lane_new(struct auri_team *team);

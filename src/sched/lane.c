@@ -21,6 +21,7 @@ struct auri_lane *auri_lane_new(struct auri_team *team)
         free(lane);
         return NULL;
     }
+    lane->forks.open.sleeps_ = (const uint64_t *)(const void *)&team->ec.word;
     return lane;
 }
 

@@ -28,7 +28,7 @@ typedef enum auri_steal { AURI_STEAL_EMPTY = 0, AURI_STEAL_LOST, AURI_STEAL_TOOK
 bool auri_deque_init(struct auri_deque *d);
 void auri_deque_fini(struct auri_deque *d);
 
-/* end: one past the last slot in use, at least bottom (sync/split.h). */
+/* end: one past the last slot in use. */
 bool auri_deque_grow_(struct auri_deque *d, int64_t end);
 
 /* Owner only, and here since they are the price of each fork and each nested submit.  push: false if
@@ -79,6 +79,12 @@ static inline bool auri_deque_push(struct auri_deque *d, struct aur_future *task
 static inline int64_t auri_deque_end(struct auri_deque *d)
 {
     return auri_load_rlx(&d->bottom); /* relaxed: owner's own */
+}
+
+/* Owner only: how many it can hold without growth. */
+static inline size_t auri_deque_room(struct auri_deque *d)
+{
+    return (size_t)auri_load_rlx(&d->array)->mask + 1; /* relaxed: owner's own */
 }
 
 static inline struct aur_future *auri_deque_take(struct auri_deque *d)

@@ -1,19 +1,26 @@
 /* sync/split.h: a deque of which the newest part is its owner's alone.
  *
  * After van Dijk and van de Pol, "Lace: non-blocking split deque for work-stealing" (Euro-Par 2014
- * workshops).  The older part is shared: the deque of sync/deque.h, with all that is said there of thieves,
- * orders and growth.  Above its bottom lies the private part: the owner pushes and takes there with plain
- * loads and stores, and no fence, as nobody else looks at it.
+ * workshops).  The owner has a stack of all its items, and a deque (sync/deque.h, with all that is said there of
+ * thieves, orders and growth) has copies of the older ones, which are shared.  What is above them on the
+ * stack is private: the owner pushes and takes there with plain loads and stores, and no fence, as nobody else
+ * looks at it.
  *
- * Lace moves items from one part to the other when a thief asks for it.  Here the owner keeps the oldest
+ * Lace moves items from one part to the other when a thief asks for it.  Here the owner keeps
  * AURI_SPLIT_SHARED items shared all the time: each push and take compares, and shares more when thieves have
  * had some.  So whoever looks finds that many, though the owner runs something long and answers nobody;
  * and what is taken and put back all the time, the newest in a deep nesting, is not among them.
  *
- * Invariant: top <= shared <= head, and shared is the deque's bottom.  Slots from `shared` to `head` are
- * the owner's.  If fewer than AURI_SPLIT_SHARED are shared at the end of a call, nothing is private. */
+ * Invariant: stack <= floor <= head <= end.  The items below `floor` are those of the deque, in its order, the
+ * newest last, and above them on the stack lie none that thieves have had.  low is the deque's bottom less
+ * AURI_SPLIT_SHARED, so top is beyond it just if fewer can be stolen; and then, at the end of a call, nothing
+ * is private.  The deque has room for all that the stack has room for.
+ *
+ * The quick push and the quick take are in auriga/join.h, and compiled into programs. */
 #ifndef AURI_SYNC_SPLIT_H
 #define AURI_SYNC_SPLIT_H
+
+#include <auriga/join.h>
 
 #include "sync/deque.h"
 
@@ -25,65 +32,45 @@
 #endif
 
 struct auri_split {
+    aur_lane_ open;          /* O: what the quick way needs */
+    void **stack;            /* O: where it begins; NULL until the first push */
     struct auri_deque deque; /* what thieves see: the shared part */
-    /* The owner's, which reads them alone: */
-    alignas(AURI_CACHE_LINE) int64_t head; /* one past the newest */
-    int64_t shared;                        /* one past the newest that is shared */
-    int64_t low;                           /* a top beyond this leaves too few shared */
-    int64_t end;                           /* there is no slot from here on, as far as is known */
 };
 
-/* As auri_deque_init() and auri_deque_fini(). */
+/* As auri_deque_init() and auri_deque_fini().  It must not be moved. */
 bool auri_split_init(struct auri_split *s);
 void auri_split_fini(struct auri_split *s);
 
 /* All below is for the owner only; thieves use s->deque. */
 
-/* Whether thieves could soon find nothing: a push or a take must share, if there is anything. */
-static inline bool auri_split_is_short(struct auri_split *s)
-{
-    /* relaxed: only a thief moves it, and to see that late costs time only. */
-    return auri_load_rlx(&s->deque.top) > s->low;
-}
-
-/* Makes a slot for the next push.  False: no memory. */
+/* Makes room for the next push.  False: no memory. */
 bool auri_split_make_room(struct auri_split *s);
 
 static inline bool auri_split_has_room(const struct auri_split *s)
 {
-    return s->head < s->end;
+    return s->open.head_ != s->open.end_;
 }
 
-static inline bool auri_split_is_private(const struct auri_split *s, int64_t at)
+/* The newest item that was not taken back yet, wherever it is, or NULL. */
+static inline void *auri_split_newest(const struct auri_split *s)
 {
-    return at >= s->shared;
+    return s->open.head_ != s->stack ? s->open.head_[-1] : NULL;
 }
 
-/* Privately; there is room.  Returns the place. */
-static inline int64_t auri_split_push(struct auri_split *s, struct aur_future *item)
+/* Whether that is private. */
+static inline bool auri_split_is_private(const struct auri_split *s)
 {
-    struct auri_deque_array *array = auri_load_rlx(&s->deque.array); /* relaxed: owner's own */
-    int64_t at = s->head;
-
-    s->head = at + 1;
-    /* relaxed: published by [P4], or never. */
-    auri_store_rlx(&array->slot[at & array->mask], item);
-    return at;
+    return s->open.head_ != s->open.floor_;
 }
 
-/* Takes back the newest, which was pushed at `at`.  False: that is not the newest, or it is not private, or
- * more has to be shared; nothing has happened. */
-static inline bool auri_split_take_private(struct auri_split *s, int64_t at)
+/* Privately; there is room. */
+static inline void auri_split_push(struct auri_split *s, void *item)
 {
-    if (s->head != at + 1 || at < s->shared || auri_split_is_short(s)) {
-        return false;
-    }
-    s->head = at;
-    return true;
+    *s->open.head_++ = item;
 }
 
-/* The newest, or NULL: there is none, or a thief has it. */
-struct aur_future *auri_split_take(struct auri_split *s);
+/* Takes back the newest.  False: there is none, or a thief has it. */
+bool auri_split_take(struct auri_split *s);
 
 /* Shares the oldest private items, if there are any and too few are shared.  True: of those that can be
  * stolen now none could be before. */
@@ -91,7 +78,7 @@ bool auri_split_share(struct auri_split *s);
 /* The same with all. */
 bool auri_split_share_all(struct auri_split *s);
 
-/* auri_deque_pass() for an empty one. */
+/* auri_deque_pass() for an empty one: all that was pushed is taken back, or a thief has it. */
 void auri_split_pass(struct auri_split *s);
 
 #endif /* AURI_SYNC_SPLIT_H */

@@ -10,7 +10,7 @@
 
 #define RECORDS_MAX 65536u
 
-_Thread_local struct auri_record *auri_self_;
+__thread struct auri_record *auri_self_;
 
 /* The process-global tables that the design allows (docs/ARCHITECTURE.md, "what is global"). */
 static struct {

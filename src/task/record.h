@@ -10,6 +10,8 @@
 #ifndef AURI_TASK_RECORD_H
 #define AURI_TASK_RECORD_H
 
+#include <auriga/join.h>
+
 #include "base/atomic.h"
 #include "plat/plat.h"
 #include "sync/deque.h"
@@ -73,6 +75,20 @@ struct auri_frame {
 };
 
 struct auri_record {
+    /* the thread's own business; the first line is all that a short loop needs (bench/granularity) */
+    alignas(AURI_CACHE_LINE) struct auri_frame *frame; /* innermost call */
+    struct aur_pool *pool;                             /* whose worker this thread is, or NULL */
+    auri_task *running;                           /* innermost task; older ones by task->other */
+    void (*thread_end)(struct auri_record *self); /* the thread ends with a task running, or NULL */
+    uintptr_t stack_low;                          /* 0: unknown */
+    uint64_t loop_tick;      /* the counter when its last loop was last looked at ... */
+    uint32_t loop_tail_ns;   /* ... and about how long it took from there */
+    uint32_t loop_series_ns; /* sched/pace.h: series_ns */
+    unsigned blocking;       /* nesting of aur_blocking_begin() */
+    uint16_t depth;          /* calls nested by helping */
+    uint8_t range_depth;     /* range slots in use */
+    bool forked;             /* a task forked, and this is the child */
+    struct auri_lane *lane;  /* where its forks lie (sched/join.c), or NULL */
     /* identity */
     unsigned id;                   /* I for ever */
     struct auri_record *next_free; /* records lock */
@@ -101,21 +117,10 @@ struct auri_record {
      * lock of theirs. */
     _Atomic(const struct auri_backend *) asks;
     bool needed; /* by those who ask, under their lock: see auri_detect_needs_answer() */
-    /* the thread's own business; the first line is all that a short loop needs (bench/granularity) */
-    alignas(AURI_CACHE_LINE) struct auri_frame *frame; /* innermost call */
-    struct aur_pool *pool;                             /* whose worker this thread is, or NULL */
-    auri_task *running;                           /* innermost task; older ones by task->other */
-    void (*thread_end)(struct auri_record *self); /* the thread ends with a task running, or NULL */
-    uintptr_t stack_low;                          /* 0: unknown */
-    uint64_t loop_tick;      /* the counter when its last loop was last looked at ... */
-    uint32_t loop_tail_ns;   /* ... and about how long it took from there */
-    uint32_t loop_series_ns; /* sched/pace.h: series_ns */
-    unsigned blocking;       /* nesting of aur_blocking_begin() */
-    uint16_t depth;          /* calls nested by helping */
-    uint8_t range_depth;     /* range slots in use */
-    bool forked;             /* a task forked, and this is the child */
-    void (*worker_end)(struct auri_record *self); /* the pool's part of thread_end(), or NULL */
-    int worker;                                   /* index in that pool, or -1 */
+    /* the rest of the thread's own business */
+    alignas(AURI_CACHE_LINE) void (*worker_end)(struct auri_record *self); /* the pool's part of
+                                                                            * thread_end(), or NULL */
+    int worker;                  /* index in that pool, or -1 */
     uint64_t loop_end_ns;        /* when its last loop ended, if that was timed by the clock */
     bool blocking_counts;        /* the pool was told about the outermost aur_blocking_begin() */
     bool woke;                   /* its last submit woke a worker */
@@ -144,9 +149,12 @@ struct auri_record {
     alignas(AURI_CACHE_LINE) _Atomic(auri_task *) handback; /* A: freed by other threads */
     /* work that others may take */
     struct auri_deque *deque; /* of its place in the pool; NULL: no worker of a thread pool */
-    struct auri_lane *lane;   /* where its forks lie (sched/join.c), or NULL */
     struct auri_range_slot range[AURI_RANGE_DEPTH];
 };
+/* Programs read these two: auriga/join.h. */
+_Static_assert(offsetof(struct auri_record, frame) == offsetof(struct aur_self_, frame_),
+               "aur_fork_push_() reads it");
+_Static_assert(offsetof(struct auri_record, lane) == offsetof(struct aur_self_, lane_), "and this");
 
 /* Whether what the node waits for now was refused.  Only where its edge cannot change. */
 static inline bool auri_record_is_victim(const struct auri_record *node)
@@ -166,8 +174,9 @@ static inline aur_err auri_frame_err(const struct auri_frame *frame)
 }
 
 /* task/record.c.  initial-exec: one load instead of a call, in the shared library too; the 8 bytes
- * come from the reserve that the C library keeps for libraries that are loaded later. */
-extern _Thread_local struct auri_record *auri_self_ __attribute__((tls_model("initial-exec")));
+ * come from the reserve that the C library keeps for libraries that are loaded later.  Declared in
+ * auriga/join.h, under the name that programs are linked with. */
+#define auri_self_ aur_self_1_
 struct auri_record *auri_self_slow_(void);
 
 /* The calling thread's record; made or adopted on first use.  NULL: no memory or 65535 in use. */

@@ -3,9 +3,10 @@
  * Method:  the owner's and the thieves' calls are listed, without loops.  The payload of an item is plain
  *          memory, and so is what the owner keeps to itself: an item that is got twice, or before it is
  *          shared, is a data race.
- * Guards:  [P4] in src/sync/split.c, and the private part of split.h.
- *          (Compiled with AURI_SPLIT_SHARED=1 and AURI_DEQUE_FIRST=2: the second item is private, and the
- *          array wraps and grows early.) */
+ * Guards:  [P4] in src/sync/split.c, the private part of split.h, and aur_fork_pop_() in
+ *          auriga/join.h.
+ *          (Compiled with AURI_SPLIT_SHARED=1, AURI_SPLIT_FIRST=2 and AURI_DEQUE_FIRST=2: the second item is
+ *          private, the stack grows and the array wraps and grows early.) */
 #include "model.h"
 #include "sync/split.h"
 
@@ -16,8 +17,7 @@ static struct {
     unsigned written; /* by the owner, before it pushes */
     unsigned got;     /* by whoever gets it */
 } item[ITEMS];
-static int64_t place[ITEMS]; /* the owner's: where those lie that it has not taken back yet */
-static unsigned nested[ITEMS];
+static unsigned nested[ITEMS]; /* the owner's: those that it has not taken back yet */
 static unsigned pushed, depth;
 
 static void setup(void)
@@ -28,19 +28,19 @@ static void setup(void)
     model_name(&split.deque.array, "array");
 }
 
-/* As begin() in sched/join.c. */
+/* As a fork. */
 static void push(void)
 {
     unsigned i = pushed++;
 
     item[i].written = 1 + i;
     MODEL_CHECK(auri_split_has_room(&split) || auri_split_make_room(&split));
-    place[i] = auri_split_push(&split, (struct aur_future *)(void *)&item[i]);
+    auri_split_push(&split, &item[i]);
     nested[depth++] = i;
     (void)auri_split_share(&split);
 }
 
-static void got(struct aur_future *future)
+static void got(void *future)
 {
     unsigned i = (unsigned)((char *)future - (char *)item) / (unsigned)sizeof(item[0]);
 
@@ -48,16 +48,18 @@ static void got(struct aur_future *future)
     item[i].got++;
 }
 
-/* As end() in sched/join.c: of the newest that it has not taken back. */
+/* As a join: of the newest that it has not taken back. */
 static void take(void)
 {
-    unsigned i = nested[--depth];
-    struct aur_future *newest = (struct aur_future *)(void *)&item[i];
+    void *newest = &item[nested[--depth]];
 
-    if (!auri_split_take_private(&split, place[i])) {
-        struct aur_future *future = auri_split_take(&split);
-        MODEL_CHECK(future == NULL || future == newest);
-        if (future == NULL) {
+    if (depth != 0) { /* not before */
+        const void *older = &item[nested[depth - 1]];
+        MODEL_CHECK(!aur_fork_pop_((const aur_fork_ *)older, &split.open));
+    }
+    if (!aur_fork_pop_((const aur_fork_ *)newest, &split.open)) {
+        MODEL_CHECK(auri_split_newest(&split) == newest);
+        if (!auri_split_take(&split)) {
             return;
         }
         (void)auri_split_share(&split);
@@ -68,7 +70,7 @@ static void take(void)
 static void share_all(void)
 {
     (void)auri_split_share_all(&split);
-    MODEL_CHECK(depth == 0 || !auri_split_is_private(&split, place[nested[depth - 1]]));
+    MODEL_CHECK(!auri_split_is_private(&split));
 }
 
 static void steal(void)
@@ -85,12 +87,12 @@ static void check(void)
 {
     while (depth != 0) {
         take();
-        MODEL_CHECK(split.head == split.shared || !auri_deque_looks_empty(&split.deque));
+        MODEL_CHECK(!auri_split_is_private(&split) || !auri_deque_looks_empty(&split.deque));
     }
     for (unsigned i = 0; i < pushed; i++) {
         MODEL_CHECK(item[i].got == 1);
     }
-    MODEL_CHECK(auri_deque_looks_empty(&split.deque) && split.head == split.shared);
+    MODEL_CHECK(auri_deque_looks_empty(&split.deque) && !auri_split_is_private(&split));
     auri_split_fini(&split);
     MODEL_CHECK(model_heap_used() == 0);
 }

@@ -2,7 +2,7 @@
  *         and as long as there is anything, thieves find it, though the owner keeps the newest to itself.
  * Method: one thread in turn as owner and as thief; then an owner that nests and unwinds at random
  *         against three thieves.
- * Guards: src/sync/split.[ch], [P4]. */
+ * Guards: src/sync/split.[ch], [P4]; aur_fork_pop_() in auriga/join.h. */
 #include "aurt.h"
 
 #include <pthread.h>
@@ -28,24 +28,28 @@ static uint32_t number_of(const struct aur_future *item)
 }
 
 /* As a fork does. */
-static int64_t push(uint32_t i)
+static void push(uint32_t i)
 {
     AURT_CHECK(auri_split_has_room(&split) || auri_split_make_room(&split));
-    int64_t at = auri_split_push(&split, item_of(i));
+    auri_split_push(&split, item_of(i));
     (void)auri_split_share(&split);
-    return at;
+}
+
+static bool take_private(uint32_t i)
+{
+    return aur_fork_pop_((const aur_fork_ *)(const void *)item_of(i), &split.open);
 }
 
 /* As a join does.  False: a thief has it. */
-static bool take(uint32_t i, int64_t at)
+static bool take(uint32_t i)
 {
-    if (auri_split_take_private(&split, at)) {
+    if (take_private(i)) {
         return true;
     }
-    struct aur_future *item = auri_split_take(&split);
-    AURT_CHECK(item == NULL || item == item_of(i));
+    AURT_CHECK(auri_split_newest(&split) == item_of(i));
+    bool mine = auri_split_take(&split);
     (void)auri_split_share(&split);
-    return item != NULL;
+    return mine;
 }
 
 static uint32_t steal(void)
@@ -61,25 +65,40 @@ static bool nothing_to_steal(void)
     return auri_deque_looks_empty(&split.deque);
 }
 
+/* When too few are on offer the quick way is told so, and leaves it to the long one. */
+static void check_told(void)
+{
+    int64_t left = auri_deque_end(&split.deque) - auri_deque_top(&split.deque);
+
+    assert_int_equal(aur_lane_is_short_(&split.open), left < AURI_SPLIT_SHARED);
+}
+
 static void order(void **state)
 {
     (void)state;
     assert_true(auri_split_init(&split));
-    assert_null(auri_split_take(&split));
-    for (uint32_t i = 0; i < 1000; i++) { /* the array grows, below private items */
-        assert_int_equal(push(i), i);
+    assert_null(auri_split_newest(&split));
+    assert_false(auri_split_take(&split));
+    for (uint32_t i = 0; i < 1000; i++) { /* the stack grows, with private items on it */
+        push(i);
     }
-    assert_true(auri_split_is_private(&split, 999));
+    assert_true(auri_split_is_private(&split));
+    assert_true(auri_deque_room(&split.deque) >= 1000); /* for all, when there is no more memory */
     for (uint32_t i = 0; i < 100; i++) {
         assert_int_equal(steal(), i);
-        assert_true(take(999 - i, 999 - i));
+        assert_true(take(999 - i));
     }
     for (uint32_t i = 899; i >= 100; i--) {
         assert_false(nothing_to_steal());
-        assert_true(take(i, i));
+        assert_true(take(i));
+        check_told();
     }
     assert_true(nothing_to_steal());
-    assert_null(auri_split_take(&split));
+    for (uint32_t i = 100; i > 0; i--) {
+        assert_false(take(i - 1)); /* stolen */
+    }
+    assert_null(auri_split_newest(&split));
+    assert_false(auri_split_take(&split));
     auri_split_fini(&split);
 }
 
@@ -92,18 +111,34 @@ static void so_many_on_offer(void **state)
     (void)state;
     assert_true(auri_split_init(&split));
     for (uint32_t i = 0; i < n; i++) {
-        (void)push(i);
-        assert_int_equal(auri_split_is_private(&split, i), i >= AURI_SPLIT_SHARED);
+        push(i);
+        assert_int_equal(auri_split_is_private(&split), i >= AURI_SPLIT_SHARED);
+        check_told();
     }
     for (uint32_t i = n - 1; stolen < n / 2; i--) { /* takes share */
         while (!nothing_to_steal()) {
             assert_int_equal(steal(), stolen++);
+            check_told();
         }
         assert_int_equal(stolen % AURI_SPLIT_SHARED, 0);
-        assert_true(take(i, i));
+        assert_true(take(i));
     }
-    (void)push(0); /* so do pushes */
+    push(0); /* so do pushes */
     assert_false(nothing_to_steal());
+    auri_split_fini(&split);
+}
+
+/* Also by a take that nothing is shared after. */
+static void told_after_take(void **state)
+{
+    (void)state;
+    assert_true(auri_split_init(&split));
+    for (uint32_t i = 0; i < AURI_SPLIT_SHARED; i++) {
+        push(i);
+    }
+    check_told();
+    assert_true(auri_split_take(&split));
+    check_told();
     auri_split_fini(&split);
 }
 
@@ -113,14 +148,14 @@ static void shared_first(void **state)
     (void)state;
     assert_true(auri_split_init(&split));
     assert_true(auri_split_make_room(&split));
-    (void)auri_split_push(&split, item_of(0));
+    auri_split_push(&split, item_of(0));
     assert_true(auri_split_share(&split));
-    (void)auri_split_push(&split, item_of(1));
+    auri_split_push(&split, item_of(1));
     assert_false(auri_split_share(&split)); /* there is one */
     assert_false(auri_split_share(&split)); /* nothing is left to share */
     assert_int_equal(steal(), 0);
     assert_int_equal(steal(), 1);
-    (void)auri_split_push(&split, item_of(2));
+    auri_split_push(&split, item_of(2));
     assert_true(auri_split_share(&split));
     auri_split_fini(&split);
 }
@@ -131,17 +166,17 @@ static void all_at_once(void **state)
     assert_true(auri_split_init(&split));
     assert_false(auri_split_share_all(&split));
     for (uint32_t i = 0; i < 100; i++) {
-        (void)push(i);
+        push(i);
     }
     assert_false(auri_split_share_all(&split)); /* some could be stolen before */
-    assert_false(auri_split_is_private(&split, 99));
+    assert_false(auri_split_is_private(&split));
     for (uint32_t i = 0; i < 50; i++) {
         assert_int_equal(steal(), i);
     }
     for (uint32_t i = 99; i >= 50; i--) {
-        assert_true(take(i, i));
+        assert_true(take(i));
     }
-    assert_false(take(49, 49)); /* stolen */
+    assert_false(take(49)); /* stolen */
     assert_true(nothing_to_steal());
     auri_split_fini(&split);
 }
@@ -151,15 +186,15 @@ static void not_the_newest(void **state)
     (void)state;
     assert_true(auri_split_init(&split));
     for (uint32_t i = 0; i < 20; i++) {
-        (void)push(i);
+        push(i);
     }
-    assert_false(auri_split_take_private(&split, 18));
-    assert_false(auri_split_take_private(&split, 20));
-    assert_true(auri_split_take_private(&split, 19));
-    for (uint32_t i = 0; i < 11; i++) {
-        assert_true(auri_split_take_private(&split, 18 - i));
+    assert_false(take_private(18));
+    assert_false(take_private(20));
+    assert_true(take_private(19));
+    for (uint32_t i = 0; i < 19 - AURI_SPLIT_SHARED; i++) {
+        assert_true(take_private(18 - i));
     }
-    assert_false(auri_split_take_private(&split, AURI_SPLIT_SHARED - 1)); /* a thief may have it */
+    assert_false(take_private(AURI_SPLIT_SHARED - 1)); /* a thief may have it */
     assert_int_equal(steal(), 0);
     auri_split_fini(&split);
 }
@@ -172,10 +207,11 @@ static void passed(void **state)
     assert_true(auri_split_init(&split));
     int64_t top = auri_deque_top(&split.deque);
     auri_split_pass(&split);
-    int64_t at = push(0);
+    push(0);
     assert_int_equal(auri_deque_steal_at(&split.deque, top, &item), AURI_STEAL_LOST);
-    assert_true(take(0, at));
-    assert_null(auri_split_take(&split));
+    assert_true(take(0));
+    assert_null(auri_split_newest(&split));
+    assert_false(auri_split_take(&split));
     auri_split_fini(&split);
 }
 
@@ -212,14 +248,14 @@ static void nest(unsigned depth)
         random_state = random_state * 1664525u + 1013904223u;
         uint32_t how = random_state >> 24;
         uint32_t i = pushed++;
-        int64_t at = push(i);
+        push(i);
         if (how < 200) {
             nest(depth - 1);
         }
         if (how == 7) {
             (void)auri_split_share_all(&split);
         }
-        if (take(i, at)) {
+        if (take(i)) {
             note(i);
         }
         if (how % 4 == 0) {
@@ -256,10 +292,10 @@ static void each_item_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(order),          cmocka_unit_test(so_many_on_offer),
-        cmocka_unit_test(shared_first),   cmocka_unit_test(all_at_once),
-        cmocka_unit_test(not_the_newest), cmocka_unit_test(passed),
-        cmocka_unit_test(each_item_once),
+        cmocka_unit_test(order),           cmocka_unit_test(so_many_on_offer),
+        cmocka_unit_test(told_after_take), cmocka_unit_test(shared_first),
+        cmocka_unit_test(all_at_once),     cmocka_unit_test(not_the_newest),
+        cmocka_unit_test(passed),          cmocka_unit_test(each_item_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
