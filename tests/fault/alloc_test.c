@@ -471,6 +471,7 @@ static void exactly(const void *ctx)
     aur_completed *set = NULL;
     aur_pool *pool = NULL;
     struct width_args wide = { { { 5 } } };
+    aur_call_options opts = AUR_CALL_OPTIONS_INIT; /* without, its caller runs it and needs no memory */
     int value = 0;
 
     WITHOUT_MEMORY(aur_pool_new(ctx, &pool, NULL));
@@ -480,7 +481,7 @@ static void exactly(const void *ctx)
 
     WITHOUT_MEMORY(aur_fn_submit(pool, NULL, &width_aur_fn, &wide, &future, NULL));
     HOLDS(future == NULL);
-    WITHOUT_MEMORY(aur_fn_call(pool, NULL, &width_aur_fn, &wide, &value, NULL));
+    WITHOUT_MEMORY(aur_fn_call(pool, &opts, &width_aur_fn, &wide, &value, NULL));
     WITHOUT_MEMORY(aur_future_on_done(futures[0], note_done, &called));
     HOLDS(!aurt_event_is_set(&called));
     WITHOUT_MEMORY(aur_as_completed(futures, FEW, &set));
