@@ -492,6 +492,18 @@ static void two_came_back(void)
         .full = ALL                                                                                \
     }
 
+/* Too large to be searched completely. */
+#define VAST(n, begin, end, ...)                                                                   \
+    {                                                                                              \
+        .name = n, .setup = begin, .body = { __VA_ARGS__ }, .check = end,                          \
+        .clock_step_ns = 1000000, .quick = { .search = MODEL_PCT, .depth = 4, .runs = 20000 },     \
+        .full = {                                                                                  \
+            .search = MODEL_PCT,                                                                   \
+            .depth = 6,                                                                            \
+            .runs = 500000                                                                         \
+        }                                                                                          \
+    }
+
 static const struct model_client clients[] = {
     CLIENT("task/create-claim", setup, ran_once, create, claim_sent),
     CLIENT("task/create-two-claims", setup, ran_once, create, claim_sent, claim_sent),
@@ -502,7 +514,7 @@ static const struct model_client clients[] = {
     CLIENT("task/poll", setup_running, is_done, finish, poll_it),
     CLIENT("task/wait", setup_running, is_done, finish, wait_for_it),
     CLIENT("task/wait-told", setup_telling, is_done, finish, wait_for_it),
-    LARGE("task/wait-told-two", setup_telling, is_done, finish, wait_for_it, wait_for_it),
+    VAST("task/wait-told-two", setup_telling, is_done, finish, wait_for_it, wait_for_it),
     LARGE("task/wait-two", setup_running, is_done, finish, wait_for_it, wait_for_it),
     CLIENT("task/wait-deadline", setup_running, is_done, finish, wait_for_a_while),
     CLIENT("task/wait-any", setup_two, is_done, finish, wait_for_either),
