@@ -120,22 +120,27 @@ class RemoteTraceback(Exception):
         return self.tb
 
 
+def _pack(error, text):
+    # One by one: who cannot load the exception still has its text.
+    return dumps((dumps(error, None), text), None)
+
+
 def pack_error(error, flags):
     """Bytes that load_error() makes the exception of again."""
     import traceback
 
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     try:
-        return dumps((error, text), None)
+        return _pack(error, text)
     except BaseException as why:
         if flags & _POOL_ERRORS:
             return pack_result_error(why, (False, error), flags)
         text = "".join(traceback.format_exception(type(why), why, why.__traceback__))
         try:
-            return dumps((why, text), None)
+            return _pack(why, text)
         except BaseException:
             name = type(error).__name__
-            return dumps((RuntimeError(f"{name} that cannot be pickled"), text), None)
+            return _pack(RuntimeError(f"{name} that cannot be pickled"), text)
 
 
 def pack_result_error(error, value, flags):
@@ -148,8 +153,15 @@ def pack_result_error(error, value, flags):
 
 
 def load_error(data):
-    error, text = _loads(data)
-    error.__cause__ = RemoteTraceback('\n"""\n%s"""' % text)
+    packed, text = _loads(data)
+    cause = RemoteTraceback('\n"""\n%s"""' % text)
+    try:
+        error = _loads(packed)
+    except BaseException as why:
+        if hasattr(why, "add_note"):
+            why.add_note("the task's own exception cannot be loaded in this process")
+        raise why from cause
+    error.__cause__ = cause
     return error
 
 

@@ -260,6 +260,19 @@ class Processes(Verbs, Case):
                 pool.apply(work.fail, (1,))
         self.assertIn("# the line of the traceback", str(caught.exception.__cause__))
 
+    def test_an_exception_that_cannot_be_loaded_is_told(self):
+        with self.make(1) as pool:
+            calls = (
+                lambda: pool.apply(work.fail_lost, (1,)),
+                lambda: pool.map(work.fail_lost, [1, 2]),
+                lambda: list(pool.imap(work.fail_lost, [1, 2], 2)),
+            )
+            for call in calls:
+                with self.assertRaisesRegex(TypeError, "missing 1 required positional") as caught:
+                    call()
+                self.assertIn("LostError: 1 and more", str(caught.exception.__cause__))
+            self.assertEqual(pool.apply(work.add, (1,)), 3)
+
     def test_values_of_all_kinds(self):
         values = [
             None, True, False, 0, -1, 127, 128, -129, 2**62, -(2**63), 2**63, 10**40, 0.5,

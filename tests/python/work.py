@@ -115,6 +115,17 @@ def stored_value(_=None):
 setting = contextvars.ContextVar("setting", default="unset")
 
 
+class LostError(Exception):
+    """Its pickle calls it with one argument."""
+
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+def fail_lost(x):
+    raise LostError(x, "more")
+
+
 def get_setting(_=None):
     return setting.get()
 
