@@ -38,7 +38,8 @@ enum {
     AUR_START_DEFAULT = 0, /* AUR_START_FORK, refused while foreign threads run */
     AUR_START_FORK = 1,  /* forked from a small helper that is forked in aur_pool_new(): workers see
                               the program as it was then */
-    AUR_START_SPAWN = 2, /* a fresh image of the program that never reaches main() */
+    AUR_START_SPAWN = 2, /* forked from a fresh image of the program that never reaches main(); if
+                              an initialiser has started a thread there, an image each */
     AUR_START_EXEC = 3,  /* forked from a program of the caller's choice, which aur_pool_new()
                               executes (exec_argv) and which calls aur_nursery_run(), or which
                               runs already and calls aur_nursery_serve(): for interpreters and

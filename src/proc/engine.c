@@ -272,7 +272,7 @@ static size_t engine_explain(aur_pool *pool, char *text, size_t size)
         "times; "
         "workers were woken %llu times.\n",
         p->pool->opts.start == AUR_START_EXEC ? "forks of another program (AUR_START_EXEC)"
-        : p->spawn                            ? "fresh images of the program (AUR_START_SPAWN)"
+        : p->spawn ? "forks of a fresh image of the program (AUR_START_SPAWN)"
                    : "forks of the program as it was when the pool was made (AUR_START_FORK)",
         (unsigned)(AURI_QUEUE_AHEAD_NS / 1000), (unsigned)(AURI_FILL_NS / 1000),
         (unsigned long long)p->deaths, (unsigned long long)p->spares,

@@ -24,7 +24,7 @@ typedef struct role {
 
 /* Any address of this table stands for the module that this library is in. */
 static const role roles[] = {
-    { "nursery", auri_nursery_image, false },
+    { "nursery", auri_nursery_image, true },
     { "worker", auri_worker_image, true },
     { "committer", auri_committer_main, false },
 };

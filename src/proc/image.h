@@ -7,8 +7,9 @@
  *
  * What an image has: the host's argv[0], environment, working directory, stdout and stderr; stdin
  * reads from /dev/null.  What it lacks: everything that main() would have set up, and every
- * descriptor but its socket.  Roles that run the program's functions (workers) start after the
- * program's own initialisers (C++ objects, constructor functions), all others before them.
+ * descriptor but its socket.  Roles that run the program's functions (workers, and nurseries, which
+ * workers are forked from) start after the program's own initialisers (C++ objects, constructor
+ * functions), all others before them.
  *
  * An image is possible only if the program brings this library along when it starts.  A program
  * that got it by dlopen(), such as an interpreter, would just run its main() again: that is found
@@ -32,7 +33,7 @@ typedef int auri_image_role(int socket_fd);
  *
  * Where this process is init (pid 1) or a "child subreaper", the kernel makes it the parent of
  * every orphan: there, and only there, wait() sees the image.
- * Threads: any.  Blocks: until the image has taken over (about 1 ms), at most 10 s.
+ * Threads: any.  Blocks: until the image has taken over (about 1 ms, and what initialisers take), at most 10 s.
  * Errors: AUR_ENOTSUP  the program does not start with this library; or it is setuid; or the image
  *                      did not take over
  *         AUR_ESTALE   the library's file was replaced since this program started

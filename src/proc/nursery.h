@@ -4,7 +4,7 @@
  * every replacement, is their parent, and reports their ends, so that the host has no ordinary
  * child: its wait() finds nothing, and its SIGCHLD may be ignored or handled as it likes.
  *
- *     host ----- socket: requests ----> nursery ---- fork, or exec of the program ----> workers
+ *     host ----- socket: requests ----> nursery ---- fork, rarely exec of the program ---> workers
  *          <---- STARTED + pidfd, FAILED, EXITED ---
  *
  * Who dies with whom: workers with the nursery (the kernel kills them), the nursery and so the

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "plat/plat.h"
 #include "plat/process.h"
 #include "proc/image.h"
 
@@ -436,8 +437,11 @@ _Noreturn void auri_zygote_run(const auri_zygote_start *start)
     serve(&z);
 }
 
-void auri_zygote_hear(int socket_fd, auri_worker_fn *worker_main)
+/* decode: what workers run is named in the setup.  Without worker_main, and if it cannot be found here, they
+ * are images. */
+static void hear(int socket_fd, auri_worker_fn *worker_main, bool decode)
 {
+    const void *addr = NULL;
     auri_zygote_start start = { .socket = socket_fd, .host_pidfd = -1, .worker_main = worker_main };
     sigset_t before;
     unsigned n = 0;
@@ -446,13 +450,24 @@ void auri_zygote_hear(int socket_fd, auri_worker_fn *worker_main)
     if (aurp_fd_wait(socket_fd, AUR_NO_DEADLINE) == AUR_OK &&
         aurp_receive(socket_fd, &start.setup, sizeof(start.setup), &start.host_pidfd, 1, &n) == 0 &&
         n == 1) {
+        if (decode && auri_module_decode(&start.setup.worker_main, NULL, &addr) == AUR_OK) {
+            memcpy(&start.worker_main, &addr, sizeof(addr));
+        }
         auri_zygote_run(&start);
     }
     aurp_signals_restore(&before);
 }
 
+void auri_zygote_hear(int socket_fd, auri_worker_fn *worker_main)
+{
+    hear(socket_fd, worker_main, false);
+}
+
+/* Its workers are forks, which share no more with the host than images would, and save a start of the program
+ * each.  Unless an initialiser of the program has started a thread: forks would lack it, and could copy a lock
+ * that it holds.  Then they are images. */
 int auri_nursery_image(int socket_fd)
 {
-    auri_zygote_hear(socket_fd, NULL);
+    hear(socket_fd, NULL, aurp_thread_count() == 1);
     return 1; /* the host is gone */
 }

@@ -38,7 +38,7 @@ typedef struct auri_zygote_start {
     auri_zygote_setup setup;
     int socket;
     int host_pidfd;
-    auri_worker_fn *worker_main; /* NULL: workers are images */
+    auri_worker_fn *worker_main; /* NULL: workers are images of their own */
     void *ctx;
 } auri_zygote_start;
 

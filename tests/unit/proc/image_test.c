@@ -21,6 +21,7 @@
 /* ---- what the program does before main() ----------------------------------------------------- */
 
 static int initialised; /* one bit per constructor */
+static int maker;       /* the process that the constructors ran in */
 static char *block;     /* from malloc */
 static int leaked_fd;   /* an inheritable descriptor */
 static bool main_reached;
@@ -28,6 +29,7 @@ static bool main_reached;
 __attribute__((constructor(102))) static void first_constructor(void)
 {
     initialised |= 1;
+    maker = getpid();
     block = malloc(100);
 }
 
@@ -144,6 +146,7 @@ typedef struct sight {
     int initialised;
     bool has_block;
     bool main_reached;
+    bool forked; /* of the process that the constructors ran in */
     bool leak_is_closed;
     bool has_variable;
     bool has_environment;
@@ -157,6 +160,7 @@ static int look_around(void *ctx, unsigned slot, uint64_t epoch, const int *fds,
 
     AURT_CHECK(ctx == NULL && slot == 0 && epoch == 1 && nfds == 1);
     s.main_reached = main_reached;
+    s.forked = maker == getppid();
     s.leak_is_closed = leaked_fd == fds[0] || fcntl(leaked_fd, F_GETFD) == -1;
     s.has_variable = getenv(AURI_IMAGE_VARIABLE) != NULL;
     s.has_environment = marker != NULL && strcmp(marker, "kept") == 0;
@@ -183,6 +187,7 @@ static void workers_come_after_the_constructors(void **state)
     assert_int_equal(s.initialised, 3);
     assert_true(s.has_block);
     assert_false(s.main_reached);
+    assert_true(s.forked);
     assert_true(s.leak_is_closed);
     assert_false(s.has_variable);
     assert_true(s.has_environment);
