@@ -1,5 +1,6 @@
-"""docs/BENCHMARKS-python.md: a table for each interpreter."""
+"""docs/BENCHMARKS-python.md: a table for each interpreter, and why goals are missed (limits.md)."""
 
+import pathlib
 import textwrap
 
 from goals import GOALS
@@ -39,7 +40,36 @@ def lines(rows):
     return wanted, counts
 
 
-def document(runs):
+class LimitsError(Exception):
+    """limits.md has a section that would never be shown, or not whole."""
+
+
+def parse_limits(text):
+    """Text by the text of its goal."""
+    limits = {}
+    for section in ("\n" + text).split("\n## ")[1:]:
+        title, _, body = section.partition("\n")
+        if title not in {goal.text for goal in GOALS}:
+            raise LimitsError(f"no goal is called {title!r}")
+        if title in limits or not body.strip():
+            raise LimitsError(f"{title!r} has two sections, or an empty one")
+        limits[title] = body.strip()
+    return limits
+
+
+def load_limits():
+    return parse_limits(pathlib.Path(__file__).with_name("limits.md").read_text())
+
+
+def reasons(wanted, limits):
+    """A paragraph for each line of the table whose goal is missed, if there is one."""
+    for text, *_, told in wanted[1:]:
+        if told == "missed" and text in limits:
+            yield ""
+            yield f"**{text}**: {limits[text]}"
+
+
+def document(runs, limits):
     yield "# Benchmarks of the Python package"
     yield ""
     yield from paragraph(
@@ -62,3 +92,4 @@ def document(runs):
                f"{counts['not measured']} not measured.")
         yield ""
         yield from table(wanted)
+        yield from reasons(wanted, limits)

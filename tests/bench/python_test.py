@@ -70,5 +70,24 @@ class Table(unittest.TestCase):
         self.assertLessEqual({g.row for g in goals.GOALS}, told)
 
 
+class Limits(unittest.TestCase):
+    text = "What this is.\n\n## `imap`\n\nOne.\nTwo.\n\n## `starmap` of `add(x, 2)`, 200,000 calls\n\nThree.\n"
+
+    def test_shown_while_the_goal_is_missed(self):
+        limits = report.parse_limits(self.text)
+        slow, quick = {"ours": [1], "theirs": [4]}, {"ours": [1], "theirs": [40]}
+        wanted, _ = report.lines({"imap": slow, "starmap": quick})
+        self.assertEqual(list(report.reasons(wanted, limits)), ["", "**`imap`**: One.\nTwo."])
+        wanted, _ = report.lines({"imap": quick})
+        self.assertEqual(list(report.reasons(wanted, limits)), [])
+
+    def test_sections_that_would_not_be_shown(self):
+        for text in ("## `jmap`\n\nOne.\n", "## `imap`\n\n", self.text + self.text):
+            self.assertRaises(report.LimitsError, report.parse_limits, text)
+
+    def test_what_is_there_is_whole(self):
+        self.assertTrue(report.load_limits())
+
+
 if __name__ == "__main__":
     unittest.main()
