@@ -1,24 +1,27 @@
 /* turns.pml: the waits of all threads of a worker process as one question to the parent, which others recall.
  *
- * Mirrors  src/proc/turns.c: auri_turn_take, _give, _recall, recall, move, sleep_until_move, goes_on,
- *          question_make, was_named, take_outcome, take_refusal, on_circle, ask, end_of, leave, auri_parent_wait;
- *          src/sched/detect.c: auri_detect_needs_answer, and the recall at the end of auri_detect;
- *          src/proc/waits.c: auri_serve_wait, auri_wait_settle, _refuse, auri_request_deadlines, _abandon;
+ * Mirrors  src/proc/turns.c: auri_turn_take, _give, _recall, recall, move, sleep_until_move, own_asker, note_parts,
+ *          question_make, was_named, take_outcome, take_refusal, refused, ask, end_of, leave, may_ask,
+ *          auri_parent_wait;
+ *          src/sched/detect.c: auri_detect_needs_answer, note_needed, and the recall at the end of auri_detect;
+ *          src/proc/waits.c: auri_serve_wait, show, auri_wait_settle, _refuse, refused_index, auri_request_deadlines,
+ *          _abandon;
  *          src/proc/request.c: auri_request_look, _serve.
  * Threads  0 is the worker's own, and runs the call W; 1 runs L, a task of a pool of the worker process.  0 waits
  *          for a call of the parent, perhaps with a deadline, or for the first of that and L, or for L alone; 1 waits
  *          for the same call or another one, perhaps with a deadline; each does so ROUNDS times at most.  With
  *          CALLER there is 2, which calls the parent meanwhile.  TWO: the bell may be heard while somebody serves.
- * Calls    0 and 1 belong to the parent; each may wait for W before it is done.
+ * Calls    0 and 1 belong to the parent; each may wait for W before it is done.  STAYS: 1 ends after W, by no wait that
+ *          anybody knows of, only thread 1 waits for it, and its deadline comes then: that must hide no circle.
  * Death    DEATHS: SIGKILL after any step of the worker.
  * Memory   sequentially consistent: all is done under one of two locks, or with words that are accessed so; the
  *          mailbox's own orders are the explorer's.  What is done under a lock without a break is one step.
  * Shows    each wait ends once, and truly; only a question that was recalled is refused as such; a verdict is
- *          given to a thread's wait on a circle only, and each circle gets one; nobody sleeps for ever, without the
- *          help of a tick; no question stands, no outcome and no list of numbers is left in the end.
+ *          given to a wait on a circle only, of a thread or of the parent's call, and each circle gets one, whatever
+ *          the other thread waits for; nobody sleeps for ever, without the help of a tick; no question stands, no
+ *          outcome and no list of numbers is left in the end.
  * Abstract continuations (any.pml, request.pml): a call that is done ends the wait at any time; what runs in place
- *          of a wait; threads that a task makes by itself; that a call of the parent which closes a circle may be
- *          refused though only thread 1 waits for it, since the parent knows one wait; which of two threads that wait for the same call is
+ *          of a wait; threads that a task makes by itself; which of two threads that wait for the same call is
  *          first in the list. */
 
 /* run: -DTWO */
@@ -26,6 +29,8 @@
 /* run: -DCALLER */
 /* run: -DDEATHS */
 /* run: -DROUNDS=2 */
+/* run: -DSTAYS */
+/* run: -DSTAYS -DTIMED */
 /* fault: RECALL_SILENT */
 /* fault: RECALL_STALE */
 /* fault: LOOK_BLIND */
@@ -34,7 +39,11 @@
 /* fault: WORD_SILENT */
 /* fault: GOES_ON_BLIND */
 /* fault: NEVER_GOES_ON */
-/* fault: REFUSE_ASKER */
+/* fault: REFUSE_OTHER */
+/* fault: EDGE_ALL */
+/* fault: EDGE_ALL -DSTAYS */
+/* fault: TIME_HIDES -DSTAYS -DTIMED */
+/* fault: ASK_SILENT -DTIMED */
 /* fault: NEWS_ASKER */
 /* fault: LOOKED_BLIND -DTIMED */
 /* fault: GIVE_SILENT -DCALLER */
@@ -76,6 +85,7 @@ bool looked[2];
 bool over[2];
 byte err[2];
 bool named[2];    /* it took part in the question that was asked last */
+bool needed[2];   /* ... and 0 cannot go on without it */
 bool was_done[2]; /* its call, before it began to wait */
 
 /* struct auri_remote */
@@ -89,7 +99,7 @@ byte news;
 /* the question */
 bool q_has[2]; /* the calls that it names */
 bool q_list;
-bool q_goes_on;
+bool q_needs[2]; /* ... and the edge; none: the process goes on */
 bool q_timed, q_late; /* its deadline is the first of theirs, and has passed */
 bool q_recalled; /* truth: whether it was */
 
@@ -121,15 +131,25 @@ bool gave_up[2];
 
 /* What the verdict sees: calls that wait for W, and W's worker, which waits for all that the question names. */
 #define HELD(c) (needs[c] && !gave_up[c] && !done[c])
+#ifdef FAULT_TIME_HIDES
+#define HIDDEN q_timed
+#else
+#define HIDDEN false
+#endif
 #define DEAD_W                                                                                     \
-    (blocked && !victim && !q_timed && !q_goes_on && (!q_has[0] || HELD(0)) && (!q_has[1] || HELD(1)))
+    (blocked && !victim && !HIDDEN && (q_needs[0] || q_needs[1]) && (!q_needs[0] || HELD(0)) &&    \
+     (!q_needs[1] || HELD(1)))
 
 /* The truth, thread by thread.  Who waits for its call: */
 #define CALLS(t) (linked[t] && !over[t] && !timed[t] && HELD(ids[t]))
 #define L_DEAD (!l_done && CALLS(1))
 #define OWN_DEAD                                                                                   \
     ((CALLS(0) && (!told[0] || L_DEAD)) || (!linked[0] && edge[0] == E_L && L_DEAD))
-#define ON_CIRCLE(t) (OWN_DEAD && ((t) == 0 || (L_DEAD && (told[0] || edge[0] == E_L))))
+#define WAITS_FOR_L (told[0] || edge[0] == E_L)
+#define ON_CIRCLE(t) (OWN_DEAD && ((t) == 0 || (L_DEAD && WAITS_FOR_L)))
+/* ... and the parent's call, which waits for W: */
+#define CALL_ON_CIRCLE(c)                                                                          \
+    (OWN_DEAD && ((CALLS(0) && ids[0] == (c)) || (WAITS_FOR_L && L_DEAD && ids[1] == (c))))
 
 inline reply(what, id)
 {
@@ -196,15 +216,17 @@ inline send(waits)
     ((edge[0] == E_PROXY && asks[0]) || (edge[0] == E_NONE && asks[0]) ||                          \
      (edge[0] == E_ANY && asks[0] && !l_done && DEAD_1) || (edge[0] == E_L && !l_done && DEAD_1))
 
-#ifdef FAULT_GOES_ON_BLIND
-#define GOES_ON false
-#elif defined(FAULT_NEVER_GOES_ON)
-#define GOES_ON true
-#else
-#define GOES_ON (linked[0] && !told[0] && asks[0] -> false : !DEAD_0)
-#endif
-
 #define TAKES_PART(t) (linked[t] && !over[t])
+
+/* note_parts() */
+#define ALONE (TAKES_PART(0) && !told[0])
+#ifdef FAULT_GOES_ON_BLIND
+#define NEEDED(t) true
+#elif defined(FAULT_NEVER_GOES_ON)
+#define NEEDED(t) false
+#else
+#define NEEDED(t) (ALONE -> (t) == 0 : DEAD_0 && ((t) == 0 || edge[0] == E_ANY || edge[0] == E_L))
+#endif
 
 #define WAS_NAMED(t) (named[t] && TAKES_PART(t))
 #ifdef FAULT_LOOKED_BLIND
@@ -213,12 +235,16 @@ inline send(waits)
 #define LOOKED_AT(t) WAS_NAMED(t)
 #endif
 
-/* on_circle(): who gives up. */
-#ifdef FAULT_REFUSE_ASKER
-#define REFUSED(t) (t)
+/* refused(): who gives up. */
+#define MAY_GIVE_UP(t) (WAS_NAMED(t) && needed[t] && ids[t] == answer_id)
+#ifdef FAULT_REFUSE_OTHER
+#define REFUSED (WAS_NAMED(1) -> 1 : 0)
 #else
-#define REFUSED(t) (WAS_NAMED(0) -> 0 : (t))
+#define REFUSED (MAY_GIVE_UP(0) -> 0 : (MAY_GIVE_UP(1) -> 1 : NONE))
 #endif
+
+/* may_ask() */
+#define MAY_ASK(t) (!asked && hurried == 0 && ((t) == 0 || !TAKES_PART(0)))
 
 inline ends(t, e)
 {
@@ -233,7 +259,7 @@ inline ends(t, e)
 inline ask(t)
 {
     d_step {
-        !ENDS(t) && !asked && hurried == 0 ->
+        !ENDS(t) && MAY_ASK(t) ->
         asked = true;
         stands = true;
         sent = false;
@@ -242,7 +268,15 @@ inline ask(t)
         named[1] = TAKES_PART(1);
         q_has[0] = (named[0] && ids[0] == 0) || (named[1] && ids[1] == 0);
         q_has[1] = (named[0] && ids[0] == 1) || (named[1] && ids[1] == 1);
-        q_goes_on = GOES_ON;
+        needed[0] = named[0] && !timed[0] && NEEDED(0);
+        needed[1] = named[1] && !timed[1] && NEEDED(1);
+#ifdef FAULT_EDGE_ALL
+        q_needs[0] = (needed[0] || needed[1]) && q_has[0];
+        q_needs[1] = (needed[0] || needed[1]) && q_has[1];
+#else
+        q_needs[0] = (needed[0] && ids[0] == 0) || (needed[1] && ids[1] == 0);
+        q_needs[1] = (needed[0] && ids[0] == 1) || (needed[1] && ids[1] == 1);
+#endif
         q_timed = (named[0] && timed[0]) || (named[1] && timed[1]);
         q_late = (named[0] && late[0]) || (named[1] && late[1]);
         q_list = named[0] && named[1];
@@ -272,17 +306,21 @@ inline ask(t)
             looked[0] = looked[0] || LOOKED_AT(0);
             looked[1] = looked[1] || LOOKED_AT(1)
         :: answer == R_EDEADLK ->
-            r = REFUSED(t);
-            assert(TAKES_PART(r) && !timed[r]);
-            assert(ON_CIRCLE(r));
-            ends(r, R_EDEADLK);
+            r = REFUSED;
+            if
+            :: r != NONE ->
+                assert(TAKES_PART(r) && !timed[r]);
+                assert(ON_CIRCLE(r));
+                ends(r, R_EDEADLK)
+            :: else
+            fi;
             r = 0
         :: answer == R_EAGAIN -> assert(q_recalled)
         fi;
         lists = lists - q_list;
         q_list = false;
         q_has[0] = false; q_has[1] = false;
-        q_goes_on = false; q_timed = false; q_late = false; q_recalled = false; sent = false;
+        q_needs[0] = false; q_needs[1] = false; q_timed = false; q_late = false; q_recalled = false; sent = false;
         answer = 0;
         answer_id = 0;
         asked = false;
@@ -313,16 +351,23 @@ inline parent_wait(t)
         fi;
         linked[t] = false;
         named[t] = false;
+        needed[t] = false;
         was_done[t] = false;
 #ifndef FAULT_MARK_STAYS
         asks[t] = false;
 #endif
         over[t] = false; err[t] = 0; looked[t] = false; told[t] = false; timed[t] = false;
         late[t] = false;
-        ids[t] = NONE
+        ids[t] = NONE;
+#ifndef FAULT_ASK_SILENT
+        if
+        :: t == 0 -> move() /* the other one left it to us to ask */
+        :: else
+        fi
+#endif
        };
         break
-    :: atomic { !ENDS(t) && (asked || hurried != 0) -> woken[t] = false }; /* sleep_until_move() */
+    :: atomic { !ENDS(t) && !MAY_ASK(t) -> woken[t] = false }; /* sleep_until_move() */
         woken[t] || (looked[t] && timed[t] && late[t])
     :: ask(t)
     od
@@ -365,6 +410,7 @@ proctype own()
             rounds++;
             if
             :: wait_for_call(0, 0)
+#ifndef STAYS
             :: !l_done -> /* ask_for_any() */
                 ids[0] = 0;
                 told[0] = true;
@@ -379,6 +425,7 @@ proctype own()
                 fi;
                 l_done;
                 edge[0] = E_NONE
+#endif
             fi
         :: break
         od;
@@ -433,12 +480,17 @@ proctype caller()
 
 #ifdef TIMED
 /* Time. */
+#ifdef STAYS
+#define HURRIES w_done
+#else
+#define HURRIES true
+#endif
 proctype clock()
 {
 end:
     do
     :: d_step { timed[0] && !late[0] && linked[0] -> late[0] = true; q_late = q_late || named[0] }
-    :: d_step { timed[1] && !late[1] && linked[1] -> late[1] = true; q_late = q_late || named[1] }
+    :: d_step { timed[1] && !late[1] && linked[1] && HURRIES -> late[1] = true; q_late = q_late || named[1] }
     od
 }
 
@@ -458,6 +510,7 @@ inline end_wait()
 proctype server()
 {
     bool mine, refuses;
+    byte which;
 
 end:
     do
@@ -493,16 +546,25 @@ end:
                 };
                 if
                 :: mine ->
-                    d_step { refuses = DEAD_W; victim = refuses }; /* auri_detect() */
+                    atomic { /* auri_detect() */
+                        refuses = DEAD_W;
+                        victim = refuses;
+                        if
+                        :: refuses && q_needs[0] -> which = 0
+                        :: refuses && q_needs[1] -> which = 1
+                        :: else
+                        fi
+                    };
                     d_step { /* auri_wait_settle() */
                         serving = false;
                         if
-                        :: refuses && blocked -> end_wait(); reply(R_EDEADLK, 0)
+                        :: refuses && blocked -> end_wait(); reply(R_EDEADLK, which)
                         :: !refuses && blocked && ctl && IS_RECALLED -> end_wait(); reply(R_EAGAIN, 0)
                         :: else
                         fi;
                         mine = false;
-                        refuses = false
+                        refuses = false;
+                        which = 0
                     }
                 :: else
                 fi
@@ -538,15 +600,26 @@ proctype runner(byte c)
     bool refuses;
 
     if
+#ifdef STAYS
+    :: c == 1 -> w_done
+    :: c == 0 ->
+        needs[c] = true;
+#else
     :: needs[c] = true;
+#endif
         d_step {
-            refuses = DEAD_W && q_has[c]; /* its own wait has closed the circle */
+            refuses = DEAD_W && q_needs[c]; /* its own wait has closed the circle */
+            assert(!refuses || CALL_ON_CIRCLE(c));
             gave_up[c] = refuses;
             refuses = false
         };
         gave_up[c] || w_done;
         needs[c] = false
+#ifdef STAYS
+    :: c == 0 -> true
+#else
     :: true
+#endif
     fi;
     d_step { done[c] = true }
 }
