@@ -136,17 +136,12 @@ def load(tracker):
     resource_tracker._resource_tracker._fd = tracker
 
 
-def become(fd, others, socket=-1):
-    """Becomes the nursery; does not return."""
-    from . import _core
-
-    _core.run_nursery(_ExecBoot(fd, others), socket)
-
-
 def main(fd, tracker, others):
     """The program of a nursery of its own."""
     import sys
 
+    from . import _core
+
     load(tracker)
     del sys.path[0]
-    become(fd, others)
+    _core.run_nursery(_ExecBoot(fd, others))

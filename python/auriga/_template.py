@@ -293,13 +293,11 @@ def _preload(names, data):
 def _serve(asked, host):
     """A fork for each request, until the program has ended or hangs up."""
     import select
-    import signal
     import socket
     from multiprocessing import resource_tracker
 
-    from . import _nursery
+    from . import _core, _nursery
 
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks what became of a nursery
     poll = select.poll()
     poll.register(asked, select.POLLIN)
     poll.register(host, select.POLLIN)
@@ -310,18 +308,13 @@ def _serve(asked, host):
         byte, fds, _, _ = socket.recv_fds(asked, 1, _REQUEST_FDS, socket.MSG_CMSG_CLOEXEC)
         if not byte:
             return
-        if os.fork() == 0:
-            asked.close()
-            os.close(host)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            pool, data, tracker, out, err, *others = fds
-            os.dup2(out, 1)
-            os.dup2(err, 2)
-            os.close(out)
-            os.close(err)
-            resource_tracker._resource_tracker._fd = tracker
-            _nursery.become(data, others, pool)
-            return
+        pool, data, tracker, out, err, *others = fds
+        resource_tracker._resource_tracker._fd = tracker  # in the copy
+        try:
+            boot = _nursery._ExecBoot(data, others)
+            _core.fork_nursery(boot, pool, out, err, asked.fileno(), host)
+        finally:
+            resource_tracker._resource_tracker._fd = None
         for fd in fds:
             os.close(fd)
 

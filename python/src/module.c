@@ -22,13 +22,19 @@ PyObject *core_take_exception(void)
     return value;
 }
 
-static PyObject *run_nursery(PyObject *module, PyObject *args)
+static PyObject *run_nursery(PyObject *module, PyObject *boot)
+{
+    return worker_run_nursery(module, boot);
+}
+
+static PyObject *fork_nursery(PyObject *module, PyObject *args)
 {
     PyObject *boot;
-    int socket = -1;
+    int fds[5];
 
-    return PyArg_ParseTuple(args, "O|i", &boot, &socket) ? worker_run_nursery(module, boot, socket)
-                                                         : NULL;
+    return PyArg_ParseTuple(args, "Oiiiii", &boot, &fds[0], &fds[1], &fds[2], &fds[3], &fds[4])
+               ? worker_fork_nursery(module, boot, fds)
+               : NULL;
 }
 
 /* What a program that is executed now would get; os.environ does not see what C code has put there. */
@@ -74,8 +80,11 @@ static PyObject *in_task(PyObject *module, PyObject *unused)
 }
 
 static PyMethodDef methods[] = {
-    { "run_nursery", run_nursery, METH_VARARGS,
-      "run_nursery(boot[, socket]): becomes the process that forks a pool's workers" },
+    { "run_nursery", run_nursery, METH_O,
+      "run_nursery(boot): becomes the process that forks a pool's workers" },
+    { "fork_nursery", fork_nursery, METH_VARARGS,
+      "fork_nursery(boot, socket, out, err, asked, host): forks it; asked and host are closed "
+      "there" },
     { "environment", environment, METH_NOARGS, "The strings of this process's environment" },
     { "cpu_count", cpu_count, METH_NOARGS, "CPUs this process may use; quotas count" },
     { "completed", wait_set, METH_O, "The set behind as_completed()" },

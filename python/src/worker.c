@@ -6,6 +6,8 @@
  * The answer's first byte is 0 for a value and 1 for an exception. */
 #include "core.h"
 
+#include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -225,15 +227,53 @@ void worker_process_fini(void *ctx, int index)
     PyGILState_Release(gil);
 }
 
-PyObject *worker_run_nursery(PyObject *module, PyObject *boot, int socket)
+PyObject *worker_run_nursery(PyObject *module, PyObject *boot)
 {
     worker_state = PyModule_GetState(module);
     Py_INCREF(boot);
     worker_boot = boot;
     PyOS_BeforeFork();
-    aur_err err = socket < 0 ? aur_nursery_run() : aur_nursery_serve(socket);
+    aur_err err = aur_nursery_run();
     PyOS_AfterFork_Parent();
     return core_raise(worker_state, err, NULL);
+}
+
+/* What a forked nursery has of the template's: its own stdout and stderr, nothing else. */
+static void leave_template(int out, int err, int asked, int host)
+{
+    dup2(out, 1);
+    dup2(err, 2);
+    close(out);
+    close(err);
+    close(asked);
+    close(host);
+}
+
+/* What Python does after a fork is done in the workers, which the nursery forks: it runs no Python itself, and
+ * would only copy some 300 pages for that.  Who ends is not waited for. */
+PyObject *worker_fork_nursery(PyObject *module, PyObject *boot, const int fds[5])
+{
+    struct sigaction unheard = { .sa_handler = SIG_DFL, .sa_flags = SA_NOCLDWAIT };
+
+    /* For Python and for workers it is as a process has it at its start. */
+    sigaction(SIGCHLD, &unheard, NULL);
+    worker_state = PyModule_GetState(module);
+    worker_boot = boot;
+    PyOS_BeforeFork();
+    pid_t pid = fork();
+    if (pid == 0) {
+        leave_template(fds[1], fds[2], fds[3], fds[4]);
+        (void)aur_nursery_serve(fds[0]);
+        _exit(1); /* the pool is gone */
+    }
+    int failed = errno;
+    PyOS_AfterFork_Parent();
+    worker_boot = NULL;
+    if (pid < 0) {
+        errno = failed;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    Py_RETURN_NONE;
 }
 
 int worker_enter_context(uint32_t flags, PyObject **ret_context)

@@ -232,6 +232,32 @@ if __name__ == "__main__":
     print(ask("spawn", abs, -6))
 """
 
+LIKE_NEW = HEAD + """
+def open_files():
+    links = []
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            links.append(os.readlink(f"/proc/self/fd/{fd}"))
+        except FileNotFoundError:
+            pass  # of the listing itself
+    return links
+
+def state(_=None):
+    files = open_files()
+    return (signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL,
+            os.waitstatus_to_exitcode(os.system("exit 3")),  # needs SIGCHLD as a process has it
+            threading.current_thread() is threading.main_thread(),
+            sum(link.startswith("socket:") for link in files),
+            sum("pidfd" in link for link in files))  # of its parent, for multiprocessing
+
+if __name__ == "__main__":
+    for method in ("spawn", "forkserver"):
+        template = ask(method)
+        print(*ask(method, state))
+        while open(f"/proc/{template}/task/{template}/children").read():
+            pass  # a nursery that has ended leaves no zombie
+"""
+
 LIVING = HEAD + """
 if __name__ == "__main__":
     print(ask("spawn"), ask("forkserver"), flush=True)
@@ -340,6 +366,9 @@ class Template(Case):
 
     def test_the_resource_tracker_can_end_before_it(self):
         self.prints(TRACKER, "6\n")
+
+    def test_workers_have_nothing_of_its_own(self):
+        self.prints(LIKE_NEW, "True 3 True 0 1\n" * 2)
 
     def test_preloaded_modules(self):
         self.prints(PRELOADED, "True False\nTrue\n")
