@@ -556,7 +556,11 @@ class _MapRun:
         return task, gauge
 
     def _watch_one(self):
-        task, gauge = self._running = self._begin(1)
+        self._running = self._begin(1)
+        self._count_running()
+
+    def _count_running(self):
+        task, gauge = self._running
         _watch(task, gauge)
         if gauge.took() is not None:  # else it never began, and its task tells why
             self._verdict.count(1, *outcome(*gauge.took()), 1 + self._verdict.running)
@@ -567,6 +571,8 @@ class _MapRun:
             seconds = max(self._verdict.seconds, 1e-9)
             self._running = self._begin(max(1, min(left // 2, int(self._tries * _LOOK / seconds))))
         held, looks = _probe(*self._running)
+        if looks == 0 and not self._running[0].done():
+            self._count_running()  # it may have stopped to compute
         self._tries *= 2
         if self._tries > _TRIES and looks == 0:
             held = looks = 1  # as most do

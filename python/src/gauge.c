@@ -190,7 +190,9 @@ PyObject *gauge_watch(PyObject *module, PyObject *args)
 
 #define PROBE_GAP_NS UINT64_C(500000)
 #define PROBE_CPU_NS UINT64_C(200000)
-#define PROBES_MAX 3 /* that have the same outcome; or twice as many */
+#define PROBES_MAX 3 /* that have the same outcome */
+#define PROBE_NS                                                                                   \
+    UINT64_C(100000000) /* in all: the call may have stopped to compute, and signals wait */
 
 static uint64_t my_sleeps(void)
 {
@@ -230,8 +232,9 @@ PyObject *gauge_probe(PyObject *module, PyObject *args)
     if (parse(module, args, "O!O!", &future, &self, NULL) < 0) {
         return NULL;
     }
+    aur_deadline deadline = aur_deadline_in_ns(PROBE_NS);
     PyThreadState *mine = PyEval_SaveThread();
-    while (held < PROBES_MAX && free < PROBES_MAX &&
+    while (held < PROBES_MAX && free < PROBES_MAX && aur_deadline_in_ns(0) < deadline &&
            aur_future_wait(future, aur_deadline_in_ns(PROBE_GAP_NS)) == AUR_ETIMEDOUT) {
         if (has_moved(self, &cpu_ns)) {
             uint64_t sleeps = my_sleeps();

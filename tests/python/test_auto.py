@@ -6,6 +6,7 @@ import gc
 import multiprocessing
 import os
 import threading
+import time
 import unittest
 import unittest.mock
 import warnings
@@ -445,8 +446,8 @@ class Gauges(Case):
 
     def test_a_call_that_sleeps_is_told_while_it_does(self):
         begun, event = threading.Event(), threading.Event()
-        self.addCleanup(event.set)
         task, gauge = self.begin(wait_for, event, begun)
+        self.addCleanup(event.set)  # before its pool is joined
         begun.wait()
         sleeps = 0
         while sleeps == 0:  # it may not be in its wait yet
@@ -461,9 +462,19 @@ class Gauges(Case):
     def test_who_waits_does_not_hold_the_gil(self):
         begun, event = threading.Event(), threading.Event()
         task, gauge = self.begin(wait_for, event, begun)
+        self.addCleanup(event.set)  # before its pool is joined
         begun.wait()
-        threading.Timer(0.001, event.set).start()  # the call uses no CPU, so nothing is probed
-        self.assertEqual(_core.probe(task, gauge), (0, 0))
+        self.assertEqual(_core.probe(task, gauge), (0, 0))  # it uses no CPU, and nobody waits for it
+        self.assertFalse(task.done())
+
+    def test_a_call_that_computes_first_and_then_waits(self):
+        # It is judged anew when it has no CPU any more; until then the map would wait for it.
+        event = threading.Event()
+        self.addCleanup(event.set)
+        with auriga.AutoPool(2) as pool:
+            result = pool.map_async(compute_or_open, [None] + [event] * 3, 1)
+            self.assertTrue(event.wait(60), "the others wait for the first")
+            self.assertEqual(result.get(), [None, event, event, event])
 
     def test_who_computes_holds_the_gil(self):
         # In a process without other threads, whose wish for the GIL would count.
@@ -475,6 +486,22 @@ class Gauges(Case):
         self.assertRaises(TypeError, _core.Gauge, len)
         self.assertRaises(TypeError, _core.watch, None, gauge, 1)
         self.assertRaises(TypeError, _core.probe, auriga.Future(), gauge)
+
+
+held_back = threading.Event()
+
+
+def compute_or_open(event):
+    """The first computes for a while, and waits for the others; they let it go on."""
+    if event is not None:
+        held_back.set()
+        event.set()
+        return event
+    end = time.thread_time() + 0.008
+    while time.thread_time() < end:
+        pass
+    held_back.wait()
+    return None
 
 
 HOLDS = """
