@@ -3,6 +3,8 @@
  *          what it then does is done once more here, and looked at.
  * Guards:  auri_count_cpus() in src/proc/nurse.c, and that auri_guardian() calls it.
  */
+/* aurt: no-tsan */
+/* aurt: no-valgrind */
 #include "pools.h"
 
 #include "proc/internal.h"
