@@ -471,7 +471,7 @@ static void exactly(const void *ctx)
     aur_completed *set = NULL;
     aur_pool *pool = NULL;
     struct width_args wide = { { { 5 } } };
-    aur_call_options opts = AUR_CALL_OPTIONS_INIT; /* without, its caller runs it and needs no memory */
+    aur_call_options opts = AUR_CALL_OPTIONS_INIT; /* without, a call needs no memory */
     int value = 0;
 
     WITHOUT_MEMORY(aur_pool_new(ctx, &pool, NULL));
