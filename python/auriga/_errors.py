@@ -90,7 +90,7 @@ def _function(report):
 
 
 _BROKEN = (
-    "A process in the process pool was terminated abruptly while the future was running or pending."
+    "A process in the process pool was terminated abruptly while the future was running or pending"
 )
 
 
@@ -116,7 +116,7 @@ _MAKERS = {
     "AUR_EDEADLK": lambda r: DeadlockError(_say(r).replace("submitted at", "defined at")),
     "AUR_EWORKER": _died,
     "AUR_EDEADLINE": _timeout,
-    "AUR_EBROKEN": lambda r: BrokenProcessPool(_BROKEN),
+    "AUR_EBROKEN": lambda r: BrokenProcessPool(f"{_BROKEN}: {_say(r)}"),
     "AUR_ESHUTDOWN": lambda r: PoolClosed(_say(r)),
     "AUR_E2DEEP": lambda r: TooDeepError(_say(r)),
     "AUR_EINIT": lambda r: BrokenThreadPool(

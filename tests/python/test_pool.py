@@ -17,7 +17,7 @@ import auriga
 import auriga.stdlib
 import work
 from auriga import _results
-from support import Case
+from support import Case, run_program
 
 
 class Window(unittest.TestCase):
@@ -88,6 +88,20 @@ class Window(unittest.TestCase):
 class Taken(_results.Failed):
     def get(self):
         return self.error
+
+
+FAILING_INITIALIZER = """
+import auriga
+
+def connect():
+    raise ValueError("no database")
+
+with auriga.Pool(2, initializer=connect) as pool:
+    try:
+        pool.map(abs, [1, 2])
+    except auriga.BrokenProcessPool as error:
+        print(error)
+"""
 
 
 class Verbs:
@@ -417,6 +431,12 @@ class Processes(Verbs, Case):
         with self.assertWarnsRegex(RuntimeWarning, "0 workers"):
             with self.make(0) as pool:
                 self.assertEqual(pool.apply(work.add, (1,)), 3)
+
+    def test_an_initializer_that_fails(self):
+        status, out, err = run_program(FAILING_INITIALIZER)
+        self.assertEqual(status, 0)
+        self.assertTrue(out.endswith(": the pool cannot start workers any more\n"), out)
+        self.assertIn("ValueError: no database", err)
 
     def test_functions_without_a_name(self):
         try:
