@@ -196,6 +196,7 @@ void auri_run_dry(struct auri_proc *p)
     struct auri_worker *refused = NULL;
     bool ran = false;
 
+    auri_dry_lock();
     for (unsigned i = 0; i < p->slots_end && !ran; i++) {
         struct auri_worker *w = p->slots[i].worker;
         struct auri_stuck stuck = { .takes = is_queued, .pool = p };
@@ -213,6 +214,7 @@ void auri_run_dry(struct auri_proc *p)
     if (!ran && refused != NULL) { /* nobody is left to run what it waits for */
         auri_wait_refuse(refused, AUR_E2DEEP);
     }
+    auri_dry_unlock();
 }
 
 uint64_t auri_inner_deadlines(struct auri_worker *w, uint64_t now)

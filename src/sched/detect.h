@@ -66,8 +66,13 @@ enum auri_dry_verdict {
     AURI_DRY_NOBODY, /* nobody can: it has to give up its wait */
 };
 
-/* For the worker processes of dry pools: what a wait needs so as to end.  With the pool's lock held.  Marks
- * (record.h) first, then this: of several pools the one that is marked last sees all of them. */
+/* Held from a look at dry pools until what it asks for is done.  Else one pool may run something in place of a wait
+ * which another pool, that acts at the same time, brings to its end: tests/spin/dry.pml. */
+void auri_dry_lock(void);
+void auri_dry_unlock(void);
+
+/* For the worker processes of dry pools: what a wait needs so as to end.  With the pool's lock held, and the one
+ * above.  Marks (record.h) first, then this: of several pools the one that is marked last sees all of them. */
 enum auri_dry_verdict auri_detect_dry(struct auri_record *node, struct auri_stuck *ret);
 
 /* Why the calling thread's record was chosen by another node. */

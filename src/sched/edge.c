@@ -6,12 +6,14 @@
 #include "sched/survey.h"
 
 static pthread_mutex_t detect_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t dry_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t detect_once = PTHREAD_ONCE_INIT;
 
-/* In a fork child the lock may belong to a thread that does not exist there. */
+/* In a fork child a lock may belong to a thread that does not exist there. */
 static void after_fork_in_child(void)
 {
     detect_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    dry_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 }
 
 static void register_once(void)
@@ -28,6 +30,17 @@ void auri_graph_lock(void)
 void auri_graph_unlock(void)
 {
     pthread_mutex_unlock(&detect_lock);
+}
+
+void auri_dry_lock(void)
+{
+    pthread_once(&detect_once, register_once);
+    pthread_mutex_lock(&dry_lock);
+}
+
+void auri_dry_unlock(void)
+{
+    pthread_mutex_unlock(&dry_lock);
 }
 
 /* wait_seq becomes odd with a seq_cst store [E1], after the edge is written.  Then the waiter looks at

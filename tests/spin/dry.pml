@@ -1,30 +1,31 @@
 /* dry.pml: pools without a free worker and without spares, whose workers wait for each other's queues.
  *
  * Mirrors  src/proc/spare.c: auri_relieve;  src/proc/place.c: auri_dry_mark, auri_run_dry, run;
- *          src/proc/waits.c: auri_wait_settle, tell_its_pool;
+ *          src/proc/waits.c: auri_wait_settle, tell_its_pool;  src/sched/edge.c: auri_dry_lock;
  *          src/sched/detect.c: auri_detect_dry, judge_dry, mark_task, pool_is_live.
  * Pools    POOLS, of one worker each.  Worker i runs W(i); Q(i) is in the queue of pool i.  A W waits for any Q or for
  *          none; a Q for a Q of a later pool or for none, so that nothing is a circle.  Without ROOM a worker cannot
  *          run anything in place of a wait, or can.
  * Memory   sequentially consistent: edges, marks and words are accessed so.  A pool's lock is held from the mark to
- *          the end; each look at the graph is one step (deadlock.pml takes these apart).
+ *          the end, and the one lock of dry pools (turn) from the look to what is done about it; each look at the
+ *          graph is one step (deadlock.pml takes these apart).
  * Shows    every call ends; a tick, TICKS for each pool, comes only if nothing else can; only what the wait depends
  *          on is run in its place; a wait is refused only if no worker that could run something for it has
  *          room.
- *          With POOLS=3 this does not hold: see docs/VERIFICATION.md, "Not checked".
  * Abstract chains that are found without the marks (auri_run_in_place), maps and answers that land, waits for any,
- *          workers that die. */
+ *          workers that die; waits that end meanwhile by what others do, as a cancel (auri_run_dry looks at wait_seq). */
 
 /* run: */
 /* run: -DTICKS=0 */
 /* run: -DNOROOM */
+/* deep: -DPOOLS=3 */
 /* fault: NO_MARK */
 /* fault: MARK_LATE -DTICKS=0 */
 /* fault: RUN_ANY */
-/* fault: SEQ_BLIND */
 /* fault: REFUSE_EARLY -DNOROOM */
 /* fault: NEVER_REFUSED -DNOROOM */
 /* fault: QUEUE_LIVE */
+/* fault: NO_TURN -DPOOLS=3 */
 
 #ifndef POOLS
 #define POOLS 2
@@ -33,11 +34,6 @@
 #define TICKS 3
 #endif
 #define NONE 15
-#ifdef FAULT_SEQ_BLIND
-#define SAME_SEQ true
-#else
-#define SAME_SEQ (seq[found_by] == found_seq)
-#endif
 #define W(i) (i)
 #define Q(i) (POOLS + (i))
 #define POOL(t) ((t) - POOLS) /* of a Q */
@@ -55,8 +51,8 @@ bool refused[ALL];      /* its wait */
 
 byte top[POOLS]; /* what the worker runs, the innermost */
 bool waits[POOLS];
-byte seq[POOLS]; /* mod 4: of its waits */
 bool lock[POOLS];
+bool turn; /* auri_dry_lock() */
 bool dry[POOLS];
 bool room[POOLS];
 bool kick[POOLS];
@@ -121,7 +117,7 @@ inline mark_task(t, i)
     if
     :: state[t] == QUEUED && dry[POOL(t)] ->
         if
-        :: POOL(t) == i && found == NONE -> found = t; found_by = x; found_seq = seq[x]
+        :: POOL(t) == i && found == NONE -> found = t
         :: else
         fi;
         reaches[POOL(t)] = true;
@@ -188,7 +184,7 @@ inline detect_dry(i)
         od;
 #ifdef FAULT_RUN_ANY
         if
-        :: found == NONE && state[Q(i)] == QUEUED -> found = Q(i); found_by = i; found_seq = seq[i]
+        :: found == NONE && state[Q(i)] == QUEUED -> found = Q(i)
         :: else
         fi;
 #endif
@@ -228,15 +224,13 @@ end:
         :: needs[top[i]] == NONE || refused[top[i]] || state[needs[top[i]]] == DONE -> finish(i)
         :: else -> /* WAIT */
             waits[i] = true;
-            seq[i] = (seq[i] + 1) % 4;
             kick[i] = true;
             kick[POOL(AWAITED(i))] = true /* tell_its_pool() */
         fi
        }
     :: d_step { /* the continuation of what it waits for; not while its pool's lock is held */
         waits[i] && !lock[i] && state[AWAITED(i)] == DONE ->
-        waits[i] = false;
-        seq[i] = (seq[i] + 1) % 4
+        waits[i] = false
        }
     od
 }
@@ -248,7 +242,6 @@ inline run_in_place(i, t)
     depends(i);
     assert(dep[t]);
     waits[i] = false; /* auri_wait_hide() */
-    seq[i] = (seq[i] + 1) % 4;
     state[t] = RUNNING;
     owner[t] = i;
     below[t] = top[i];
@@ -257,7 +250,7 @@ inline run_in_place(i, t)
 
 proctype looker(byte i)
 {
-    byte verdict, found = NONE, found_by, found_seq;
+    byte verdict, found = NONE;
 
 end:
     do
@@ -291,13 +284,16 @@ end:
 #endif
                 skip
             };
+#ifndef FAULT_NO_TURN
+            d_step { !turn -> turn = true };
+#endif
             d_step { detect_dry(i) };
 #ifdef FAULT_MARK_LATE
             d_step { dry[i] = true };
 #endif
             d_step {
                 if
-                :: verdict == RUN_IT && state[found] == QUEUED && SAME_SEQ -> run_in_place(i, found)
+                :: verdict == RUN_IT && state[found] == QUEUED -> run_in_place(i, found)
 #ifndef FAULT_NEVER_REFUSED
                 :: verdict == NOBODY ->
                     refused[top[i]] = true;
@@ -308,15 +304,15 @@ end:
                     :: x < POOLS -> assert(!(room[x] && waits[x] && dep[Q(x)] && state[Q(x)] == QUEUED)); x++
                     :: else -> break
                     od;
-                    waits[i] = false;
-                    seq[i] = (seq[i] + 1) % 4
+                    waits[i] = false
 #endif
                 :: else
-                fi
+                fi;
+                turn = false
             }
         fi;
         d_step {
-            lock[i] = false; verdict = 0; found = NONE; found_by = 0; found_seq = 0 }
+            lock[i] = false; verdict = 0; found = NONE }
     od
 }
 
