@@ -92,6 +92,12 @@ typedef struct __attribute__((__may_alias__)) aur_lane_ {
 } aur_lane_;
 #define AUR_LANE_SLEEPS_ UINT64_C(0xffff0000)
 
+/* Where a branch is. */
+typedef struct aur_fork_spot_ {
+    aur_lane_ *lane_; /* NULL: nowhere yet */
+    void **head_;     /* the lane's, with the branch as its newest */
+} aur_fork_spot_;
+
 /* The beginning of what the library knows about a thread. */
 struct __attribute__((__may_alias__)) aur_self_ {
     void *frame_;
@@ -108,18 +114,19 @@ static inline bool aur_lane_is_short_(const aur_lane_ *lane)
     return __atomic_load_n(lane->top_, __ATOMIC_RELAXED) > lane->low_;
 }
 
-/* Nearly every fork of a deep recursion.  NULL: nothing has happened. */
-static inline aur_lane_ *aur_fork_push_(aur_fork_ *fork, aur_join_fn *run, void *arg)
+/* Nearly every fork of a deep recursion.  Nowhere: nothing has happened. */
+static inline aur_fork_spot_ aur_fork_push_(aur_fork_ *fork, aur_join_fn *run, void *arg)
 {
     const struct aur_self_ *self = (const struct aur_self_ *)(const void *)aur_self_1_;
     aur_lane_ *lane = self ? self->lane_ : (aur_lane_ *)0;
+    aur_fork_spot_ spot = { (aur_lane_ *)0, (void **)0 };
 
     if (__builtin_expect(
             !lane || aur_lane_is_short_(lane) || lane->head_ == lane->end_ ||
                 /* relaxed: a hint. */
                 (__atomic_load_n(lane->sleeps_, __ATOMIC_RELAXED) & AUR_LANE_SLEEPS_) != 0,
             0)) {
-        return (aur_lane_ *)0;
+        return spot;
     }
     void **head = lane->head_;
     fork->run_ = run;
@@ -129,20 +136,26 @@ static inline aur_lane_ *aur_fork_push_(aur_fork_ *fork, aur_join_fn *run, void 
     __atomic_store_n(&fork->state_, 0u, __ATOMIC_RELAXED);
     *head = fork;
     lane->head_ = head + 1;
-    return lane;
+    spot.lane_ = lane;
+    spot.head_ = head + 1;
+    return spot;
 }
 
-/* Nearly every join: the branch is the newest, and nobody else knows it.  False: nothing has happened. */
-static inline bool aur_fork_pop_(const aur_fork_ *fork, aur_lane_ *lane)
+/* Nearly every join: the branch is the newest, and nobody else knows it.  False: nothing has happened.
+ *
+ * The new head comes from the caller's copy.  From the lane's it would have to wait for the store of the fork or join
+ * before, and that for the one before it: of a deep recursion this would be half of all its time (bench/forkjoin). */
+static inline bool aur_fork_pop_(const aur_fork_ *fork, aur_fork_spot_ spot)
 {
-    void **head = lane->head_;
+    aur_lane_ *lane = spot.lane_;
 
-    if (__builtin_expect(head == lane->floor_ || head[-1] != (const void *)fork ||
-                             aur_lane_is_short_(lane),
+    /* head_[-1]: the stack may have moved, and another branch lie there now. */
+    if (__builtin_expect(lane->head_ != spot.head_ || spot.head_ == lane->floor_ ||
+                             spot.head_[-1] != (const void *)fork || aur_lane_is_short_(lane),
                          0)) {
         return false;
     }
-    lane->head_ = head - 1;
+    lane->head_ = spot.head_ - 1;
     return true;
 }
 
@@ -152,18 +165,22 @@ AUR_API bool aur_fork_end_slow_(aur_fork_ *fork);
 
 /* Offers run(arg).  *fork must stay where it is until aur_fork_end_().  Forks of one thread end in the
  * reverse order in which they began: the library aborts if it meets another one first. */
-static inline aur_lane_ *aur_fork_begin_(aur_fork_ *fork, aur_join_fn *run, void *arg)
+static inline aur_fork_spot_ aur_fork_begin_(aur_fork_ *fork, aur_join_fn *run, void *arg)
 {
-    aur_lane_ *lane = aur_fork_push_(fork, run, arg);
+    aur_fork_spot_ spot = aur_fork_push_(fork, run, arg);
 
-    return lane ? lane : aur_fork_begin_slow_(fork, run, arg);
+    if (!spot.lane_) {
+        spot.lane_ = aur_fork_begin_slow_(fork, run, arg);
+        spot.head_ = spot.lane_->head_;
+    }
+    return spot;
 }
 
-/* lane: from aur_fork_begin_().  True: nobody has taken it, and nobody will.  False: another thread has
+/* spot: from aur_fork_begin_().  True: nobody has taken it, and nobody will.  False: another thread has
  * run it. */
-static inline bool aur_fork_end_(aur_fork_ *fork, aur_lane_ *lane)
+static inline bool aur_fork_end_(aur_fork_ *fork, aur_fork_spot_ spot)
 {
-    return aur_fork_pop_(fork, lane) || aur_fork_end_slow_(fork);
+    return aur_fork_pop_(fork, spot) || aur_fork_end_slow_(fork);
 }
 
 AUR_END_DECLS
@@ -178,7 +195,7 @@ AUR_END_DECLS
     AUR_CHECKED_(name(__VA_ARGS__));                                                               \
     branch.forked_ = 0; /* until the arguments are there */                                        \
     branch##_aur_forked_.args_ = name##_aur_pack(__VA_ARGS__);                                     \
-    branch.lane_ =                                                                                 \
+    branch.spot_ =                                                                                 \
         aur_fork_begin_(&branch##_aur_forked_.fork_, name##_aur_fork_run, &branch##_aur_forked_);  \
     branch.forked_ = &branch##_aur_forked_
 
@@ -212,7 +229,7 @@ AUR_END_DECLS
     {                                                                                              \
         struct name##_aur_forked *f_ = b_->forked_;                                                \
         b_->forked_ = 0;                                                                           \
-        return aur_fork_end_(&f_->fork_, b_->lane_) ? name(members(f_->args_)) : f_->ret_;         \
+        return aur_fork_end_(&f_->fork_, b_->spot_) ? name(members(f_->args_)) : f_->ret_;         \
     }
 
 #define AUR_FORK_VOID_(name, members)                                                              \
@@ -231,7 +248,7 @@ AUR_END_DECLS
     {                                                                                              \
         struct name##_aur_forked *f_ = b_->forked_;                                                \
         b_->forked_ = 0;                                                                           \
-        if (aur_fork_end_(&f_->fork_, b_->lane_)) {                                                \
+        if (aur_fork_end_(&f_->fork_, b_->spot_)) {                                                \
             name(members(f_->args_));                                                              \
         }                                                                                          \
     }
@@ -239,12 +256,12 @@ AUR_END_DECLS
 #define AUR_FORK_OWNER_(name)                                                                      \
     struct name##_aur_fork {                                                                       \
         struct name##_aur_forked *forked_; /* NULL: not begun, or ended */                         \
-        aur_lane_ *lane_;                                                                          \
+        aur_fork_spot_ spot_;                                                                      \
     };                                                                                             \
     AUR_UNUSED_ static inline void name##_aur_fork_drop(struct name##_aur_fork *b_)                \
     {                                                                                              \
         if (b_->forked_) {                                                                         \
-            (void)aur_fork_end_(&b_->forked_->fork_, b_->lane_);                                   \
+            (void)aur_fork_end_(&b_->forked_->fork_, b_->spot_);                                   \
         }                                                                                          \
     }
 

@@ -305,13 +305,13 @@ bool aur_fork_end_slow_(aur_fork_ *fork)
 /* What has to happen when the first branch returns, throws, or ends the thread. */
 struct pair {
     aur_fork_ fork;
-    aur_lane_ *lane;
+    aur_fork_spot_ spot;
     bool mine;
 };
 
 static inline void pair_end(struct pair **pair)
 {
-    (*pair)->mine = aur_fork_end_(&(*pair)->fork, (*pair)->lane);
+    (*pair)->mine = aur_fork_end_(&(*pair)->fork, (*pair)->spot);
 }
 
 static inline void pair_end_any(struct pair **pair)
@@ -342,8 +342,8 @@ aur_err(aur_join)(aur_join_fn *a, void *arg_a, aur_join_fn *b, void *arg_b)
     if (a == NULL || b == NULL) {
         return AUR_EINVAL;
     }
-    pair.lane = aur_fork_push_(&pair.fork, b, arg_b);
-    if (pair.lane == NULL) {
+    pair.spot = aur_fork_push_(&pair.fork, b, arg_b);
+    if (pair.spot.lane_ == NULL) {
         return join(a, arg_a, b, arg_b);
     }
     {

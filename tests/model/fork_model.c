@@ -219,7 +219,7 @@ static void own_twice(void)
 
 /* A thief has the owner's branch, and afterwards takes another one's, which forks in the same lane. */
 static aur_fork_ mine, older, newer, foreign;
-static aur_lane_ *mine_at, *older_at, *newer_at, *foreign_at;
+static aur_fork_spot_ mine_at, older_at, newer_at, foreign_at;
 static struct auri_branch *taken;
 
 static void setup_taken(void)

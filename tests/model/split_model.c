@@ -52,12 +52,15 @@ static void got(void *future)
 static void take(void)
 {
     void *newest = &item[nested[--depth]];
+    aur_fork_spot_ spot = { &split.open, split.open.head_ };
 
     if (depth != 0) { /* not before */
         const void *older = &item[nested[depth - 1]];
-        MODEL_CHECK(!aur_fork_pop_((const aur_fork_ *)older, &split.open));
+        aur_fork_spot_ below = { &split.open, split.open.head_ - 1 };
+        MODEL_CHECK(!aur_fork_pop_((const aur_fork_ *)older, below));
+        MODEL_CHECK(!aur_fork_pop_((const aur_fork_ *)older, spot));
     }
-    if (!aur_fork_pop_((const aur_fork_ *)newest, &split.open)) {
+    if (!aur_fork_pop_((const aur_fork_ *)newest, spot)) {
         MODEL_CHECK(auri_split_newest(&split) == newest);
         if (!auri_split_take(&split)) {
             return;

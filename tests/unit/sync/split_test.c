@@ -13,6 +13,7 @@
 #define THIEVES 3
 
 static unsigned char places[ITEMS];
+static aur_fork_spot_ spots[ITEMS];
 static _Atomic(uint32_t) got[ITEMS];
 static struct auri_split split;
 static _Atomic(uint32_t) over;
@@ -32,12 +33,13 @@ static void push(uint32_t i)
 {
     AURT_CHECK(auri_split_has_room(&split) || auri_split_make_room(&split));
     auri_split_push(&split, item_of(i));
+    spots[i] = (aur_fork_spot_){ &split.open, split.open.head_ };
     (void)auri_split_share(&split);
 }
 
 static bool take_private(uint32_t i)
 {
-    return aur_fork_pop_((const aur_fork_ *)(const void *)item_of(i), &split.open);
+    return aur_fork_pop_((const aur_fork_ *)(const void *)item_of(i), spots[i]);
 }
 
 /* As a join does.  False: a thief has it. */
