@@ -338,7 +338,8 @@ static void test_request_left(void **state)
         AURT_OK(aur_apply_async(mine, &task, asks_again, 3));
         atomic_store(&led, own);
         aurt_event_wait(&shared->opened);
-        leader = ticks_off = true;
+        ticks_off = true;
+        leader = true;
         assert_int_equal(result_of(aur_future_ref(own)), 4);
         leader = false;
         aurt_event_set(&shared->again);
