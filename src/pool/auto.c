@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/hot.h"
 #include "plat/plat.h"
 #include "proc/engine.h"
 #include "proc/remote.h"
@@ -183,12 +184,17 @@ aur_err auri_auto_join(aur_pool *pool, aur_deadline deadline)
 
 /* ---- where a call goes --------------------------------------------------------------------- */
 
+static bool is_sample(uint32_t calls)
+{
+    return calls % SAMPLE_ONE_IN == SAMPLE_ONE_IN - 1;
+}
+
 static bool is_due(struct auri_verdict *entry)
 {
     uint32_t calls = auri_load_rlx(&entry->calls); /* relaxed: a count, and one lost is no loss */
 
     auri_store_rlx(&entry->calls, calls + 1);
-    return calls % SAMPLE_ONE_IN == SAMPLE_ONE_IN - 1;
+    return is_sample(calls);
 }
 
 void auri_auto_route_(aur_pool **pool, const aur_fn *fn)
@@ -285,6 +291,25 @@ auri_gauge_fn *auri_auto_gauge_of_(aur_pool *pool, const aur_fn *fn)
     struct auri_verdict *entry = entry_of(auto_of(pool), fn, true);
 
     return entry == NULL || (is_for_loop(entry) && !is_due(entry)) ? NULL : gauge;
+}
+
+/* Cheap calls only: for others the short way is no gain.  One that is due is left for the long way to count. */
+AURI_HOT bool auri_auto_is_short_(aur_pool *pool, const aur_fn *fn)
+{
+    if ((fn->flags & AUR_FN_RANGE_BODY) != 0) {
+        return true; /* never measured */
+    }
+    struct auri_verdict *entry = entry_of(auto_of(pool), fn, false);
+
+    if (entry == NULL || !is_for_loop(entry)) {
+        return false;
+    }
+    uint32_t calls = auri_load_rlx(&entry->calls); /* relaxed: as in is_due() */
+    if (is_sample(calls)) {
+        return false;
+    }
+    auri_store_rlx(&entry->calls, calls + 1);
+    return true;
 }
 
 bool auri_auto_runs_here_(aur_pool *pool, const auri_task *task, const struct auri_record *self)

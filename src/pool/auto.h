@@ -63,6 +63,13 @@ static inline bool auri_auto_runs_here(aur_pool *pool, const auri_task *task,
     return auri_auto_is(pool) && auri_auto_runs_here_(pool, task, self);
 }
 
+/* Whether a map, or a call that waits, goes the short way of thread pools, where nothing is measured. */
+bool auri_auto_is_short_(aur_pool *pool, const aur_fn *fn);
+static inline bool auri_auto_is_short(aur_pool *pool, const aur_fn *fn)
+{
+    return !auri_auto_is(pool) || auri_auto_is_short_(pool, fn);
+}
+
 /* What is known of a function, in an AUR_AUTO pool; NULL: it has no place in the table. */
 struct auri_verdict *auri_auto_verdict(aur_pool *pool, const aur_fn *fn);
 

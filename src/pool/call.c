@@ -111,14 +111,14 @@ AURI_APART static aur_err call_long(aur_pool *pool, const aur_call_options *opts
     return err;
 }
 
-/* Most of them: of a thread pool, with no options.  The caller runs it, and nobody has a handle of it: so the task
+/* Most of them: of a thread pool, with no options; of an AUR_AUTO pool, cheap ones.  The caller runs it, and nobody has a handle of it: so the task
  * lies on the stack, and is not claimed and not finished.  Arguments are read where the caller has them. */
-AURI_HOT static bool is_short(const aur_pool *pool, const aur_call_options *opts, const aur_fn *fn,
+AURI_HOT static bool is_short(aur_pool *pool, const aur_call_options *opts, const aur_fn *fn,
                               const void *args)
 {
     return auri_runs_here(pool, opts) && auri_fn_is_good(fn, 0) &&
            fn->ret_size <= AURI_HERE_RET_BYTES && args != NULL &&
-           ((uintptr_t)args & (fn->args_align - 1)) == 0;
+           ((uintptr_t)args & (fn->args_align - 1)) == 0 && auri_auto_is_short(pool, fn);
 }
 
 struct short_call {

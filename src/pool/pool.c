@@ -97,7 +97,7 @@ static const struct auri_backend *backend_of(int32_t kind)
 
 static bool runs_here(aur_pool *pool)
 {
-    return pool->kind == AUR_THREADS && !auri_auto_is(pool) && !auri_limits_each(&pool->limits) &&
+    return pool->kind == AUR_THREADS && !auri_limits_each(&pool->limits) &&
            pool->backend->may_help(pool, NULL);
 }
 

@@ -124,8 +124,10 @@ struct aur_pool {
     int32_t kind;                       /* I */
     uint32_t workers;                   /* I */
     uint32_t flags;                     /* I */
-    bool runs_here;   /* I: a call or map without options of its own is run by who asks for it */
-    aur_options opts; /* I: defaults resolved, name is ours */
+    bool
+        runs_here; /* I: a call or map without options of its own is run by who asks for it; of an AUR_AUTO
+                       * pool: if nothing of it is measured */
+    aur_options opts;          /* I: defaults resolved, name is ours */
     struct auri_limits limits; /* I: the defaults of its calls */
     char name[32];             /* I */
     _Atomic(uint32_t) refs;    /* A: the user's */

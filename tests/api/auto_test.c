@@ -326,6 +326,31 @@ static void test_sampled(void **state)
     aurt_pool_end(pool);
 }
 
+/* Cheap calls and maps go a shorter way, but for one in 64, which is measured. */
+static void test_sampled_cheap(void **state)
+{
+    aur_pool *pool = auto_pool(2, 0);
+    struct auri_verdict *verdict = auri_auto_verdict(pool, &cheap_aur_fn);
+    int v = 5;
+
+    (void)state;
+    decide(pool, &cheap_aur_fn, AURI_TO_LOOP);
+    for (int form = 0; form < 2; form++) {
+        uint64_t n = atomic_load(&verdict->alone.n) + atomic_load(&verdict->together.n);
+        for (int i = 0; i < 64; i++) {
+            int out = 0;
+            AURT_OK(form == 0 ? aur_apply(pool, &out, cheap, 5)
+                              : aur_map(pool, cheap, &v, 1, &out));
+            assert_int_equal(out, 5);
+        }
+        assert_int_equal(atomic_load(&verdict->alone.n) + atomic_load(&verdict->together.n), n + 1);
+    }
+    AURT_OK(aur_pool_close(pool));
+    AURT_ERR(AUR_ESHUTDOWN, aur_apply(pool, &v, cheap, 5));
+    AURT_ERR(AUR_ESHUTDOWN, aur_map(pool, cheap, &v, 1, &v));
+    aurt_pool_end(pool);
+}
+
 /* A closed pool accepts nothing, though its processes are still there for the call that runs. */
 static void test_closed(void **state)
 {
@@ -506,7 +531,8 @@ int main(void)
         cmocka_unit_test(test_verbs),        cmocka_unit_test(test_nested),
         cmocka_unit_test(test_killed),       cmocka_unit_test(test_buffers),
         cmocka_unit_test(test_terminate),    cmocka_unit_test(test_dropped),
-        cmocka_unit_test(test_sampled),      cmocka_unit_test(test_closed),
+        cmocka_unit_test(test_sampled),      cmocka_unit_test(test_sampled_cheap),
+        cmocka_unit_test(test_closed),
 #endif
     };
 
