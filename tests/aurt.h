@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -115,6 +116,15 @@ static inline void aurt_barrier_wait(aurt_barrier *barrier)
     while (atomic_load_explicit(&barrier->round, memory_order_acquire) == round) {
         aurt_futex_wait_(&barrier->round, round);
     }
+}
+
+/* Memory, all zero, that this process and those forked from it share. */
+static inline void *aurt_shared(size_t size)
+{
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    AURT_CHECK(memory != MAP_FAILED);
+    return memory;
 }
 
 static inline uint64_t aurt_now_ns(void)

@@ -8,7 +8,6 @@
 
 #include <pthread.h>
 #include <signal.h>
-#include <sys/mman.h>
 
 static aur_pool *outer;
 
@@ -92,12 +91,9 @@ static struct shared {
 
 static int share(void **state)
 {
-    void *got =
-        mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
     (void)state;
-    shared = got;
-    return got == MAP_FAILED;
+    shared = aurt_shared(sizeof(*shared));
+    return 0;
 }
 
 static int unshare(void **state)

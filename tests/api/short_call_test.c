@@ -9,7 +9,6 @@
 
 #include <auriga.h>
 #include <pthread.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 
 #include "task/record.h"
@@ -518,8 +517,7 @@ static void the_child_of_a_call_ends_with_it(void **state)
     pid_t self = getpid();
 
     (void)state;
-    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    assert_true(shared != MAP_FAILED);
+    shared = aurt_shared(sizeof(*shared));
     for (int fails = 0; fails < 2; fails++) {
         int v = 0;
         shared->status = -1;

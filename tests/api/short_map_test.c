@@ -8,7 +8,6 @@
 
 #include <auriga.h>
 #include <pthread.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 
 #include "sched/team.h"
@@ -315,8 +314,7 @@ static void the_child_of_an_item_ends_with_it(void **state)
     int out[N];
 
     (void)state;
-    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    assert_true(shared != MAP_FAILED);
+    shared = aurt_shared(sizeof(*shared));
     number(0);
     AURT_OK(aur_map(pool, forks, numbers, N, out));
     assert_true(WIFEXITED(shared->status) && WEXITSTATUS(shared->status) == 0);

@@ -7,7 +7,6 @@
 
 #include <auriga.h>
 #include <errno.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 
 /* ---- the fault ------------------------------------------------------------------------------- */
@@ -27,11 +26,7 @@ static fault *the_fault;
 
 static inline void fault_init(void)
 {
-    void *shared =
-        mmap(NULL, sizeof(fault), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-    AURT_CHECK(shared != MAP_FAILED);
-    the_fault = shared;
+    the_fault = aurt_shared(sizeof(*the_fault));
 }
 
 static inline bool fault_now(uint32_t call)

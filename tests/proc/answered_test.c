@@ -8,8 +8,6 @@
 /* aurt: no-valgrind */
 #include "gates.h"
 
-#include <sys/mman.h>
-
 #include "sched/detect.h"
 
 /* What the workers share with this program. */
@@ -89,7 +87,7 @@ static void test_next_call_waits_for_caller(void **state)
     (void)state;
     for (int i = 0; i < 5; i++) {
         aur_future *task, *waits;
-        memset(shared, 0, sizeof(*shared));
+        gates_reset();
         AURT_OK(aur_apply_async(threads, &task, calls, 5));
         shared->id = aur_future_id(task);
         aurt_event_wait(&shared->asked);
@@ -106,9 +104,7 @@ int main(void)
         cmocka_unit_test(test_next_call_waits_for_caller),
     };
 
-    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    AURT_CHECK(shared != MAP_FAILED);
-    gates = &shared->gates;
+    shared = gates_new(sizeof(*shared));
     threads = aurt_pool_new(AUR_THREADS, 1, 0, 0);
     mine = aurt_pool_new(AUR_PROCESSES, 1, AUR_START_FORK, AUR_NO_SPARES);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

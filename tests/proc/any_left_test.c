@@ -7,8 +7,6 @@
 /* aurt: no-tsan */
 #include "pools.h"
 
-#include <sys/mman.h>
-
 #include "proc/internal.h"
 
 static struct shared {
@@ -119,7 +117,6 @@ int main(void)
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_first),
                                         cmocka_unit_test(test_deadline) };
 
-    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    AURT_CHECK(shared != MAP_FAILED);
+    shared = aurt_shared(sizeof(*shared));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

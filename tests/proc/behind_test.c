@@ -6,7 +6,6 @@
  */
 /* aurt: no-tsan */
 #include "engine_rig.h"
-#include "proc/internal.h"
 
 enum { SHORT = 50 };
 

@@ -9,7 +9,6 @@
 #include "pools.h"
 
 #include <stdatomic.h>
-#include <sys/mman.h>
 
 struct gate {
     int number;
@@ -48,12 +47,10 @@ static void test_what_lies_behind(void **state)
 {
     enum { N = 100, GATES = 20 };
     aur_future *futures[N];
-    _Atomic(int) *passed =
-        mmap(NULL, sizeof(*passed), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    (void)state;
-    assert_true(passed != MAP_FAILED);
+    _Atomic(int) *passed = aurt_shared(sizeof(*passed));
     aur_pool *pool = aurt_pool_new(AUR_PROCESSES, 0, AUR_START_FORK, AUR_NO_SPARES);
 
+    (void)state;
     for (int i = 0; i < 10; i++) { /* short calls: much of what follows fits into a ring */
         collect(pool, futures, N, NULL);
     }

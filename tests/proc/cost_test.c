@@ -5,8 +5,6 @@
 /* aurt: no-tsan */
 #include "engine_rig.h"
 
-#include "proc/internal.h"
-
 enum { TOGETHER = 30, SHORT_NS = 1000, LONG_NS = 33000, LONGER_NS = 50000 };
 
 static int one(int x)

@@ -5,8 +5,6 @@
 /* aurt: no-tsan */
 #include "engine_rig.h"
 
-#include "proc/internal.h"
-
 enum { LARGE = 4096 };
 
 static aur_err count(const void *in, size_t size, aur_out *out)

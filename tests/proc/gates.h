@@ -48,4 +48,39 @@ static int result_of(aur_future *future)
     return v;
 }
 
+/* ---- the fixture --------------------------------------------------------------------------- */
+
+static aur_pool *others;    /* of the parent, inherited by the workers of later pools */
+static size_t shared_bytes; /* of the gates and what follows them */
+
+/* Memory for a struct of that size, which begins with the gates. */
+static inline void *gates_new(size_t bytes)
+{
+    gates = aurt_shared(bytes);
+    shared_bytes = bytes;
+    return gates;
+}
+
+/* All gates are shut, and all that follows them is zero. */
+static inline void gates_reset(void)
+{
+    memset(gates, 0, shared_bytes);
+}
+
+static inline int gates_setup(void **state)
+{
+    (void)state;
+    gates_reset();
+    others = aurt_pool_new(AUR_PROCESSES, 3, AUR_START_FORK, 0);
+    return 0;
+}
+
+static inline int gates_teardown(void **state)
+{
+    (void)state;
+    aurt_event_set(&gates->go);
+    aurt_pool_end(others);
+    return 0;
+}
+
 #endif /* AURT_GATES_H */

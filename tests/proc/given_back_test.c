@@ -8,8 +8,6 @@
 /* aurt: no-tsan */
 #include "engine_rig.h"
 
-#include "proc/internal.h"
-
 enum { WINDOW_MAX = 8, PLACES_MAX = 4096 };
 
 struct order {
@@ -94,18 +92,6 @@ static uint32_t told(aur_pool *pool)
     return n;
 }
 
-/* The ring takes them, however busy the machine is. */
-static void believe_short(aur_pool *pool)
-{
-    struct auri_proc *p = auri_proc_of(pool);
-
-    pthread_mutex_lock(&p->lock);
-    for (int i = 0; i < 64; i++) {
-        auri_cost_learn(p, &answer_aur_fn, 1, (uint64_t)i);
-    }
-    pthread_mutex_unlock(&p->lock);
-}
-
 static aur_future *result_of(aur_pool *pool, const struct order *order)
 {
     aur_future *future = NULL;
@@ -132,7 +118,7 @@ static void test_told_at_once(void **state)
     }
     AURT_OK(aur_apply_async(pool, &gone, wait_go, aur_buf_id(buf)));
     aurt_event_wait(&words->begun);
-    believe_short(pool);
+    believe_short(pool, &answer_aur_fn);
     uint32_t before = told(pool);
     for (int i = 0; i < BACK - 1; i++) {
         aur_future_unref(futures[i]);

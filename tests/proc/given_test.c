@@ -8,8 +8,6 @@
 /* aurt: no-valgrind */
 #include "pools.h"
 
-#include <sys/mman.h>
-
 #include "proc/internal.h"
 #include "sched/detect.h"
 
@@ -112,7 +110,6 @@ int main(void)
         cmocka_unit_test(test_given),
     };
 
-    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    AURT_CHECK(shared != MAP_FAILED);
+    shared = aurt_shared(sizeof(*shared));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,10 +7,6 @@
 /* aurt: no-tsan */
 #include "engine_rig.h"
 
-#include <sys/mman.h>
-
-#include "proc/internal.h"
-
 enum { CALLS = 300, DEADLY = 25 };
 
 static struct board {
@@ -23,8 +19,8 @@ static struct board {
 static int setup(void **state)
 {
     (void)state;
-    board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    return board == MAP_FAILED;
+    board = aurt_shared(sizeof(*board));
+    return 0;
 }
 
 static int teardown(void **state)
@@ -200,18 +196,6 @@ static uint64_t unanswered(aur_pool *pool)
     return n;
 }
 
-/* The ring takes as many of these calls as there are places. */
-static void believe_short(aur_pool *pool)
-{
-    struct auri_proc *p = auri_proc_of(pool);
-
-    pthread_mutex_lock(&p->lock);
-    for (int i = 0; i < 64; i++) {
-        auri_cost_learn(p, &count_or_wait_aur_fn, 1, (uint64_t)i);
-    }
-    pthread_mutex_unlock(&p->lock);
-}
-
 /* One worker has answered all before the call that blocks, since it takes them in order.  The next submit takes
  * these answers, so that a worker that keeps up never seems to hold a full ring. */
 static void test_submit_takes_answers(void **state)
@@ -220,7 +204,7 @@ static void test_submit_takes_answers(void **state)
     aur_pool *pool = pool_of(1);
 
     (void)state;
-    believe_short(pool);
+    believe_short(pool, &count_or_wait_aur_fn);
     for (int n = 0; n < MANY; n++) {
         AURT_OK(aur_apply_async(pool, NULL, count_or_wait, n + 1));
     }

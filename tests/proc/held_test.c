@@ -11,7 +11,6 @@
 
 #include <pthread.h>
 #include <sched.h>
-#include <sys/mman.h>
 
 #include "proc/ask.h"
 #include "proc/internal.h"
@@ -34,7 +33,6 @@ static struct shared {
     _Atomic(int) asked_again;
 } * shared;
 
-static aur_pool *others; /* of the parent, inherited by the workers of later pools */
 static aur_pool *mine;
 
 /* In linked programs these stand before the real ones. */
@@ -264,22 +262,6 @@ aur_err __wrap_aurp_fd_wait(int fd, aur_deadline deadline)
     return __real_aurp_fd_wait(fd, deadline);
 }
 
-static int setup(void **state)
-{
-    (void)state;
-    memset(shared, 0, sizeof(*shared));
-    others = aurt_pool_new(AUR_PROCESSES, 2, AUR_START_FORK, 0);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    aurt_event_set(&gates->go);
-    aurt_pool_end(others);
-    return 0;
-}
-
 static void name(aur_future *one, aur_future *other)
 {
     shared->id = aur_future_id(one);
@@ -330,7 +312,7 @@ static void test_request_left(void **state)
     for (int i = 0; i < ROUNDS && !held; i++) {
         aur_future *awaited, *task, *own;
 
-        memset(shared, 0, sizeof(*shared));
+        gates_reset();
         AURT_OK(aur_apply_async(others, &awaited, slow, 5));
         name(awaited, NULL);
         mine = aurt_pool_new(AUR_PROCESSES, 2, AUR_START_FORK, 0);
@@ -356,13 +338,11 @@ static void test_request_left(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_comes_after_answer, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_asks_between_two_locks, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_request_left, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_comes_after_answer, gates_setup, gates_teardown),
+        cmocka_unit_test_setup_teardown(test_asks_between_two_locks, gates_setup, gates_teardown),
+        cmocka_unit_test_setup_teardown(test_request_left, gates_setup, gates_teardown),
     };
 
-    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    AURT_CHECK(shared != MAP_FAILED);
-    gates = &shared->gates;
+    shared = gates_new(sizeof(*shared));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

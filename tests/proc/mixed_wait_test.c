@@ -10,7 +10,6 @@
 #include "gates.h"
 
 #include <pthread.h>
-#include <sys/mman.h>
 
 enum { THREADS = 4, CALLS = 40 };
 
@@ -23,8 +22,6 @@ static struct shared {
     aurt_event told;
     int outcome;
 } * shared;
-
-static aur_pool *others; /* of the parent, inherited by the workers of later pools */
 
 /* In a pool that a task made: when the parent knows that the task waits. */
 static int when_begun(int x)
@@ -404,20 +401,16 @@ static aur_pool *mine; /* one worker, and spares */
 
 static int setup(void **state)
 {
-    (void)state;
-    memset(shared, 0, sizeof(*shared));
-    others = aurt_pool_new(AUR_PROCESSES, 3, AUR_START_FORK, 0);
+    gates_setup(state);
     mine = aurt_pool_new(AUR_PROCESSES, 1, AUR_START_FORK, 0);
     return 0;
 }
 
 static int teardown(void **state)
 {
-    (void)state;
     aurt_event_set(&gates->go);
     aurt_pool_end(mine);
-    aurt_pool_end(others);
-    return 0;
+    return gates_teardown(state);
 }
 
 /* The result of the task, which is followed by one that says so when it waits. */
@@ -443,9 +436,17 @@ static void name(aur_future *future)
     aurt_event_set(&gates->ready);
 }
 
-static void begin_again(void)
+/* The result of the task, for which a worker of others waits; and that one's. */
+static int awaited(aur_future *task, int *ret_back)
 {
-    memset(shared, 0, sizeof(*shared));
+    aur_future *back = NULL;
+
+    AURT_OK(aur_apply_async(others, &back, waits_for, aur_future_id(task)));
+    name(back);
+    int v = followed_and_kept(task);
+    *ret_back = result_of(back);
+    aur_future_unref(task);
+    return v;
 }
 
 static const int kinds[] = { AUR_THREADS, AUR_PROCESSES };
@@ -455,7 +456,7 @@ static void test_own_first(void **state)
     (void)state;
     for (int i = 0; i < 4; i++) {
         aur_future *task = NULL;
-        begin_again();
+        gates_reset();
         AURT_OK(aur_apply_async(mine, &task, own_comes_first, kinds[i / 2], i % 2));
         assert_int_equal(followed(task), 0); /* the line that did not hold */
     }
@@ -466,7 +467,7 @@ static void test_own_last(void **state)
     (void)state;
     for (int i = 0; i < 4; i++) {
         aur_future *task = NULL;
-        begin_again();
+        gates_reset();
         AURT_OK(aur_apply_async(mine, &task, own_comes_last, kinds[i / 2], i % 2));
         assert_int_equal(followed(task), 0);
     }
@@ -484,15 +485,12 @@ static void test_own_cancelled(void **state)
 static void test_own_breaks_circle(void **state)
 {
     aur_future *task = NULL;
-    aur_future *back = NULL;
+    int back = -1;
 
     (void)state;
     AURT_OK(aur_apply_async(mine, &task, own_breaks_circle, 0));
-    AURT_OK(aur_apply_async(others, &back, waits_for, aur_future_id(task)));
-    name(back);
-    assert_int_equal(followed_and_kept(task), 0);
-    assert_int_equal(result_of(back), 0);
-    aur_future_unref(task);
+    assert_int_equal(awaited(task, &back), 0);
+    assert_int_equal(back, 0);
 }
 
 static void test_own_in_circle(void **state)
@@ -500,15 +498,11 @@ static void test_own_in_circle(void **state)
     (void)state;
     for (int i = 0; i < 20; i++) {
         aur_future *task = NULL;
-        aur_future *back = NULL;
-        begin_again();
+        int w = 0;
+        gates_reset();
         AURT_OK(aur_apply_async(mine, &task, own_is_in_circle, i % 2));
-        AURT_OK(aur_apply_async(others, &back, waits_for, aur_future_id(task)));
-        name(back);
-        int v = followed_and_kept(task);
+        int v = awaited(task, &w);
         /* The third of the circle may come last, and be refused; then the others get what it returned. */
-        int w = result_of(back);
-        aur_future_unref(task);
         assert_true((v == AUR_EDEADLK && w == v) || w == -AUR_EDEADLK);
     }
 }
@@ -538,15 +532,12 @@ static void test_deadline_passes_wait(void **state)
 static void test_goes_on(void **state)
 {
     aur_future *task = NULL;
-    aur_future *back = NULL;
+    int back = -1;
 
     (void)state;
     AURT_OK(aur_apply_async(mine, &task, goes_on, 4, 0));
-    AURT_OK(aur_apply_async(others, &back, waits_for, aur_future_id(task)));
-    name(back);
-    assert_int_equal(followed_and_kept(task), 4);
-    assert_int_equal(result_of(back), 4); /* nobody was refused */
-    aur_future_unref(task);
+    assert_int_equal(awaited(task, &back), 4);
+    assert_int_equal(back, 4); /* nobody was refused */
 }
 
 /* The same, where the thread waits first, and the task ends when the other one waits. */
@@ -576,7 +567,7 @@ static void test_left_behind(void **state)
         aur_pool *alone = aurt_pool_new(AUR_PROCESSES, 1, AUR_START_FORK, AUR_NO_SPARES);
         aur_future *task = NULL;
         aur_future *next = NULL;
-        begin_again();
+        gates_reset();
         AURT_OK(aur_apply_async(alone, &task, leaves, 4));
         AURT_OK(aur_apply_async(alone, &next, fast, 5));
         name(next);
@@ -591,14 +582,10 @@ static void test_waits_for_own(void **state)
     (void)state;
     for (int i = 0; i < 20; i++) {
         aur_future *task = NULL;
-        aur_future *back = NULL;
-        begin_again();
+        int w = 0;
+        gates_reset();
         AURT_OK(aur_apply_async(mine, &task, waits_for_own, i % 2));
-        AURT_OK(aur_apply_async(others, &back, waits_for, aur_future_id(task)));
-        name(back);
-        int v = followed_and_kept(task);
-        int w = result_of(back);
-        aur_future_unref(task);
+        int v = awaited(task, &w);
         assert_true((v == -AUR_EDEADLK && w == v) || (w == -AUR_EDEADLK && v == w));
     }
 }
@@ -610,7 +597,7 @@ static void test_own_circle(void **state)
     aur_future *task, *back[2], *next[2];
 
     (void)state;
-    begin_again();
+    gates_reset();
     AURT_OK(aur_apply_async(mine, &task, circle_is_own, 0));
     for (int i = 0; i < 2; i++) {
         pools[i] = aurt_pool_new(AUR_PROCESSES, 1, AUR_START_FORK, 0);
@@ -658,8 +645,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_many_threads, setup, teardown),
     };
 
-    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    AURT_CHECK(shared != MAP_FAILED);
-    gates = &shared->gates;
+    shared = gates_new(sizeof(*shared));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,8 +9,6 @@
 /* aurt: no-valgrind */
 #include "pools.h"
 
-#include <sys/mman.h>
-
 /* What the workers inherit, and what the thread pool shares with this program. */
 static aur_pool *threads, *others, *serial, *closed_serial, *gone;
 static aur_pool *mine;
@@ -229,8 +227,7 @@ static int setup(void **state)
     closed_serial = pool_of(AUR_SERIAL, 0);
     AURT_OK(aur_pool_close(closed_serial));
     threads = pool_of(AUR_THREADS, 2);
-    void *shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    AURT_CHECK(shared != MAP_FAILED);
+    void *shared = aurt_shared(4096);
     ids = shared;
     ready = (aurt_event *)(void *)(ids + 8);
     ids[2] = (uint64_t)getpid();

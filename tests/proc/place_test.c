@@ -8,8 +8,6 @@
 /* aurt: long */
 #include "pools.h"
 
-#include <sys/mman.h>
-
 #define LIMIT_NS UINT64_C(2000000000) /* much more than what ends in time takes */
 
 /* What the workers share with this program. */
@@ -88,19 +86,6 @@ static aur_pool *new_pool(uint32_t retries)
     opts.retries = retries;
     AURT_OK(aur_pool_new(&opts, &pool, NULL));
     return pool;
-}
-
-static int setup(void **state)
-{
-    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    AURT_CHECK(shared != MAP_FAILED);
-    *state = shared;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    return munmap(*state, sizeof(*shared));
 }
 
 /* n tasks of one worker, each of which waits for the next, and the last for the first. */
@@ -259,5 +244,6 @@ int main(void)
         cmocka_unit_test(test_limit_of_item),
     };
 
-    return cmocka_run_group_tests(tests, setup, teardown);
+    shared = aurt_shared(sizeof(*shared));
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

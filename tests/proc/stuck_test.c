@@ -8,7 +8,6 @@
 #include "pools.h"
 
 #include <pthread.h>
-#include <sys/mman.h>
 
 enum { POOLS_MAX = 4 };
 
@@ -99,19 +98,6 @@ AUR_FN(int, first_by_thread, int, int);
 static aur_pool *pool_of(int kind, uint32_t workers)
 {
     return aurt_pool_new(kind, workers, AUR_START_DEFAULT, AUR_NO_SPARES);
-}
-
-static int setup(void **state)
-{
-    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    AURT_CHECK(shared != MAP_FAILED);
-    *state = shared;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    return munmap(*state, sizeof(*shared));
 }
 
 /* n pools in a ring: the worker of each waits for a task in the queue of the next. */
@@ -290,5 +276,6 @@ int main(void)
         cmocka_unit_test(test_no_room),
     };
 
-    return cmocka_run_group_tests(tests, setup, teardown);
+    shared = aurt_shared(sizeof(*shared));
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

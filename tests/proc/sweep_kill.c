@@ -19,7 +19,6 @@
 #include "aurt.h"
 
 #include <auriga.h>
-#include <sys/mman.h>
 
 #ifdef __x86_64__
 #include "trace.h"
@@ -233,8 +232,7 @@ int main(int argc, char **argv)
 
     AURT_CHECK(stride > 0);
     trace_on_one_cpu();
-    runs = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    AURT_CHECK(runs != MAP_FAILED);
+    runs = aurt_shared(4096);
     opts.kind = AUR_PROCESSES;
     opts.workers = 1;
     opts.spares_max = AUR_NO_SPARES;

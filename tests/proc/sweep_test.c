@@ -20,8 +20,6 @@
 #endif
 #include "worker_rig.h"
 
-#include <sys/mman.h>
-
 #ifdef __x86_64__
 #include "trace.h"
 
@@ -386,9 +384,7 @@ static struct sweep_result sweep_run(struct sweep_result (*sweep)(rig *r), const
 static void sweep_setup(void)
 {
     trace_on_one_cpu();
-    sweep_board =
-        mmap(NULL, sizeof(*sweep_board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    AURT_CHECK(sweep_board != MAP_FAILED);
+    sweep_board = aurt_shared(sizeof(*sweep_board));
 }
 
 #ifndef SWEEP_FAULTS

@@ -10,7 +10,6 @@
 #include "pools.h"
 
 #include <signal.h>
-#include <sys/mman.h>
 
 #include "proc/internal.h"
 
@@ -182,7 +181,6 @@ int main(void)
         cmocka_unit_test(test_map),
     };
 
-    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    AURT_CHECK(shared != MAP_FAILED);
+    shared = aurt_shared(sizeof(*shared));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

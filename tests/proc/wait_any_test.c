@@ -10,7 +10,6 @@
 #include "gates.h"
 
 #include <signal.h>
-#include <sys/mman.h>
 
 enum { MANY = 3000 };
 
@@ -21,8 +20,6 @@ static struct shared {
     size_t n;
     uint64_t ids[MANY];
 } * shared;
-
-static aur_pool *others; /* inherited by the workers of later pools */
 
 static void open_all(aur_future **futures, size_t from, size_t n)
 {
@@ -144,22 +141,6 @@ static aur_pool *pool_of(uint32_t workers, uint32_t spares)
     return aurt_pool_new(AUR_PROCESSES, workers, AUR_START_FORK, spares);
 }
 
-static int setup(void **state)
-{
-    (void)state;
-    memset(shared, 0, sizeof(*shared));
-    others = pool_of(2, 0);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    aurt_event_set(&gates->go);
-    aurt_pool_end(others);
-    return 0;
-}
-
 static void name(size_t at, aur_future *future)
 {
     shared->ids[at] = aur_future_id(future);
@@ -176,13 +157,6 @@ static void two_calls(aur_pool *mine, aur_future **futures)
     aurt_event_set(&gates->ready);
 }
 
-static void begin_again(void)
-{
-    atomic_store(&gates->go.set, 0);
-    atomic_store(&gates->ready.set, 0);
-    atomic_store(&gates->begun.set, 0);
-}
-
 static void test_fast_second(void **state)
 {
     aur_pool *mine = pool_of(1, 0);
@@ -190,7 +164,7 @@ static void test_fast_second(void **state)
     (void)state;
     for (int timed = 0; timed < 2; timed++) {
         aur_future *any, *futures[2];
-        begin_again();
+        gates_reset();
         AURT_OK(aur_apply_async(mine, &any, waits_any, 0, timed * 3600000));
         two_calls(mine, futures);
         assert_int_equal(result_of(any), 1);
@@ -209,7 +183,7 @@ static void test_as_completed(void **state)
     (void)state;
     for (int timed = 0; timed < 2; timed++) {
         aur_future *any, *futures[2];
-        begin_again();
+        gates_reset();
         AURT_OK(aur_apply_async(mine, &any, completes, timed));
         two_calls(mine, futures);
         assert_int_equal(result_of(any), 0); /* the line that did not hold */
@@ -308,7 +282,7 @@ static void test_circle_closed_by_any(void **state)
     for (int i = 0; i < 10; i++) {
         aur_pool *mine = pool_of(2, 0);
         aur_future *any, *first, *second;
-        begin_again();
+        gates_reset();
         AURT_OK(aur_apply_async(mine, &first, waits_one, 0));
         AURT_OK(aur_apply_async(mine, &second, waits_one, 0));
         AURT_OK(aur_apply_async(mine, &any, waits_any, 1, 0));
@@ -371,7 +345,7 @@ static void test_death(void **state)
     for (int i = 0; i < 5; i++) {
         aur_pool *mine = pool_of(1, 1);
         aur_future *futures[2], *any, *next;
-        begin_again();
+        gates_reset();
         for (int k = 0; k < 2; k++) {
             AURT_OK(aur_apply_async(others, &futures[k], slow, k));
             name((size_t)k, futures[k]);
@@ -396,20 +370,18 @@ static void test_death(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_fast_second, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_as_completed, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_iterator, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_many, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_no_circle, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_circle, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_circle_closed_by_any, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_no_spares, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_deadline, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_death, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_fast_second, gates_setup, gates_teardown),
+        cmocka_unit_test_setup_teardown(test_as_completed, gates_setup, gates_teardown),
+        cmocka_unit_test_setup_teardown(test_iterator, gates_setup, gates_teardown),
+        cmocka_unit_test_setup_teardown(test_many, gates_setup, gates_teardown),
+        cmocka_unit_test_setup_teardown(test_no_circle, gates_setup, gates_teardown),
+        cmocka_unit_test_setup_teardown(test_circle, gates_setup, gates_teardown),
+        cmocka_unit_test_setup_teardown(test_circle_closed_by_any, gates_setup, gates_teardown),
+        cmocka_unit_test_setup_teardown(test_no_spares, gates_setup, gates_teardown),
+        cmocka_unit_test_setup_teardown(test_deadline, gates_setup, gates_teardown),
+        cmocka_unit_test_setup_teardown(test_death, gates_setup, gates_teardown),
     };
 
-    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    AURT_CHECK(shared != MAP_FAILED);
-    gates = &shared->gates;
+    shared = gates_new(sizeof(*shared));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,7 +5,6 @@
 #include "aurt.h"
 
 #include <auriga.h>
-#include <sys/mman.h>
 
 static int same(int x)
 {
@@ -36,9 +35,7 @@ static void withdraw(int kind)
     aur_options opts = AUR_OPTIONS_INIT;
     int v = 0;
 
-    meeting =
-        mmap(NULL, sizeof(*meeting), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    assert_true(meeting != MAP_FAILED);
+    meeting = aurt_shared(sizeof(*meeting));
     opts.kind = kind;
     opts.start = kind == AUR_PROCESSES ? AUR_START_FORK : AUR_START_DEFAULT;
     opts.workers = 1;

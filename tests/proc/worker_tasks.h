@@ -5,7 +5,6 @@
 #include "worker_rig.h"
 
 #include <pthread.h>
-#include <sys/mman.h>
 
 #include "sched/run.h"
 
@@ -207,8 +206,7 @@ static inline struct auri_chunk_end end_of(const struct auri_comp_desc *comp)
 
 static inline int run_with_board(const struct CMUnitTest *tests, size_t n)
 {
-    board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    AURT_CHECK(board != MAP_FAILED);
+    board = aurt_shared(sizeof(*board));
     return _cmocka_run_group_tests("worker", tests, n, NULL, NULL);
 }
 
