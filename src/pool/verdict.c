@@ -1,10 +1,11 @@
 /* Costs of one function's calls, and the choice that follows.
  *
  * Time that a call spends off the CPU is either its own waiting, or that of a thread which is ready
- * but has no CPU.  The kernel counts them apart: a call that never slept (no voluntary switch) counts
- * as busy all the time, and of one that did only the sleep is not, the time in which it was ready is.
- * So on a machine with too few CPUs, or busy ones, computing still looks like computing.  Where the
- * kernel has no such count, nothing goes to processes.
+ * but has no CPU.  The kernel counts them apart.  The second says how busy the machine is and nothing
+ * of the call, so it is left out: a call is busy while it has a CPU, and what never slept (no
+ * voluntary switch) was busy all of its own time.  So on a machine with too few CPUs, or busy ones,
+ * computing still looks like computing, and a short sleep with a long way back to a CPU like a sleep.
+ * Where the kernel has no such count, nothing goes to processes.
  *
  * A function that computes alone, and sleeps beside others of its kind, waits for them: for a lock
  * that all take, or the lock of an interpreter.  What waits for a disk or a peer sleeps alone too.
@@ -115,7 +116,12 @@ static unsigned share(uint64_t part, uint64_t of)
 
 static unsigned share_of(struct auri_sum *sum)
 {
-    return share(auri_load_rlx(&sum->busy_ns), auri_load_rlx(&sum->wall_ns));
+    return share(auri_load_rlx(&sum->cpu_ns), auri_load_rlx(&sum->own_ns));
+}
+
+static uint64_t cpu_ns(struct auri_verdict *v)
+{
+    return auri_load_rlx(&v->alone.cpu_ns) + auri_load_rlx(&v->together.cpu_ns);
 }
 
 static uint32_t choose_slow(struct auri_verdict *v, const struct auri_measure *m)
@@ -144,7 +150,7 @@ static uint32_t choose_slow(struct auri_verdict *v, const struct auri_measure *m
     }
     /* How much of one CPU all of them kept busy. */
     uint64_t kept = together * auri_load_rlx(&v->beside) / together_n;
-    bool dear = auri_load_rlx(&v->cpu_ns) / (alone_n + together_n) >= DEAR_NS;
+    bool dear = cpu_ns(v) / (alone_n + together_n) >= DEAR_NS;
     return m->side_by_side && dear && kept >= 20 ? AURI_TO_PROCESSES : AURI_UNCLEAR;
 }
 
@@ -159,7 +165,7 @@ static uint32_t choose(struct auri_verdict *v, const struct auri_measure *m)
     }
     /* Nearly all are cheap, the rest does not cost much, and none has ever waited. */
     if (m->may_loop && auri_load_rlx(&v->slow) <= n / 8 && auri_load_rlx(&v->slept) == 0 &&
-        auri_load_rlx(&v->cpu_ns) / n <= m->cheap_ns) {
+        cpu_ns(v) / n <= m->cheap_ns) {
         return AURI_TO_LOOP;
     }
     if ((alone_n < ENOUGH_ALONE || together_n < ENOUGH_TOGETHER) && n < ENOUGH_ANYWAY) {
@@ -168,12 +174,17 @@ static uint32_t choose(struct auri_verdict *v, const struct auri_measure *m)
     return choose_slow(v, m);
 }
 
-/* The time without the sleep. */
-static uint64_t busy_ns(const struct auri_outcome *o)
+/* The time on a CPU and asleep: without that in which it was ready. */
+static uint64_t own_ns(const struct auri_outcome *o)
 {
-    uint64_t awake = o->cpu_ns + o->ready_ns;
+    uint64_t own = o->slept ? less(o->wall_ns, o->ready_ns) : 0;
 
-    return o->slept && awake < o->wall_ns ? awake : o->wall_ns;
+    return own > o->cpu_ns ? own : o->cpu_ns;
+}
+
+static bool is_busy_less_than(const struct auri_outcome *o, unsigned percent)
+{
+    return share(o->cpu_ns, own_ns(o)) < percent;
 }
 
 /* Whether this call is not what the choice was made for. */
@@ -185,11 +196,11 @@ static bool contradicts(uint32_t choice, const struct auri_measure *m, const str
     case AURI_TO_LOOP:
         return o->slept || (o->wall_ns > m->cheap_ns && o->cpu_ns > m->cheap_ns);
     case AURI_TO_THREADS:
-        return cheap || busy_ns(o) < o->wall_ns / 10 * 6;
+        return cheap || is_busy_less_than(o, 60);
     case AURI_WAITS:
         return !o->slept;
     case AURI_TO_PROCESSES:
-        return cheap || (o->beside == 0 && busy_ns(o) < o->wall_ns / 2);
+        return cheap || (o->beside == 0 && is_busy_less_than(o, 50));
     default:
         return true; /* unclear: to be looked at again */
     }
@@ -200,8 +211,8 @@ static bool contradicts(uint32_t choice, const struct auri_measure *m, const str
 static void sum_clear(struct auri_sum *sum)
 {
     auri_store_rlx(&sum->n, UINT64_C(0));
-    auri_store_rlx(&sum->wall_ns, UINT64_C(0));
-    auri_store_rlx(&sum->busy_ns, UINT64_C(0));
+    auri_store_rlx(&sum->own_ns, UINT64_C(0));
+    auri_store_rlx(&sum->cpu_ns, UINT64_C(0));
 }
 
 static void start_anew(struct auri_verdict *v)
@@ -212,7 +223,7 @@ static void start_anew(struct auri_verdict *v)
     auri_store_rlx(&v->unslept, UINT64_C(0));
     auri_store_rlx(&v->slow, UINT64_C(0));
     auri_store_rlx(&v->slept, UINT64_C(0));
-    auri_store_rlx(&v->cpu_ns, UINT64_C(0));
+    auri_store_rlx(&v->wall_ns, UINT64_C(0));
     auri_store_rlx(&v->doubts, 0u);
     auri_store_rlx(&v->choice, (uint32_t)AURI_UNDECIDED);
 }
@@ -223,9 +234,9 @@ static void add_up(struct auri_verdict *v, const struct auri_measure *m,
     struct auri_sum *sum = o->beside != 0 ? &v->together : &v->alone;
 
     auri_add_rlx(&sum->n, UINT64_C(1));
-    auri_add_rlx(&sum->wall_ns, o->wall_ns);
-    auri_add_rlx(&sum->busy_ns, busy_ns(o));
-    auri_add_rlx(&v->cpu_ns, o->cpu_ns);
+    auri_add_rlx(&sum->own_ns, own_ns(o));
+    auri_add_rlx(&sum->cpu_ns, o->cpu_ns);
+    auri_add_rlx(&v->wall_ns, o->wall_ns);
     auri_add_rlx(&v->slow, (uint64_t)(o->wall_ns > m->cheap_ns));
     auri_add_rlx(&v->slept, (uint64_t)o->slept);
     if (o->beside != 0) {
@@ -293,11 +304,10 @@ void auri_verdict_say(struct auri_verdict *v, struct auri_text *text, const char
     if (auri_load_acq(&v->named) == 0 || choice == AURI_UNDECIDED || n == 0) {
         return; /* acquire: the name */
     }
-    uint64_t wall = auri_load_rlx(&v->alone.wall_ns) + auri_load_rlx(&v->together.wall_ns);
-    uint64_t cpu = auri_load_rlx(&v->cpu_ns);
+    uint64_t wall = auri_load_rlx(&v->wall_ns);
     double ns = (double)wall / (double)n;
     bool long_ones = ns >= 1e6;
     auri_say(text, "\n%s: %.3g %s a call, %u in 100 of it on a CPU (%llu calls measured): it %s%s.",
-             v->name, ns / (long_ones ? 1e6 : 1e3), long_ones ? "ms" : "us", share(cpu, wall),
+             v->name, ns / (long_ones ? 1e6 : 1e3), long_ones ? "ms" : "us", share(cpu_ns(v), wall),
              (unsigned long long)n, reason(choice), note);
 }

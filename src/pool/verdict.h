@@ -28,8 +28,8 @@ struct auri_measure {
 /* Sums of calls of one sort. */
 struct auri_sum {
     _Atomic(uint64_t) n;
-    _Atomic(uint64_t) wall_ns;
-    _Atomic(uint64_t) busy_ns; /* without the time in which they slept */
+    _Atomic(uint64_t) own_ns; /* on a CPU, or asleep: not ready for a CPU, which is the machine's */
+    _Atomic(uint64_t) cpu_ns;
 };
 
 /* All A: statistics, but for the name, which `named` publishes. */
@@ -47,7 +47,7 @@ struct auri_verdict {
     _Atomic(uint64_t) unslept; /* of `together`: those that never slept */
     _Atomic(uint64_t) slow;    /* of all: those above cheap_ns */
     _Atomic(uint64_t) slept;   /* of all: those that slept */
-    _Atomic(uint64_t) cpu_ns;  /* of all, as the clock says */
+    _Atomic(uint64_t) wall_ns; /* of all, as the clock says */
 };
 
 /* One call, or a piece of a map, being measured; in its frame. */

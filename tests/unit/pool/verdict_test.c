@@ -159,6 +159,38 @@ static void test_starved(void **state)
     assert_int_equal(choice_of(&v), AURI_UNCLEAR);
 }
 
+/* On a busy machine what has slept for a moment waits long for a CPU: that is no computing. */
+static void test_wakes_late(void **state)
+{
+    struct auri_verdict v = { 0 };
+    struct auri_outcome o = {
+        .wall_ns = 5000000, .cpu_ns = 20000, .ready_ns = 4000000, .slept = true
+    };
+
+    (void)state;
+    feed(&v, &measure, 64, o);
+    assert_int_equal(choice_of(&v), AURI_WAITS);
+    v = (struct auri_verdict){ 0 };
+    feed(&v, &measure, 64, ALONE(1000000, 1000000, false)); /* it computed before */
+    assert_int_equal(choice_of(&v), AURI_TO_THREADS);
+    feed(&v, &measure, 3, o);
+    assert_int_equal(choice_of(&v), AURI_TO_THREADS);
+    feed(&v, &measure, 1, o);
+    assert_int_equal(choice_of(&v), AURI_UNDECIDED);
+
+    o.beside = 3;
+    v = (struct auri_verdict){ 0 };
+    feed(&v, &measure, 64, o);
+    assert_int_equal(choice_of(&v), AURI_WAITS);
+
+    /* A cache that often hits: neither the hits that lost their CPU nor the others kept one busy. */
+    o.wall_ns = 20000000;
+    v = (struct auri_verdict){ 0 };
+    feed(&v, &measure, 32, BESIDE(3, 4000000, 20000, false));
+    feed(&v, &measure, 32, o);
+    assert_int_equal(choice_of(&v), AURI_UNCLEAR);
+}
+
 static void test_waits(void **state)
 {
     struct auri_verdict v = { 0 };
@@ -201,6 +233,14 @@ static void test_lock(void **state)
     feed(&v, &measure, 4, ALONE(10000, 10000, false));
     feed(&v, &measure, 12, BESIDE(3, 30000, 10000, true));
     assert_int_equal(choice_of(&v), AURI_UNCLEAR);
+
+    /* On a busy machine, where who has the lock, and who had it before, wait for a CPU. */
+    v = (struct auri_verdict){ 0 };
+    feed(&v, &measure, 4, ALONE(300000, 100000, false));
+    feed(&v, &measure, 12,
+         (struct auri_outcome){
+             .wall_ns = 900000, .cpu_ns = 100000, .ready_ns = 500000, .beside = 3, .slept = true });
+    assert_int_equal(choice_of(&v), AURI_TO_PROCESSES);
 
     one_worker.side_by_side = false;
     v = (struct auri_verdict){ 0 };
@@ -252,6 +292,18 @@ static void test_words(void **state)
                         "\nf: 100 us a call, 25 in 100 of it on a CPU (64 calls measured): it runs "
                         "in threads: it waits most of the time, and while calls are queued more "
                         "threads come, maybe.");
+
+    /* It tells all of the time, though it does not decide by all of it. */
+    v = (struct auri_verdict){ 0 };
+    text.length = 0;
+    auri_verdict_name(&v, "f");
+    feed(&v, &measure, 64,
+         (struct auri_outcome){
+             .wall_ns = 4000000, .cpu_ns = 1000000, .ready_ns = 2500000, .slept = true });
+    auri_verdict_say(&v, &text, "");
+    assert_string_equal(at,
+                        "\nf: 4 ms a call, 25 in 100 of it on a CPU (64 calls measured): it runs "
+                        "in threads: it computes for a part of the time and waits for another.");
 }
 
 int main(void)
@@ -262,7 +314,7 @@ int main(void)
         cmocka_unit_test(test_starved),     cmocka_unit_test(test_waits),
         cmocka_unit_test(test_lock),        cmocka_unit_test(test_revised),
         cmocka_unit_test(test_words),       cmocka_unit_test(test_overlap),
-        cmocka_unit_test(test_stays_cheap),
+        cmocka_unit_test(test_stays_cheap), cmocka_unit_test(test_wakes_late),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
