@@ -23,6 +23,11 @@ if(AURIGA_PYTHON3)
 endif()
 auriga_check(api/reject api ${CMAKE_CURRENT_SOURCE_DIR}/tools/reject ${CMAKE_C_COMPILER}
              ${PROJECT_SOURCE_DIR}/include)
+if(NOT CMAKE_CROSSCOMPILING)
+  auriga_check(api/fork_abi api ${CMAKE_CURRENT_SOURCE_DIR}/tools/fork_abi ${CMAKE_C_COMPILER}
+               ${PROJECT_SOURCE_DIR}/include $<TARGET_FILE:auriga> $<TARGET_FILE:auriga_static>
+               ${PROJECT_SOURCE_DIR}/auriga.map)
+endif()
 
 if(AURIGA_PYTHON3 AND AURIGA_LINT)
   auriga_check(mutants/script api ${AURIGA_PYTHON3}
