@@ -14,11 +14,6 @@ static int cube(int x)
 }
 AUR_FN(int, cube, int);
 
-#define MUST(...)                                                                                  \
-    if (!(__VA_ARGS__)) {                                                                          \
-        return aur_fail(-__LINE__, "%s", #__VA_ARGS__);                                            \
-    }
-
 /* ---- its own pool ------------------------------------------------------------------------------- */
 
 /* As a tree: each level submits two of the next to its own pool and waits for them. */
@@ -189,14 +184,13 @@ AUR_FN(int, beside, int);
 
 /* ---- the steps ----------------------------------------------------------------------------------- */
 
-/* The outcome of a task that waits.  True: success. */
-static bool waited(const struct soak_round *r, aur_err err, const aur_error *error)
+bool soak_waited(const struct soak_round *r, aur_err err, const aur_error *error)
 {
     if (err != AUR_ETASK) {
         return FINE(err);
     }
     if (error->code < 0) {
-        fprintf(stderr, "inside.c, line %d: not so: %s\n", -error->code, error->message);
+        fprintf(stderr, "line %d: does not hold: %s\n", -error->code, error->message);
         abort();
     }
     /* A call further down was refused, lost, or beyond the depth that workers and spares allow. */
@@ -213,7 +207,7 @@ void soak_tree(const struct soak_round *r, uint64_t *random)
 
     if (FINE(aur_apply_async(r->pool, &future, tree, depth))) {
         aur_err err = aur_future_result(future, &value, AUR_NO_DEADLINE);
-        if (waited(r, err, aur_future_error(future))) {
+        if (soak_waited(r, err, aur_future_error(future))) {
             AURT_CHECK(value == 1 << depth);
         }
     }
@@ -272,7 +266,7 @@ void soak_inside(const struct soak_round *r, uint64_t *random)
     for (int i = 0; i < n; i++) {
         sum += i * i * i;
     }
-    if (waited(r, err, aur_future_error(future))) {
+    if (soak_waited(r, err, aur_future_error(future))) {
         AURT_CHECK(value == sum);
     }
 }

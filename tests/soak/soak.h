@@ -39,6 +39,14 @@ extern aur_pool *soak_beside; /* two threads, which run nothing that waits */
 bool soak_fine(const struct soak_round *r, aur_err err, const char *file, int line);
 #define FINE(...) soak_fine(r, (__VA_ARGS__), __FILE__, __LINE__)
 
+/* In a task that returns an int: what does not hold is its failure, by a code that soak_waited() knows. */
+#define MUST(...)                                                                                  \
+    if (!(__VA_ARGS__)) {                                                                          \
+        return aur_fail(-__LINE__, "%s: %s", __FILE__, #__VA_ARGS__);                              \
+    }
+/* The outcome of a task that waits, and passes on what its calls get.  True: success. */
+bool soak_waited(const struct soak_round *r, aur_err err, const aur_error *error);
+
 /* One operation, with all its checks. */
 void soak_step(const struct soak_round *round, uint64_t *random);
 
@@ -46,6 +54,9 @@ void soak_step(const struct soak_round *round, uint64_t *random);
 void soak_tree(const struct soak_round *r, uint64_t *random);
 void soak_cycle(const struct soak_round *r, uint64_t *random);
 void soak_inside(const struct soak_round *r, uint64_t *random);
+
+/* Of forks.c: tasks that fork and join. */
+void soak_forks(const struct soak_round *r, uint64_t *random);
 
 /* AUR_AUTO: its verdict on some function becomes another one.  first: no thread submits yet, so that worker
  * processes may be forked. */

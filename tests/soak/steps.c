@@ -546,10 +546,11 @@ static void step_kill(const struct soak_round *r, uint64_t *random)
 void soak_step(const struct soak_round *round, uint64_t *random)
 {
     static void (*const steps[])(const struct soak_round *, uint64_t *) = {
-        step_apply,   step_apply,   step_async,      step_async,     step_cancel,    step_withdraw,
-        step_notices, step_map,     step_map_errors, step_map_async, step_completed, step_for,
-        step_imap,    step_bytes,   step_buf,        soak_tree,      soak_cycle,     soak_inside,
-        soak_inside,  step_explain, step_progress,   step_decide,    step_kill,
+        step_apply,     step_apply,   step_async,    step_async,      step_cancel,
+        step_withdraw,  step_notices, step_map,      step_map_errors, step_map_async,
+        step_completed, step_for,     step_imap,     step_bytes,      step_buf,
+        soak_tree,      soak_cycle,   soak_inside,   soak_inside,     soak_forks,
+        soak_forks,     step_explain, step_progress, step_decide,     step_kill,
     };
 
     steps[soak_below(random, sizeof(steps) / sizeof(steps[0]))](round, random);
