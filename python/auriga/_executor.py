@@ -13,7 +13,7 @@ from contextvars import copy_context
 from . import _context, _core, _helpers
 from ._errors import PoolClosed
 from ._futures import Future
-from ._pool import _BREAK_ON_DEATH, _THREADS, start_processes
+from ._pool import _BREAK_ON_DEATH, _THREADS, WORKERS_MAX, start_processes
 
 _BAD_ARGS_DIE = 4
 _CONTEXT = 32
@@ -243,6 +243,13 @@ def _take(fs, end):
         del future
 
 
+def _check_workers(max_workers):
+    if max_workers <= 0:
+        raise ValueError("max_workers must be greater than 0")
+    if max_workers > WORKERS_MAX:
+        raise ValueError(f"max_workers must be <= {WORKERS_MAX}")
+
+
 class ThreadPoolExecutor(_PoolExecutor):
     """Threads, as ``concurrent.futures.ThreadPoolExecutor``.
 
@@ -266,8 +273,7 @@ class ThreadPoolExecutor(_PoolExecutor):
         if max_workers is None:
             cpus = getattr(os, "process_cpu_count", os.cpu_count)() or 1
             max_workers = min(32, cpus + 4)
-        if max_workers <= 0:
-            raise ValueError("max_workers must be greater than 0")
+        _check_workers(max_workers)
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         self._max_workers = max_workers
@@ -325,8 +331,7 @@ class ProcessPoolExecutor(_PoolExecutor):
 
         if max_workers is None:
             max_workers = getattr(os, "process_cpu_count", os.cpu_count)() or 1
-        if max_workers <= 0:
-            raise ValueError("max_workers must be greater than 0")
+        _check_workers(max_workers)
         if mp_context is None:
             if max_tasks_per_child is not None and self._strict:
                 mp_context = multiprocessing.get_context("spawn")

@@ -21,6 +21,8 @@ _FORK, _EXEC = 1, 3
 _KEEP_FDS, _BREAK_ON_DEATH = 4, 8
 _STAR, _POOL_ERRORS, _STOP, _CONTEXT = 1, 8, 16, 32
 
+WORKERS_MAX, RETRIES_MAX, TASKS_MAX = 4096, 65534, 2**32 - 1  # of the library
+
 RUN, CLOSE, TERMINATE = "RUN", "CLOSE", "TERMINATE"
 
 _counter = itertools.count(1)
@@ -40,6 +42,7 @@ def flush_output():
 def start_processes(context, workers, boot, **options):
     """A core pool of processes that start as the context's would."""
     method = context.get_start_method()
+    options["max_tasks"] = min(options["max_tasks"], TASKS_MAX)  # nobody gets so far
     if method == "fork":
         flush_output()
         flags = options.pop("flags", 0) | _KEEP_FDS
@@ -63,6 +66,8 @@ def count_of(processes, strict):
             raise ValueError("Number of processes must be at least 1")
         warnings.warn("a pool of 0 workers was asked for; it gets 1", RuntimeWarning, stacklevel=3)
         return 1
+    if processes > WORKERS_MAX:
+        raise ValueError(f"Number of processes must be at most {WORKERS_MAX}")
     return processes
 
 
@@ -116,8 +121,8 @@ class Pool:
         views=False,
     ):
         self._carried = contextvars if self._strict else _context.checked(contextvars)
-        self._limits = (_nanoseconds(timeout), _count("retries", retries))
-        self._memory_max = _count("memory_max", memory_max)
+        self._limits = (_nanoseconds(timeout), _count("retries", retries, RETRIES_MAX))
+        self._memory_max = _count("memory_max", memory_max, 2**64 - 1)
         self._views = bool(views)
         self._core = None
         self._state = RUN
@@ -168,7 +173,7 @@ class Pool:
         default = self._limits
         return (
             default[0] if timeout is None else _nanoseconds(timeout),
-            default[1] if retries is None else _count("retries", retries),
+            default[1] if retries is None else _count("retries", retries, RETRIES_MAX),
         )
 
     def _submit(self, fn, args, kwargs, limits):
@@ -586,8 +591,8 @@ def _nanoseconds(seconds):
     return min(int(seconds * 1e9), 2**63)
 
 
-def _count(name, number):
-    if number < 0:
+def _count(name, number, most=float("inf")):
+    if not 0 <= number <= most:
         raise ValueError(f"{name} is {number!r}")
     return int(number)
 

@@ -125,6 +125,7 @@ class Executors:
 
     def test_bad_input(self):
         self.assertRaises(ValueError, self.make, 0)
+        self.assertRaises(ValueError, self.make, 4097)
         self.assertRaises(TypeError, self.make, 1, initializer=3)
         with self.make(1) as executor:
             self.assertRaises(ValueError, executor.map, work.add, [1], chunksize=0)

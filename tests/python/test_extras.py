@@ -193,6 +193,8 @@ class Extras(Case):
         auriga.joblib.register()
         with joblib.Parallel(n_jobs=2, backend="auriga") as parallel:
             calls = (joblib.delayed(lambda x, y: x + y)(i, y=1) for i in range(20))
+        self.assertRaises(ValueError, auriga.Pool, 1, retries=65535)
+        self.assertRaises(ValueError, auriga.Pool, 1, memory_max=2**64)
             self.assertEqual(parallel(calls), list(range(1, 21)))
             calls = (joblib.delayed(work.fail_on(7))(i) for i in range(5))
             self.assertEqual(parallel(calls), list(range(5)))

@@ -243,6 +243,8 @@ class Verbs:
 
     def test_bad_input(self):
         self.assertRaises(ValueError, self.make, -1)
+        for many in (4097, 100_000, 2**32 + 1):
+            self.assertRaisesRegex(ValueError, "at most 4096", self.make, many)
         self.assertRaises(TypeError, self.make, 1, 5)
         with self.make(1) as pool:
             self.assertRaises(ValueError, pool.map, work.square, [1], 0)
@@ -350,6 +352,8 @@ class Processes(Verbs, Case):
             self.assertEqual(pool.apply(work.add, (1,)), 3)
 
     def test_maxtasksperchild(self):
+        with self.make(1, maxtasksperchild=2**32 + 1) as pool:  # it is not 1
+            self.assertEqual(len({pool.apply(work.pid) for _ in range(5)}), 1)
         with self.make(2, maxtasksperchild=5) as pool:
             pids = collections.Counter(pool.map(work.pid, range(50), 1))
             self.assertEqual(sum(pids.values()), 50)
