@@ -424,7 +424,7 @@ class AutoPool(Pool):
         # All of the first window runs in threads; it widens if items are short.
         window = 2 * self._processes
         chunks = _chunks(iterable, chunksize)
-        return kind(self, submit, chunks, True, window, progress, ahead_bytes)
+        return kind(self, submit, chunks, chunksize, window, progress, ahead_bytes)
 
     def _large(self):
         return max(self._core.large, self._inner._core.large if self._inner is not None else 0)

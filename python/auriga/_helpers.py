@@ -8,6 +8,7 @@ import sys
 import weakref
 from _pickle import PickleBuffer, Pickler, loads as _loads
 from io import BytesIO
+from itertools import starmap
 from time import monotonic
 from types import FunctionType
 
@@ -232,9 +233,17 @@ def process_ends():
     sys.modules["auriga._worker"].end()  # its boot is there
 
 
-def run_chunk(fn, star, items):
-    """The items of a chunk, one after the other: what a thread runs of a map."""
-    return [fn(*item) for item in items] if star else [fn(item) for item in items]
+def run_chunk(fn, star, items, noted):
+    """The items of a chunk, one after the other: what a thread runs of a map.  noted: an exception
+    knows of which item it is."""
+    results = []
+    try:
+        results.extend(starmap(fn, items) if star else map(fn, items))
+    except BaseException as error:
+        if noted:
+            note_item(error, len(results))
+        raise
+    return results
 
 
 class Pace:

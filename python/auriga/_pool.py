@@ -416,8 +416,8 @@ class Pool:
             input is read less far ahead.
 
         Other arguments are those of ``map()``.  An item that failed raises its exception from
-        ``next()``, and the iterator goes on with the next one; a chunk of several items fails as a
-        whole.
+        ``next()``, with a note of its number as in ``map()``, and the iterator goes on with the
+        next one; a chunk of several items fails as a whole.
 
         >>> with auriga.Pool(2) as pool:
         ...     list(pool.imap(abs, [-1, 2, -3]))
@@ -435,7 +435,8 @@ class Pool:
     ):
         """``imap()`` whose results come as soon as they are there, in any order.
 
-        Arguments and errors are those of ``imap()``; a result does not say which item it is of.
+        Arguments and errors are those of ``imap()``; a result does not say which item it is of,
+        an exception does.
 
         >>> with auriga.Pool(2) as pool:
         ...     sorted(pool.imap_unordered(abs, [-1, 2, -3]))
@@ -469,12 +470,12 @@ class Pool:
                 return task
 
         else:
-            chunksize = 1
+            chunksize = 0
             submit = self._call_submitter(func, star, limits)
         # Just enough at first, since nobody knows yet how large results are.
         window = 2 * self._processes
         chunks = _chunks(iterable, chunksize) if chunked else iter(iterable)
-        return kind(self, submit, chunks, chunked, window, progress, ahead_bytes)
+        return kind(self, submit, chunks, chunksize, window, progress, ahead_bytes)
 
     def _is_terminated(self):
         return self._state == TERMINATE
@@ -663,7 +664,10 @@ class ThreadPool(Pool):
         kind = _core.Task
         flags = self._flags
         run = _helpers.run_chunk
-        return lambda items, lo, hi: submit(kind, run, (func, star, items[lo:hi]), None, flags)
+        noted = not self._strict
+        return lambda items, lo, hi: submit(
+            kind, run, (func, star, items[lo:hi], noted), None, flags
+        )
 
     def terminate(self):
         """What has not run will not; a call that runs goes on to its end, which join() awaits."""

@@ -65,6 +65,8 @@ class AsyncResult(_core.Result):
 class Failed:
     """A task that came to nothing before the library saw it."""
 
+    _number = None  # of an iterator: that of its item, if it was one that failed
+
     def __init__(self, error):
         self.error = error
 
@@ -203,7 +205,7 @@ class IMapIterator:
     _container = deque
 
     def __init__(
-        self, pool, submit, chunks, chunked, window, progress=None, ahead_bytes=BYTES_AHEAD
+        self, pool, submit, chunks, chunksize, window, progress=None, ahead_bytes=BYTES_AHEAD
     ):
         self._ahead_bytes = ahead_bytes
         self._progress = progress
@@ -211,7 +213,7 @@ class IMapIterator:
         self._pool = pool
         self._submit = submit
         self._chunks = chunks  # iterator of items, or of lists of them; may raise
-        self._chunked = chunked
+        self._chunksize = chunksize  # 0: a task is a call, not a list of them
         self._window = window
         self._least = window
         self._tasks = self._container()  # under way
@@ -244,6 +246,7 @@ class IMapIterator:
         """Submits until so many chunks are under way, or the input or the pool ends."""
         ended = self._pool._is_terminated()
         while self._chunks is not None and len(self._tasks) < window:
+            number = None
             try:
                 chunk = next(self._chunks, _END)
                 if chunk is _END:
@@ -251,13 +254,17 @@ class IMapIterator:
                     return
                 if ended:
                     raise _cancelled()
+                number = self._submitted
                 task = self._submit(chunk)
-                self._submitted += 1
-                self._add(task)
+                self._submitted = number + 1
             except BaseException as error:
                 self._end()
-                self._add(Failed(_cancelled() if self._pool._is_terminated() else error))
+                task = Failed(_cancelled() if self._pool._is_terminated() else error)
+                task._number = number
+                self._add(task)
                 return
+            task._number = number
+            self._add(task)
             if self._progress is not None:
                 task.on_done(self._progress.one)
 
@@ -285,7 +292,11 @@ class IMapIterator:
         except IndexError:
             pass
         else:
-            return task.get()
+            try:
+                return task.get()
+            except BaseException as error:
+                self._name(error, task)
+                raise
         with self._lock:
             return self._next(timeout)
 
@@ -297,11 +308,11 @@ class IMapIterator:
                 return item
             if self._ready_chunks:
                 task = self._ready_chunks.pop()
-                self._items = iter(task.get())
+                self._items = iter(self._get(task))
                 self._pool._forget((task,))
                 continue
             if self._ready:
-                return self._ready.pop().get()
+                return self._get(self._ready.pop())
             if self._chunks is not None:
                 self._feed_ahead()
             if not self._tasks:
@@ -312,14 +323,25 @@ class IMapIterator:
             if taken is None:
                 raise _timeout_error()
             taken.reverse()
-            if self._chunked:
+            if self._chunksize:
                 self._ready_chunks = taken
                 continue
             task = taken.pop()
             self._ready = taken
             if self._chunks is not None:
                 self._feed_ahead()  # the workers go on while these are used
+            return self._get(task)
+
+    def _get(self, task):
+        try:
             return task.get()
+        except BaseException as error:
+            self._name(error, task)
+            raise
+
+    def _name(self, error, task):
+        if task._number is not None and not self._pool._strict:
+            _name_item(error, task._number * (self._chunksize or 1), not self._chunksize)
 
 
 _LOOK = 8  # tasks that are not done, before a look at them ends
@@ -332,11 +354,11 @@ class IMapUnorderedIterator(IMapIterator):
     _container = dict  # by number, or by themselves
 
     def __init__(
-        self, pool, submit, chunks, chunked, window, progress=None, ahead_bytes=BYTES_AHEAD
+        self, pool, submit, chunks, chunksize, window, progress=None, ahead_bytes=BYTES_AHEAD
     ):
         # A chunk may be several calls of the library, and tells; single calls are looked at.
-        self._told = chunked or progress is not None
-        self._numbers = itertools.count()
+        self._told = chunksize or progress is not None
+        self._keys = itertools.count()
         self._slow = None  # the oldest task, if it was waited for in vain
         self._set = None  # of tasks that the library watches
         self._watched = {}  # index there: number
@@ -344,14 +366,14 @@ class IMapUnorderedIterator(IMapIterator):
         self._indexes = itertools.count()
         self._done = deque()
         self._there = threading.Semaphore(0)
-        super().__init__(pool, submit, chunks, chunked, window, progress, ahead_bytes)
+        super().__init__(pool, submit, chunks, chunksize, window, progress, ahead_bytes)
 
     def _add(self, task):
         if self._told:
             self._tasks[task] = task
             task.on_done(self._one_done)
         else:
-            self._tasks[next(self._numbers)] = task
+            self._tasks[next(self._keys)] = task
 
     def _one_done(self, task):
         self._done.append(task)

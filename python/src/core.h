@@ -129,6 +129,7 @@ typedef struct task {
     uint64_t submitted_ns;        /* THREAD */
     PyObject *callbacks;          /* list or NULL */
     struct task *prev, *next;     /* pool->tasks, those not known to be done */
+    Py_ssize_t number;            /* among those of an iterator, which sets it */
 } task;
 
 extern PyType_Spec call_spec; /* the object alone; the base of the types with methods */

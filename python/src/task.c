@@ -535,6 +535,7 @@ static PyGetSetDef getset[] = {
 static PyMemberDef members[] = {
     { "_phase", T_UBYTE, offsetof(task, phase), READONLY, NULL },
     { "_full", T_UBYTE, offsetof(task, full), READONLY, NULL },
+    { "_number", T_PYSSIZET, offsetof(task, number), 0, NULL },
     { NULL, 0, 0, 0, NULL },
 };
 

@@ -3,8 +3,10 @@
 import contextvars
 import doctest
 import functools
+import itertools
 import os
 import pathlib
+import threading
 import unittest
 
 import auriga
@@ -123,7 +125,7 @@ class Extras(Case):
 
     def test_errors_name_the_item(self):
         with auriga.Pool(2) as pool, auriga.ThreadPool(2) as threads:
-            for one, chunksize in ((pool, 1), (pool, 4), (threads, 1)):
+            for one, chunksize in ((pool, 1), (pool, 4), (threads, 1), (threads, 4)):
                 result = one.map_async(work.fail, range(9), chunksize)
                 for _ in range(2):
                     with self.assertRaises(ValueError) as caught:
@@ -139,9 +141,60 @@ class Extras(Case):
                 pool.map(work.fail, range(9), 3)
             self.assertFalse(hasattr(caught.exception, "__notes__"))
 
+    def failures(self, results):
+        """The exceptions of an iterator, and what notes each of them has."""
+        while True:
+            try:
+                next(results)
+            except StopIteration:
+                return
+            except Exception as error:
+                yield error, getattr(error, "__notes__", [])
+
+    def test_iterators_name_the_item(self):
+        seven = ["item 7 of the map"] if hasattr(Exception, "add_note") else []
+        for kind in (auriga.Pool, auriga.ThreadPool, auriga.AutoPool):
+            with kind(2) as pool:
+                for verb, chunksize, progress in itertools.product(
+                    ("imap", "imap_unordered"), (1, 3), (None, lambda *at: None)
+                ):
+                    with self.subTest(kind=kind.__name__, verb=verb, chunksize=chunksize):
+                        results = getattr(pool, verb)(
+                            fail_on_seven, range(9), chunksize, progress=progress
+                        )
+                        ((error, notes),) = self.failures(results)
+                        self.assertIsInstance(error, ValueError)
+                        self.assertEqual(notes, seven)
+        for kind in (auriga.stdlib.Pool, auriga.stdlib.ThreadPool):
+            with kind(1) as pool:
+                for chunksize in (1, 3):
+                    results = pool.imap_unordered(fail_on_seven, range(9), chunksize)
+                    ((_, notes),) = self.failures(results)
+                    self.assertEqual(notes, [])
+
+    def test_iterators_name_what_comes_to_nothing(self):
+        def inputs():
+            yield from range(8)
+            raise ValueError("no more")
+
+        with auriga.Pool(2) as pool:
+            for verb in (pool.imap, pool.imap_unordered):
+                for chunksize in (1, 4):
+                    ((error, _),) = self.failures(verb(work.die_on_three, range(6), chunksize))
+                    self.assertIsInstance(error, auriga.WorkerDied)
+                    self.assertEqual(error.item, 3)
+                items = [*range(7), threading.Lock()]  # which cannot be pickled
+                ((_, notes),) = self.failures(verb(work.same, items))
+                if hasattr(Exception, "add_note"):
+                    self.assertEqual(notes, ["item 7 of the map"])
+                ((error, notes),) = self.failures(verb(work.same, inputs()))
+                self.assertEqual((str(error), notes), ("no more", []))  # this is no item
+
     def test_bad_limits(self):
         self.assertRaises(ValueError, auriga.Pool, 1, timeout=0)
         self.assertRaises(ValueError, auriga.Pool, 1, retries=-1)
+        self.assertRaises(ValueError, auriga.Pool, 1, retries=65535)
+        self.assertRaises(ValueError, auriga.Pool, 1, memory_max=2**64)
         with auriga.ThreadPool(1) as pool:
             self.assertRaises(ValueError, pool.map, work.add, [1], timeout=1)
 
@@ -193,8 +246,6 @@ class Extras(Case):
         auriga.joblib.register()
         with joblib.Parallel(n_jobs=2, backend="auriga") as parallel:
             calls = (joblib.delayed(lambda x, y: x + y)(i, y=1) for i in range(20))
-        self.assertRaises(ValueError, auriga.Pool, 1, retries=65535)
-        self.assertRaises(ValueError, auriga.Pool, 1, memory_max=2**64)
             self.assertEqual(parallel(calls), list(range(1, 21)))
             calls = (joblib.delayed(work.fail_on(7))(i) for i in range(5))
             self.assertEqual(parallel(calls), list(range(5)))

@@ -44,7 +44,7 @@ class Window(unittest.TestCase):
     def iterator(self, **options):
         self._feeders = set()
         return _results.IMapIterator(
-            self, lambda chunk: Taken(chunk[0]), self.inputs(), False, 4, **options
+            self, lambda chunk: Taken(chunk[0]), self.inputs(), 0, 4, **options
         )
 
     def ahead(self, taken, **options):
