@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 #include "proc/internal.h"
-#include "sched/detect.h"
+#include "sched/formula.h"
 
 struct way {
     struct auri_cont cont; /* first: found again from it */
@@ -20,10 +20,11 @@ struct way {
 };
 
 struct auri_any {
-    struct auri_worker *worker; /* I: a reference for each way that is armed */
-    unsigned refs;              /* L: the wait, whoever serves it, each way that is armed */
-    size_t n;                   /* I */
-    auri_task **tasks;          /* I: with references; what the edge points to */
+    struct auri_worker *worker;   /* I: a reference for each way that is armed */
+    unsigned refs;                /* L: the wait, whoever serves it, each way that is armed */
+    size_t n;                     /* I */
+    auri_task **tasks;            /* I: with references; what the edge points to */
+    struct auri_formula *formula; /* I: what its first tasks have to be for that; NULL: any one */
     struct way ways[];
 };
 
@@ -36,6 +37,7 @@ static void drop(struct auri_any *any)
     for (size_t i = 0; i < any->n; i++) {
         auri_task_unref(any->tasks[i]);
     }
+    auri_formula_free(any->formula);
     free(any->tasks);
     free(any);
 }
@@ -77,6 +79,27 @@ static void fire(struct auri_cont *cont, auri_task *task)
     pthread_mutex_unlock(&p->lock);
 }
 
+/* The words behind the numbers. */
+static aur_err read_formula(struct auri_worker *w, const struct auri_request *r, size_t n,
+                            struct auri_formula **ret_formula)
+{
+    size_t bytes = r->formula * sizeof(uint32_t);
+    const void *at = auri_window_at(w->req_segment->window,
+                                    auri_extent_off(r->in) + n * sizeof(uint64_t), bytes);
+
+    if (at == NULL || r->needs == 0 || r->needs > n || r->unsure != 0) {
+        return AUR_EINVAL;
+    }
+    uint32_t *words = malloc(bytes);
+    aur_err err = AUR_ENOMEM;
+    if (words != NULL) {
+        auri_copy_once(words, at, bytes);
+        err = auri_formula_read(words, r->formula, r->needs, ret_formula);
+    }
+    free(words);
+    return err;
+}
+
 /* Takes references to the futures whose numbers are in the worker's segment.  *reterr_index: the one that there is
  * not. */
 static aur_err any_new(struct auri_worker *w, const struct auri_request *r,
@@ -110,6 +133,9 @@ static aur_err any_new(struct auri_worker *w, const struct auri_request *r,
         }
     }
     free(ids);
+    if (err == AUR_OK && r->formula != 0) {
+        err = read_formula(w, r, n, &any->formula);
+    }
     if (err == AUR_OK) {
         *ret_any = any;
     } else if (any != NULL && tasks != NULL && any->n != 0) {
@@ -207,4 +233,9 @@ auri_task *const *auri_any_tasks(const struct auri_any *any, size_t *ret_n)
 {
     *ret_n = any->n;
     return any->tasks;
+}
+
+struct auri_formula *auri_any_formula(const struct auri_any *any)
+{
+    return any->formula;
 }

@@ -88,6 +88,7 @@ struct auri_asker {
     bool runs;   /* L: its thread runs something in place of the wait, and asks later */
     bool named;  /* L: it took part in the question that was asked last */
     bool needed; /* L: ... as one of those without whose answer the worker's own thread is stuck */
+    uint32_t at; /* L: ... where its numbers begin there */
     bool looked; /* L: the parent has seen that none is done */
     bool over;   /* L: the rest is valid */
     aur_err err; /* L: AUR_OK: id and news; AUR_EDEADLK: why */

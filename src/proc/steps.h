@@ -211,6 +211,8 @@ void auri_serve_wait_any(struct auri_proc *p, struct auri_worker *w, const struc
 /* With the lock held: a part of auri_wait_end(). */
 void auri_any_stop(struct auri_worker *w);
 auri_task *const *auri_any_tasks(const struct auri_any *any, size_t *ret_n);
+/* What its edge needs of them; NULL: any one. */
+struct auri_formula *auri_any_formula(const struct auri_any *any);
 
 /* ---- place.c -------------------------------------------------------------------------------------- */
 

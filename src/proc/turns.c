@@ -16,12 +16,16 @@
  * thread is stuck, and says how many these are: what it waits for itself, and what threads of this process wait for
  * that it waits for in the end, over the wait graph of this process (auri_detect_needs_answer); who waits for the
  * parent is marked in it (`asks`).  Only these are an edge to the parent, and if there are none it gives no verdict.
+ * If not any one of them is enough, since the thread waits for all of several others, the question also says which are:
+ * a formula, whose gates are these threads (sched/formula.h).  Any one is more than that, never less: so where there is
+ * no memory to say it, a circle is seen later, and none is seen that is not there.
  * Other threads' waits are on no circle: nobody waits for them.  A wait that changes this asks for a verdict here, and
  * that recalls the question (auri_detect).  Between the two the edge is not wrong: once the own thread is stuck,
- * nothing but an answer changes what it waits for, and that ends the question.
+ * nothing but an answer changes what it waits for, and that ends the question.  Another thread may come to help in a
+ * loop meanwhile: then there is one more that it needs, and the edge says less than is true until that one waits.
  *
- * A refusal is about one of the futures, and goes to a thread that waits for it and is waited for.  So it hits a
- * wait that is on the circle, or cannot be served, and no other one.
+ * A refusal is about one of the numbers, and goes to the thread that gave it: others may wait for the same future, and
+ * for one that comes.  So it hits a wait that is on the circle, or cannot be served, and no other one.
  *
  * A thread that a task has made by itself may be what the task waits for, which nobody can tell.  A verdict is
  * given only where it is sure; but where a pool has nobody left to run what such a thread waits for, it counts
@@ -144,16 +148,18 @@ static struct auri_asker *own_asker(const struct auri_remote *remote)
     return a != NULL && takes_part(a) ? a : NULL;
 }
 
-/* With the lock held: notes who takes part, and whose answer is needed.  True: if anybody's, nobody knows. */
-static bool note_parts(struct auri_remote *remote)
+/* With the lock held: notes who takes part, and whose answer is needed, and how.  True: if anybody's, nobody
+ * knows. */
+static bool note_parts(struct auri_remote *remote, struct auri_needs *ret_needs)
 {
     const struct auri_asker *own = own_asker(remote);
     bool alone = own != NULL && !own->told; /* its answer is all that it waits for */
-    bool stuck = !alone && auri_detect_needs_answer(remote->record);
+    bool stuck = !alone && auri_detect_needs_answer(remote->record, ret_needs);
     bool any = alone;
 
     for (struct auri_asker *a = remote->askers; a != NULL; a = a->next) {
         a->named = takes_part(a);
+        a->at = 0;
         a->needed = a->named && a->deadline == AUR_NO_DEADLINE &&
                     (alone ? a == own : stuck && a->record->needed);
         any |= a->needed;
@@ -164,16 +170,97 @@ static bool note_parts(struct auri_remote *remote)
     return !any;
 }
 
-/* With the lock held: the numbers of those who take part and whose answer is needed, or is not. */
-static uint64_t *copy_ids(const struct auri_remote *remote, bool needed, uint64_t *to)
+/* With the lock held: the numbers of those who take part and whose answer is needed, or is not; n: are there. */
+static uint32_t copy_ids(struct auri_remote *remote, bool needed, uint64_t *ids, uint32_t n)
 {
-    for (const struct auri_asker *a = remote->askers; a != NULL; a = a->next) {
+    for (struct auri_asker *a = remote->askers; a != NULL; a = a->next) {
         if (a->named && a->needed == needed) {
-            memcpy(to, a->ids, a->n * sizeof(*to));
-            to += a->n;
+            memcpy(&ids[n], a->ids, a->n * sizeof(*ids));
+            a->at = n;
+            n += (uint32_t)a->n;
         }
     }
-    return to;
+    return n;
+}
+
+/* With the lock held: whose answer is that of this thread.  NULL: nobody's that is needed. */
+static const struct auri_asker *asker_of(const struct auri_remote *remote,
+                                         const struct auri_record *record)
+{
+    const struct auri_asker *a = remote->askers;
+
+    while (a != NULL && !(a->needed && a->record == record)) {
+        a = a->next;
+    }
+    return a;
+}
+
+/* Words that are written, or only counted. */
+struct words {
+    uint32_t *to; /* NULL: counted */
+    size_t n;
+};
+
+static void put(struct words *words, uint32_t word)
+{
+    if (words->to != NULL) {
+        words->to[words->n] = word;
+    }
+    words->n++;
+}
+
+/* With the lock held: the formula (wire/ctl.h).  first_gate: so many numbers are needed.  False: it cannot be said. */
+static bool put_needs(const struct auri_remote *remote, const struct auri_needs *needs,
+                      uint32_t first_gate, struct words *words)
+{
+    put(words, (uint32_t)needs->gates);
+    for (size_t i = 0; i < needs->gates; i++) {
+        const struct auri_need *gate = &needs->gate[i];
+        const struct auri_asker *a = gate->asks != NULL ? asker_of(remote, gate->asks) : NULL;
+        uint32_t ids = a != NULL ? (uint32_t)a->n : 0;
+        if (gate->asks != NULL && a == NULL) {
+            return false;
+        }
+        put(words, gate->need);
+        put(words, gate->n + ids);
+        for (uint32_t k = 0; k < gate->n; k++) {
+            put(words, first_gate + needs->input[gate->first + k]);
+        }
+        for (uint32_t k = 0; k < ids; k++) {
+            put(words, a->at + k);
+        }
+    }
+    return true;
+}
+
+/* With the lock held: the numbers, and then what is needed of them.  If there is no memory for that, any one of them
+ * counts as enough: a circle is seen later then, and never where there is none. */
+static aur_err write_question(struct auri_worker_self *self, const struct auri_needs *needs,
+                              struct question *q)
+{
+    struct auri_remote *remote = self->remote;
+    struct auri_request *r = &q->request;
+    size_t bytes = q->n * sizeof(uint64_t);
+    struct words words = { NULL, 0 };
+    bool several = needs->gates != 0 && r->needs > 1 && r->unsure == 0 &&
+                   put_needs(remote, needs, r->needs, &words);
+
+    if (several && auri_worker_alloc(self, bytes + words.n * sizeof(uint32_t), &q->ids) == AUR_OK) {
+        r->formula = (uint32_t)words.n;
+    } else {
+        aur_err err = auri_worker_alloc(self, bytes, &q->ids);
+        if (err != AUR_OK) {
+            return err;
+        }
+    }
+    uint64_t *ids = auri_arena_at(self->results, auri_extent_off(q->ids));
+    (void)copy_ids(remote, false, ids, copy_ids(remote, true, ids, 0));
+    if (r->formula != 0) {
+        words = (struct words){ (uint32_t *)(void *)(ids + q->n), 0 };
+        (void)put_needs(remote, needs, r->needs, &words);
+    }
+    r->in = auri_extent_make(AURI_SEG_RESULT, auri_extent_off(q->ids), bytes);
+    return AUR_OK;
 }
 
 /* With the lock held: for all who wait. */
@@ -181,7 +268,9 @@ static aur_err question_make(struct auri_worker_self *self, const struct auri_as
                              struct question *q)
 {
     struct auri_request *r = &q->request;
-    bool unsure = note_parts(self->remote);
+    struct auri_needs needs = { 0 };
+    aur_err err = AUR_OK;
+    bool unsure = note_parts(self->remote, &needs);
 
     *q = (struct question){ .request = { .op = AURI_REQ_WAIT, .deadline = AUR_NO_DEADLINE } };
     for (const struct auri_asker *a = self->remote->askers; a != NULL; a = a->next) {
@@ -196,18 +285,12 @@ static aur_err question_make(struct auri_worker_self *self, const struct auri_as
     r->room =
         asker->record == self->remote->record && asker->needed && !asker->told && has_room(self);
     r->id = asker->ids[0];
-    if (q->n == 1) {
-        return AUR_OK;
+    if (q->n > 1) {
+        r->op = AURI_REQ_WAIT_ANY;
+        err = write_question(self, &needs, q);
     }
-    r->op = AURI_REQ_WAIT_ANY;
-    aur_err err = auri_worker_alloc(self, q->n * sizeof(uint64_t), &q->ids);
-    if (err != AUR_OK) {
-        return err;
-    }
-    r->in = q->ids;
-    uint64_t *at = auri_arena_at(self->results, auri_extent_off(q->ids));
-    (void)copy_ids(self->remote, false, copy_ids(self->remote, true, at));
-    return AUR_OK;
+    auri_needs_free(&needs);
+    return err;
 }
 
 /* With the lock held: release; pairs with the acquire loads in sched/detect.c. */
@@ -265,21 +348,16 @@ static void take_outcome(struct auri_worker_self *self, const struct question *q
     asker->news = news;
 }
 
-/* With the lock held: who is told that the wait for that future is refused: with AUR_EDEADLK one who is waited for,
- * since others are on no circle.  NULL: he has left, and nobody has to be. */
-static struct auri_asker *refused(const struct auri_remote *remote, uint64_t id, aur_err err)
+/* With the lock held: who is told that the wait for that future is refused: who has named it there, since others who
+ * wait for the same may be on no circle.  NULL: he has left, and nobody has to be. */
+static struct auri_asker *refused(const struct auri_remote *remote, uint64_t index)
 {
-    struct auri_asker *found = NULL;
+    struct auri_asker *a = remote->askers;
 
-    for (struct auri_asker *a = remote->askers; a != NULL; a = a->next) {
-        bool may = was_named(a) && (a->needed || err != AUR_EDEADLK);
-        for (size_t i = 0; i < a->n && may; i++) {
-            if (a->ids[i] == id && (found == NULL || a->record == remote->record)) {
-                found = a;
-            }
-        }
+    while (a != NULL && !(was_named(a) && index >= a->at && index - a->at < a->n)) {
+        a = a->next;
     }
-    return found;
+    return a;
 }
 
 /* With the lock held: none of them is done. */
@@ -293,7 +371,7 @@ static void take_refusal(struct auri_worker_self *self, struct auri_asker *asker
         return;
     }
     if (reply->err == AUR_EDEADLK || reply->err == AUR_E2DEEP) {
-        asker = refused(self->remote, id_of(self, q, reply), reply->err);
+        asker = refused(self->remote, reply->value);
     } else if (reply->err == AUR_EINVAL || reply->err == AUR_ENOMEM) { /* of one of them */
         asker = asker_for(self->remote, id_of(self, q, reply));
     }

@@ -143,8 +143,8 @@ static void publish_maps(struct auri_worker *w)
     auri_edge_maps(w->record, maps, n);
 }
 
-/* With the lock held: what the wait needs first, of our queue; NULL: nothing. */
-static auri_task *first_queued(const struct auri_proc *p, const struct auri_worker *w)
+/* With the lock held: which of what the wait needs is the first that is in our queue; SIZE_MAX: none. */
+static size_t first_queued(const struct auri_proc *p, const struct auri_worker *w)
 {
     size_t n;
     auri_task *const *tasks = auri_wait_tasks(w, &n);
@@ -153,20 +153,21 @@ static auri_task *first_queued(const struct auri_proc *p, const struct auri_work
         /* relaxed: moves only under the lock, but for a cancellation. */
         if (tasks[i]->pool == p->pool &&
             auri_word_state(auri_load_rlx(&tasks[i]->word)) == AURI_QUEUED) {
-            return tasks[i];
+            return i;
         }
     }
-    return NULL;
+    return SIZE_MAX;
 }
 
 bool auri_wait_hurry(struct auri_proc *p, struct auri_worker *w)
 {
-    auri_task *task = first_queued(p, w);
+    size_t n;
+    size_t at = first_queued(p, w);
 
-    if (task != NULL) {
-        auri_hurry(p, task);
+    if (at != SIZE_MAX) {
+        auri_hurry(p, auri_wait_tasks(w, &n)[at]);
     }
-    return task != NULL;
+    return at != SIZE_MAX;
 }
 
 /* With the lock held: publishes what the worker's task waits for. */
@@ -174,10 +175,13 @@ static void show(struct auri_worker *w)
 {
     size_t n;
     auri_task *const *tasks = auri_wait_tasks(w, &n);
+    struct auri_formula *formula = w->any != NULL ? auri_any_formula(w->any) : NULL;
 
     publish_maps(w);
     if (w->unsure) {
         auri_edge_perhaps(w->record, tasks, w->needs);
+    } else if (formula != NULL) {
+        auri_edge_needs(w->record, tasks, formula, &w->any_word);
     } else if (w->needs > 1) {
         auri_edge_any(w->record, tasks, w->needs, &w->any_word, false);
     } else {
@@ -193,24 +197,15 @@ auri_task *auri_wait_needed(const struct auri_worker *w)
     return w->blocked && w->needs == 1 && !w->unsure ? auri_wait_tasks(w, &n)[0] : NULL;
 }
 
-/* With the lock held: which of the numbers the refusal of a wait is about. */
+/* With the lock held: which of the numbers the refusal of a wait is about.  More than one of them may be of the same
+ * future, so it is the place that counts. */
 static uint64_t refused_index(const struct auri_worker *w, aur_err err)
 {
-    const auri_task *task = NULL;
-    size_t n;
-    auri_task *const *tasks = auri_wait_tasks(w, &n);
-
-    if (err == AUR_EDEADLK) {
-        task = auri_victim_task(w->record);
-    } else if (err == AUR_E2DEEP && auri_unanswered(w) == 0) { /* is_left() in place.c */
-        task = first_queued(w->proc, w);
+    if (err == AUR_E2DEEP && auri_unanswered(w) == 0) { /* is_left() in place.c */
+        size_t at = first_queued(w->proc, w);
+        return at != SIZE_MAX ? at : 0;
     }
-    for (size_t i = 0; i < n; i++) {
-        if (tasks[i] == task) {
-            return i;
-        }
-    }
-    return 0; /* any of those that it needs */
+    return err == AUR_EDEADLK || err == AUR_E2DEEP ? auri_victim_at(w->record) : 0;
 }
 
 /* With the lock held: what the worker has answered, and nobody has taken, does not wait for it. */

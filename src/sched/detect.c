@@ -5,6 +5,8 @@
  *                         done) or runs on a live node; or it is a map in the hands of worker
  *                         processes, and those that wait inside an item of it are live
  *   waits for any         one of the tasks is such
+ *   waits for what a      the formula is true of those tasks that are such: a worker process whose task needs
+ *   formula says          several answers (sched/formula.h)
  *   waits for helpers     all of them are live
  * The live nodes are the least set closed under these rules; a node outside it waits, directly or not,
  * only for nodes outside it: it can never go on.  (Every change that could make a node live again is
@@ -16,7 +18,9 @@
  * a true deadlock cannot change, so a true one is always accepted.  No false alarm, none missed.
  *
  * A node outside the live set need not be on a cycle: it may wait for one that is.  It is given no
- * verdict; the last node to join that cycle gets one, and then this node can go on.
+ * verdict; the last node to join that cycle gets one, and then this node can go on.  A node with a formula waits only
+ * for those of its tasks that the formula lacks: the dead ones to which one comes from gate 0 over dead gates.  One
+ * that is dead, but would not free it, is on no cycle with it.
  *
  * Dry pools: process pools all of whose workers wait, with no spare to be had (record.h).  A task in
  * the queue of one is run by a worker that gets on, or by one that waits, in place of its wait.  auri_detect()
@@ -72,6 +76,7 @@ static void look_at(struct look *look, struct auri_record *record, const struct 
         look->kind = survey->dry ? AURI_WAIT_ANY : AURI_WAIT_TIMED;
     }
     look->live = look->kind == AURI_WAIT_TIMED || (look->kind == AURI_WAIT_NONE && !look->asks);
+    look->stood = !look->live;
     for (unsigned i = 0; i < AURI_WAIT_MAPS; i++) {
         look->maps[i] = auri_load_sc(&record->wait_maps[i]);
     }
@@ -119,16 +124,21 @@ static struct aur_pool *queue_of(const struct survey *survey, const auri_task *t
  * newer than the look; then the second look finds another wait_seq.) */
 static bool any_is_live(const struct survey *survey, const struct auri_record *record, bool asks)
 {
+    struct auri_formula *formula = record->wait_formula;
+
     for (size_t i = 0; i < record->wait_any_n; i++) {
         auri_task *task = record->wait_any[i];
         uint64_t word = task != NULL ? auri_load_sc(&task->word) : 0;
         bool counts = task != NULL &&
                       !(asks && auri_task_is_untold(task) && auri_word_state(word) == AURI_RUNNING);
-        if (counts && task_is_live(survey, task, word, queue_of(survey, task, word))) {
+        bool live = counts && task_is_live(survey, task, word, queue_of(survey, task, word));
+        if (formula != NULL) {
+            formula->live[i] = live;
+        } else if (live) {
             return true;
         }
     }
-    return false;
+    return formula != NULL && auri_formula_solve(formula);
 }
 
 static bool helpers_are_live(const struct survey *survey, struct auri_record *record)
@@ -202,8 +212,7 @@ static bool still_holds(const struct survey *survey)
 
 /* ---- who gives up -------------------------------------------------------------------------- */
 
-/* Whether node `to` is dead, and `from` waits for it by one edge. */
-static bool waits_for(const struct survey *survey, unsigned from, unsigned to)
+bool auri_survey_waits_for(const struct survey *survey, unsigned from, unsigned to)
 {
     const struct look *look = &survey->node[from];
     const struct look *target = &survey->node[to];
@@ -218,7 +227,8 @@ static bool waits_for(const struct survey *survey, unsigned from, unsigned to)
     if (look->kind == AURI_WAIT_ANY) {
         for (size_t i = 0; i < record->wait_any_n; i++) {
             auri_task *task = record->wait_any[i];
-            if (task != NULL && auri_held_up_by(target, to, task, auri_load_sc(&task->word))) {
+            if (auri_waits_for_one(record, i) &&
+                auri_held_up_by(target, to, task, auri_load_sc(&task->word))) {
                 return true;
             }
         }
@@ -238,7 +248,7 @@ static void mark_reaching(struct survey *survey, unsigned to)
     bool changed = true;
 
     for (unsigned id = 1; id < survey->end; id++) {
-        survey->node[id].reaches = waits_for(survey, id, to);
+        survey->node[id].reaches = auri_survey_waits_for(survey, id, to);
     }
     while (changed) {
         changed = false;
@@ -246,7 +256,7 @@ static void mark_reaching(struct survey *survey, unsigned to)
             for (unsigned next = 1;
                  next < survey->end && !survey->node[id].reaches && !survey->node[id].live;
                  next++) {
-                if (survey->node[next].reaches && waits_for(survey, id, next)) {
+                if (survey->node[next].reaches && auri_survey_waits_for(survey, id, next)) {
                     survey->node[id].reaches = true;
                     changed = true;
                 }
@@ -260,13 +270,14 @@ static void mark_reaching(struct survey *survey, unsigned to)
 static unsigned choose_victim(const struct survey *survey, unsigned first)
 {
     unsigned id = first;
+    size_t at;
 
     for (unsigned steps = survey->end; steps > 0 && id != 0; steps--) {
         const struct look *look = &survey->node[id];
         if (look->reaches && (look->kind == AURI_WAIT_TASK || look->kind == AURI_WAIT_ANY)) {
             return id;
         }
-        (void)auri_survey_edge(survey, id, &id);
+        (void)auri_survey_edge(survey, id, &id, &at);
     }
     return 0;
 }
@@ -275,7 +286,7 @@ static void note_blamed(const struct survey *survey, unsigned id)
 {
     unsigned next;
 
-    auri_record_at(id)->victim_task = auri_survey_edge(survey, id, &next);
+    (void)auri_survey_edge(survey, id, &next, &auri_record_at(id)->victim_at);
 }
 
 /* Marks another node as the victim, and interrupts its sleep.  The mark comes first (release; pairs with
@@ -365,19 +376,35 @@ void auri_victim_error(struct auri_record *self, aur_error *ret_error)
     auri_graph_unlock();
 }
 
-const auri_task *auri_victim_task(struct auri_record *node)
+size_t auri_victim_at(struct auri_record *node)
 {
     auri_graph_lock();
-    const auri_task *task = node->victim_task;
+    size_t at = node->victim_at;
     auri_graph_unlock();
-    return task;
+    return at;
 }
 
-/* One look at everything.  False: it changed meanwhile. */
-static bool survey_take(struct survey *survey, unsigned id)
+/* Nodes that no answer would free are on a cycle of this process, or wait for one, and its verdict is about to free
+ * them: so they count as nodes that go on. */
+static void spare_cycles(struct survey *survey)
+{
+    for (unsigned id = 1; id < survey->end; id++) {
+        survey->node[id].live |= survey->node[id].asks;
+    }
+    close_live_set(survey);
+    for (unsigned id = 1; id < survey->end; id++) {
+        struct look *look = &survey->node[id];
+        look->live = !look->live || !look->stood;
+    }
+}
+
+bool auri_survey_take(struct survey *survey, unsigned id)
 {
     for (unsigned i = 0; i < survey->end; i++) {
         look_at(&survey->node[i], auri_record_at(i), survey);
+    }
+    if (survey->unanswered) {
+        spare_cycles(survey);
     }
     close_live_set(survey);
     return survey->node[id].live || still_holds(survey);
@@ -406,7 +433,7 @@ static aur_err detect(struct auri_record *node, aur_error *reterr_error, struct 
     survey.end = auri_record_end();
     survey.node = calloc(survey.end, sizeof(*survey.node));
     if (survey.node != NULL) { /* else no verdict is given, and the wait goes on */
-        while (!survey_take(&survey, node->id)) {
+        while (!auri_survey_take(&survey, node->id)) {
             /* Somebody moved between the looks.  Each round is paid for by that progress. */
         }
         if (!survey.node[node->id].live) {
@@ -441,52 +468,6 @@ void auri_detect_owner(struct auri_record *self)
     if (leaver.victim != NULL) {
         await_leave(&leaver);
     }
-}
-
-/* Marks what a dead node waits for, over dead nodes. */
-static void note_needed(struct survey *survey, unsigned from)
-{
-    bool changed = true;
-
-    survey->node[from].reaches = true;
-    while (changed) {
-        changed = false;
-        for (unsigned id = 1; id < survey->end; id++) {
-            for (unsigned next = 1; survey->node[id].reaches && next < survey->end; next++) {
-                if (!survey->node[next].reaches && waits_for(survey, id, next)) {
-                    survey->node[next].reaches = changed = true;
-                }
-            }
-        }
-    }
-    for (unsigned id = 1; id < survey->end; id++) {
-        struct auri_record *record = auri_record_at(id);
-        if (record != NULL) {
-            record->needed = survey->node[id].reaches;
-        }
-    }
-}
-
-bool auri_detect_needs_answer(struct auri_record *node)
-{
-    struct survey survey = { .unanswered = true };
-    bool needs = false; /* without memory, as above */
-
-    auri_graph_lock();
-    survey.end = auri_record_end();
-    survey.node = calloc(survey.end, sizeof(*survey.node));
-    if (survey.node != NULL) {
-        while (!survey_take(&survey, node->id)) {
-            /* As above. */
-        }
-        needs = !survey.node[node->id].live;
-        if (needs) {
-            note_needed(&survey, node->id);
-        }
-    }
-    auri_graph_unlock();
-    free(survey.node);
-    return needs;
 }
 
 /* ---- dry pools ----------------------------------------------------------------------------- */
@@ -529,7 +510,7 @@ static bool mark_from(struct survey *survey, unsigned from, const struct auri_re
     }
     for (size_t i = 0; look->kind == AURI_WAIT_ANY && i < record->wait_any_n; i++) {
         auri_task *task = record->wait_any[i];
-        if (task != NULL) {
+        if (auri_waits_for_one(record, i)) {
             news |= mark_task(survey, from, task, auri_load_sc(&task->word), node, ret);
         }
     }
@@ -542,14 +523,10 @@ static bool mark_from(struct survey *survey, unsigned from, const struct auri_re
     return news;
 }
 
-/* The node is dead: who can do something about it? */
-static enum auri_dry_verdict judge_dry(struct survey *survey, const struct auri_record *node,
-                                       struct auri_stuck *ret)
+/* ... and then all that these wait for; news: there are some. */
+static void mark_on(struct survey *survey, const struct auri_record *node, struct auri_stuck *ret,
+                    bool news)
 {
-    bool queues = false;
-    bool others = false;
-    bool news = mark_from(survey, node->id, node, ret);
-
     while (news) {
         news = false;
         for (unsigned id = 1; id < survey->end; id++) {
@@ -558,6 +535,38 @@ static enum auri_dry_verdict judge_dry(struct survey *survey, const struct auri_
             }
         }
     }
+}
+
+/* Which of the tasks leads back to the node itself.  The others may come yet. */
+static size_t blamed_by_queues(struct survey *survey, const struct auri_record *node,
+                               struct auri_stuck *ret)
+{
+    size_t at = 0;
+
+    for (; node->wait_formula != NULL && at + 1 < node->wait_any_n; at++) {
+        auri_task *task = node->wait_any[at];
+        for (unsigned id = 1; id < survey->end; id++) {
+            survey->node[id].reaches = false;
+        }
+        if (auri_waits_for_one(node, at)) {
+            mark_on(survey, node, ret,
+                    mark_task(survey, node->id, task, auri_load_sc(&task->word), node, ret));
+        }
+        if (survey->node[node->id].reaches) {
+            break;
+        }
+    }
+    return at;
+}
+
+/* The node is dead: who can do something about it? */
+static enum auri_dry_verdict judge_dry(struct survey *survey, struct auri_record *node,
+                                       struct auri_stuck *ret)
+{
+    bool queues = false;
+    bool others = false;
+
+    mark_on(survey, node, ret, mark_from(survey, node->id, node, ret));
     if (ret->task != NULL && auri_load_sc(&node->dry_room) != 0) {
         return AURI_DRY_RUN;
     }
@@ -568,7 +577,11 @@ static enum auri_dry_verdict judge_dry(struct survey *survey, const struct auri_
         others |= serves && id != node->id && auri_load_sc(&auri_record_at(id)->dry_room) != 0;
     }
     /* Without a queue it is a cycle as any other: its last node gets AUR_EDEADLK, and may not have asked yet. */
-    return others || !queues || !survey->node[node->id].reaches ? AURI_DRY_OTHERS : AURI_DRY_NOBODY;
+    if (others || !queues || !survey->node[node->id].reaches) {
+        return AURI_DRY_OTHERS;
+    }
+    node->victim_at = blamed_by_queues(survey, node, ret);
+    return AURI_DRY_NOBODY;
 }
 
 enum auri_dry_verdict auri_detect_dry(struct auri_record *node, struct auri_stuck *ret)
@@ -584,7 +597,7 @@ enum auri_dry_verdict auri_detect_dry(struct auri_record *node, struct auri_stuc
         /* It reads the words of an any-wait's tasks once more: who takes one of these meanwhile has gone on, so
          * that the survey does not hold, and the task would be missed in it. */
         do {
-            while (!survey_take(&survey, node->id)) {
+            while (!auri_survey_take(&survey, node->id)) {
                 /* As above. */
             }
             ret->task = NULL;

@@ -14,6 +14,9 @@
 void auri_edge_task(struct auri_record *node, auri_task *task, bool timed);
 void auri_edge_any(struct auri_record *node, auri_task *const *tasks, size_t n,
                    _Atomic(uint32_t) *futex, bool timed);
+/* Not of any one of the tasks, but of what the formula says: of its first formula->ids. */
+void auri_edge_needs(struct auri_record *node, auri_task *const *tasks,
+                     struct auri_formula *formula, _Atomic(uint32_t) *futex);
 void auri_edge_job(struct auri_record *node, struct auri_helpers *helpers);
 /* For a worker process that may need any of them, or may not.  That is no edge to the verdict, but counts as one
  * where a dry pool has nobody left to run anything (auri_detect_dry): there a wait that ends is no loss. */
@@ -33,10 +36,26 @@ aur_err auri_detect(struct auri_record *node, aur_error *reterr_error);
  * place, if it waits for a task, has seen that.  Blocks: for that.  Without any lock. */
 void auri_detect_owner(struct auri_record *self);
 
+/* What a node needs of those who ask elsewhere: gates as in sched/formula.h.  Gate 0 is the node's own. */
+struct auri_need {
+    uint32_t need;
+    uint32_t n;               /* gates among its inputs ... */
+    size_t first;             /* ... of these the first */
+    struct auri_record *asks; /* NULL, or one more input: an answer to this one */
+};
+struct auri_needs {
+    size_t gates; /* 0: any of the answers frees the node, or there was no memory to say more */
+    struct auri_need *gate;
+    size_t inputs;
+    uint32_t *input;
+};
+void auri_needs_free(struct auri_needs *needs);
+
 /* Whether the node can only go on if somebody who asks elsewhere (struct auri_record, `asks`) gets an answer: it
  * asks itself, or waits for such in the end.  Then `needed` is set in the records of all nodes that it waits for so,
- * and in no other.  The caller keeps `asks` of all records as they are meanwhile, and holds the lock of `needed`. */
-bool auri_detect_needs_answer(struct auri_record *node);
+ * and in no other, and *ret_needs is how it does.  The caller keeps `asks` of all records as they are meanwhile, and
+ * holds the lock of `needed`. */
+bool auri_detect_needs_answer(struct auri_record *node, struct auri_needs *ret_needs);
 
 /* The wait of the calling thread's node, put away while it runs something in place of it. */
 struct auri_edge {
@@ -78,7 +97,7 @@ enum auri_dry_verdict auri_detect_dry(struct auri_record *node, struct auri_stuc
 /* Why the calling thread's record was chosen by another node. */
 void auri_victim_error(struct auri_record *self, aur_error *ret_error);
 
-/* Of a node whose wait was refused: the task that it waited for on the circle.  Only to be compared. */
-const auri_task *auri_victim_task(struct auri_record *node);
+/* Of a node whose wait was refused, or to which auri_detect_dry() said NOBODY: which of its tasks that is about. */
+size_t auri_victim_at(struct auri_record *node);
 
 #endif /* AURI_SCHED_DETECT_H */

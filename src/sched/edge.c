@@ -3,6 +3,7 @@
 
 #include "plat/plat.h"
 #include "sched/detect.h"
+#include "sched/formula.h"
 #include "sched/survey.h"
 
 static pthread_mutex_t detect_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -58,22 +59,39 @@ void auri_edge_task(struct auri_record *node, auri_task *task, bool timed)
     publish(node, timed ? AURI_WAIT_TIMED : AURI_WAIT_TASK);
 }
 
+/* With the lock held. */
+static void point_at(struct auri_record *node, auri_task *const *tasks, size_t n,
+                     struct auri_formula *formula)
+{
+    node->wait_any = tasks;
+    node->wait_any_n = n;
+    node->wait_formula = formula;
+}
+
 void auri_edge_any(struct auri_record *node, auri_task *const *tasks, size_t n,
                    _Atomic(uint32_t) *futex, bool timed)
 {
     auri_graph_lock();
-    node->wait_any = tasks;
-    node->wait_any_n = n;
+    point_at(node, tasks, n, NULL);
     node->wait_futex = futex;
     publish(node, timed || n == 0 ? AURI_WAIT_TIMED : AURI_WAIT_ANY);
+    auri_graph_unlock();
+}
+
+void auri_edge_needs(struct auri_record *node, auri_task *const *tasks,
+                     struct auri_formula *formula, _Atomic(uint32_t) *futex)
+{
+    auri_graph_lock();
+    point_at(node, tasks, formula->ids, formula);
+    node->wait_futex = futex;
+    publish(node, AURI_WAIT_ANY);
     auri_graph_unlock();
 }
 
 void auri_edge_perhaps(struct auri_record *node, auri_task *const *tasks, size_t n)
 {
     auri_graph_lock();
-    node->wait_any = tasks;
-    node->wait_any_n = n;
+    point_at(node, tasks, n, NULL);
     publish(node, AURI_WAIT_PERHAPS);
     auri_graph_unlock();
 }

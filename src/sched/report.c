@@ -24,20 +24,24 @@ static unsigned next_of(const struct survey *survey, const auri_task *task, uint
     return 0;
 }
 
-auri_task *auri_survey_edge(const struct survey *survey, unsigned id, unsigned *ret_next)
+auri_task *auri_survey_edge(const struct survey *survey, unsigned id, unsigned *ret_next,
+                            size_t *ret_at)
 {
     const struct look *look = &survey->node[id];
     struct auri_record *record = auri_record_at(id);
 
     *ret_next = 0;
+    *ret_at = 0;
     if (look->kind == AURI_WAIT_TASK) {
         *ret_next = next_of(survey, look->task, look->word);
         return look->task;
     }
     for (size_t i = 0; look->kind == AURI_WAIT_ANY && i < record->wait_any_n; i++) {
         auri_task *task = record->wait_any[i];
-        *ret_next = task != NULL ? next_of(survey, task, auri_load_sc(&task->word)) : 0;
+        *ret_next =
+            auri_waits_for_one(record, i) ? next_of(survey, task, auri_load_sc(&task->word)) : 0;
         if (*ret_next != 0) {
+            *ret_at = i;
             return task;
         }
     }
@@ -98,9 +102,10 @@ static auri_task *awaited(const struct survey *survey, unsigned id, const struct
                           unsigned *ret_next)
 {
     const struct auri_frame *inner = auri_record_at(id)->frame;
+    size_t at;
 
     if (frame == inner || frame == NULL) {
-        return auri_survey_edge(survey, id, ret_next);
+        return auri_survey_edge(survey, id, ret_next, &at);
     }
     if (frame->awaits != NULL) {
         *ret_next = auri_owner_of(auri_load_sc(&frame->awaits->word));
@@ -118,9 +123,10 @@ static auri_task *awaited(const struct survey *survey, unsigned id, const struct
 static auri_task *closing_task(const struct survey *survey, unsigned first)
 {
     unsigned id = first;
+    size_t at;
 
     for (unsigned steps = survey->end; steps > 0 && id != 0; steps--) {
-        auri_task *task = auri_survey_edge(survey, id, &id);
+        auri_task *task = auri_survey_edge(survey, id, &id, &at);
         if (id == first) {
             return task;
         }

@@ -3,6 +3,7 @@
 #ifndef AURI_SCHED_SURVEY_H
 #define AURI_SCHED_SURVEY_H
 
+#include "sched/formula.h"
 #include "task/record.h"
 
 /* What one look saw of a node. */
@@ -16,6 +17,7 @@ struct look {
     struct aur_pool
         *queued; /* the pool of that task, if it is queued and `dry` counts; only compared */
     bool live;
+    bool stood; /* with `unanswered`: it waits, so it is not live by itself */
     bool
         reaches; /* the node that asks for a verdict can be reached over dead nodes; in the verdict on dry
                      pools, and with `unanswered`: it can be reached from that node */
@@ -68,9 +70,23 @@ static inline unsigned auri_survey_holder(const struct survey *survey, const aur
     return 0;
 }
 
+/* Whether the dead node, whose edge is of kind ANY, waits for this one of its tasks: that is dead, or another one that
+ * is live does not do instead. */
+static inline bool auri_waits_for_one(const struct auri_record *record, size_t i)
+{
+    return record->wait_any[i] != NULL &&
+           (record->wait_formula == NULL || record->wait_formula->blocks[i]);
+}
+
+/* One look at everything, with the lock held.  False: what node `id` depends on has changed meanwhile. */
+bool auri_survey_take(struct survey *survey, unsigned id);
+/* Whether node `to` is dead, and `from`, a dead one, waits for it by one edge. */
+bool auri_survey_waits_for(const struct survey *survey, unsigned from, unsigned to);
+
 /* The edge by which a dead node is on a cycle with the node that asked: the task that it waits for
- * (NULL: a helper of its map), and the node at the other end. */
-auri_task *auri_survey_edge(const struct survey *survey, unsigned id, unsigned *ret_next);
+ * (NULL: a helper of its map), which of several that is, and the node at the other end. */
+auri_task *auri_survey_edge(const struct survey *survey, unsigned id, unsigned *ret_next,
+                            size_t *ret_at);
 
 /* Guards edges of kind ANY and JOB, and serialises verdicts (edge.c). */
 void auri_graph_lock(void);

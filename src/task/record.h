@@ -35,6 +35,8 @@ struct auri_helpers {
     _Atomic(uint32_t) id[AURI_HELPERS_MAX];
 };
 
+struct auri_formula; /* sched/formula.h */
+
 #define AURI_WAIT_MAPS 8   /* maps whose items one worker process runs on top of each other */
 #define AURI_RANGE_DEPTH 4 /* maps nested deeper than this run serially in their caller */
 
@@ -100,15 +102,16 @@ struct auri_record {
     _Atomic(uint64_t) victim;
     _Atomic(uint32_t) wait_kind;    /* A */
     aur_error victim_error;         /* detect lock: why, if another node chose it */
-    const auri_task *victim_task;   /* detect lock: what it waited for on the circle */
+    size_t victim_at;               /* detect lock: which of what it waited for is on the circle */
     _Atomic(uint32_t) *wait_futex;  /* detect lock: AURI_WAIT_ANY sleeps on it */
     _Atomic(auri_task *) wait_task; /* A: AURI_WAIT_TASK, AURI_WAIT_TIMED */
     /* A: maps that cannot end before this wait has: a worker process waits inside an item of each.  NULL:
      * no more.  Part of the edge. */
     _Atomic(auri_task *) wait_maps[AURI_WAIT_MAPS];
-    auri_task *const *wait_any;    /* detect lock: AURI_WAIT_ANY */
-    size_t wait_any_n;             /* detect lock */
-    struct auri_helpers *wait_job; /* detect lock: AURI_WAIT_JOB */
+    auri_task *const *wait_any;        /* detect lock: AURI_WAIT_ANY */
+    size_t wait_any_n;                 /* detect lock */
+    struct auri_formula *wait_formula; /* detect lock: what it needs of these; NULL: any one */
+    struct auri_helpers *wait_job;     /* detect lock: AURI_WAIT_JOB */
     /* A: a worker process of this pool, which has nobody left to take from its queue: all its workers wait,
      * and there will be no spare.  NULL: there may be one.  Written under the pool's lock. */
     _Atomic(struct aur_pool *) dry;

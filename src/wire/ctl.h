@@ -239,6 +239,10 @@ struct auri_mailbox {
      * can: no verdict is given */
     uint32_t req_needs;
     uint32_t req_unsure; /* WAIT, WAIT_ANY: 1: nobody knows whether it needs these */
+    /* WAIT_ANY: 0: any one of these frees it; else what does is said by so many u32 behind `in`: the number of gates,
+     * then of each gate how many of its inputs it needs, how many it has, and these: below req_needs one of the
+     * numbers, from there on a gate.  Gate 0 frees the task (sched/formula.h). */
+    uint32_t req_formula;
     /* Worker writes: the number of a WAIT or WAIT_ANY that is to be answered now, by AUR_EAGAIN if by nothing
      * else.  It may be of a request that is still to come, or was answered. */
     _Atomic(uint32_t) recalled;

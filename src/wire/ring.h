@@ -75,6 +75,7 @@ struct auri_request {
     uint32_t room;
     uint32_t needs;
     uint32_t unsure;
+    uint32_t formula;
     uint64_t pool;
     uint64_t id;
     uint64_t fn;
@@ -284,6 +285,7 @@ static inline bool auri_mail_take(const struct auri_ctl *ctl, uint32_t seen, uin
         .room = copy.req_room,
         .needs = copy.req_needs,
         .unsure = copy.req_unsure,
+        .formula = copy.req_formula,
         .pool = copy.req_pool,
         .id = copy.req_id,
         .fn = copy.req_fn,
@@ -468,6 +470,7 @@ static inline void auri_mail_send(struct auri_ctl *ctl, uint32_t seq,
     box->req_room = request->room;
     box->req_needs = request->needs;
     box->req_unsure = request->unsure;
+    box->req_formula = request->formula;
     box->req_pool = request->pool;
     box->req_id = request->id;
     box->req_fn = request->fn;

@@ -2,12 +2,13 @@
  *         nobody else is told, and no wait that can end.
  * Method: graphs of bare nodes, built edge by edge; then threads that publish and clear random edges
  *         of a graph that never has a cycle.
- * Guards: src/sched/detect.c. */
+ * Guards: src/sched/detect.c, src/sched/answers.c. */
 #include "aurt.h"
 
 #include <pthread.h>
 
 #include "sched/detect.h"
+#include "sched/formula.h"
 #include "task/pool.h"
 
 #define NODES 6
@@ -190,6 +191,216 @@ static void helpers_of_a_map(void **state)
     auri_edge_clear(node[2]);
 }
 
+/* ---- formulas ------------------------------------------------------------------------------ */
+
+static struct auri_formula *formula_of(const uint32_t *words, size_t n, uint32_t ids)
+{
+    struct auri_formula *formula = NULL;
+
+    AURT_OK(auri_formula_read(words, n, ids, &formula));
+    return formula;
+}
+
+/* One that needs all is dead by one; one that is dead by another cycle is on none. */
+static void what_a_formula_lacks(void **state)
+{
+    /* all of: any of 0 and 1; 2 */
+    static const uint32_t words[] = { 2, 2, 2, 4, 2, 1, 2, 0, 1 };
+    struct auri_formula *f = formula_of(words, sizeof(words) / sizeof(words[0]), 3);
+    auri_task *tasks[] = { task[1], task[2], task[3] };
+    _Atomic(uint32_t) word = 0;
+
+    (void)state;
+    auri_edge_needs(node[0], tasks, f, &word);
+    AURT_OK(auri_detect(node[0], NULL));
+    AURT_OK(wait_for(1, 0, NULL)); /* node 2 goes on */
+    AURT_ERR(AUR_EDEADLK, wait_for(3, 0, NULL));
+    auri_edge_clear(node[3]);
+    /* Nodes 3 and 4 close a cycle.  So node 0 is dead, and node 1 waits for it; but it does not need that. */
+    auri_edge_task(node[3], task[4], false);
+    auri_edge_task(node[4], task[3], false);
+    AURT_OK(auri_detect(node[0], NULL));
+    AURT_OK(auri_detect(node[1], NULL));
+    AURT_ERR(AUR_EDEADLK, auri_detect(node[4], NULL));
+    auri_edge_clear(node[4]);
+    auri_edge_clear(node[3]);
+    /* The third of its tasks is on the cycle, the first one, which is dead as well, is not. */
+    auri_edge_clear(node[0]);
+    AURT_OK(wait_for(3, 0, NULL));
+    auri_edge_needs(node[0], tasks, f, &word);
+    AURT_ERR(AUR_EDEADLK, auri_detect(node[0], NULL));
+    assert_int_equal(auri_victim_at(node[0]), 2);
+    auri_edge_clear(node[0]);
+    auri_formula_free(f);
+}
+
+/* ---- answers from elsewhere ---------------------------------------------------------------- */
+
+static void asks(unsigned id, bool whether)
+{
+    auri_store_rel(&node[id]->asks, whether ? &backend : NULL);
+}
+
+/* The words of what node 0 needs, if node i is answered by task i: true with these answers? */
+static bool frees(const struct auri_needs *needs, unsigned answers)
+{
+    bool live[32] = { false };
+
+    AURT_CHECK(needs->gates <= 32);
+    for (size_t round = 0; round < needs->gates; round++) {
+        for (size_t g = 0; g < needs->gates; g++) {
+            const struct auri_need *gate = &needs->gate[g];
+            uint32_t n = 0;
+            for (uint32_t k = 0; k < gate->n; k++) {
+                n += live[needs->input[gate->first + k]];
+            }
+            for (unsigned id = 0; id < NODES && gate->asks != NULL; id++) {
+                n += gate->asks == node[id] && (answers >> id & 1) != 0;
+            }
+            live[g] = live[g] || n >= gate->need;
+        }
+    }
+    return live[0];
+}
+
+static void helpers_that_ask(void **state)
+{
+    static struct auri_helpers helpers;
+    struct auri_needs needs;
+
+    (void)state;
+    memset(&helpers, 0, sizeof(helpers));
+    for (unsigned id = 1; id <= 3; id++) {
+        auri_store_sc(&helpers.id[id], node[id]->id);
+    }
+    auri_edge_job(node[0], &helpers);
+    assert_false(auri_detect_needs_answer(node[0], &needs));
+    asks(1, true);
+    assert_true(auri_detect_needs_answer(node[0], &needs));
+    assert_int_equal(needs.gates, 0); /* nothing to say about one */
+    asks(2, true);
+    assert_true(auri_detect_needs_answer(node[0], &needs));
+    assert_true(node[1]->needed && node[2]->needed && !node[3]->needed && !node[4]->needed);
+    for (unsigned answers = 0; answers < 16; answers++) {
+        assert_int_equal(frees(&needs, answers), (answers & 6) == 6);
+    }
+    auri_needs_free(&needs);
+    /* The third waits for one of two that ask, and may also get an answer itself. */
+    auri_task *tasks[] = { task[4], task[5] };
+    _Atomic(uint32_t) word = 0;
+    auri_edge_any(node[3], tasks, 2, &word, false);
+    asks(3, true);
+    asks(4, true);
+    asks(5, true);
+    assert_true(auri_detect_needs_answer(node[0], &needs));
+    for (unsigned answers = 0; answers < 64; answers++) {
+        assert_int_equal(frees(&needs, answers), (answers & 6) == 6 && (answers & 0x38) != 0);
+    }
+    auri_needs_free(&needs);
+    asks(3, false);
+    assert_true(auri_detect_needs_answer(node[0], &needs));
+    for (unsigned answers = 0; answers < 64; answers++) {
+        assert_int_equal(frees(&needs, answers), (answers & 6) == 6 && (answers & 0x30) != 0);
+    }
+    auri_needs_free(&needs);
+    /* Of node 5 nothing is known: node 3 goes on. */
+    asks(5, false);
+    assert_true(auri_detect_needs_answer(node[0], &needs));
+    assert_false(node[3]->needed || node[4]->needed);
+    auri_needs_free(&needs);
+    for (unsigned id = 0; id < NODES; id++) {
+        asks(id, false);
+    }
+}
+
+/* A map ends when all have that wait inside an item of it, but nobody asks for one with a deadline. */
+static void map_that_asks(void **state)
+{
+    auri_task *map = auri_task_new(1);
+    struct auri_needs needs;
+
+    (void)state;
+    map->pool = &pool;
+    auri_task_queue(map);
+    AURT_CHECK(auri_task_claim(map, 0));
+    for (unsigned id = 3; id < NODES; id++) {
+        auri_edge_maps(node[id], &map, 1);
+        auri_edge_task(node[id], task[id - 3], id == 3);
+    }
+    asks(1, true);
+    asks(2, true);
+    auri_edge_task(node[0], map, false);
+    assert_true(auri_detect_needs_answer(node[0], &needs));
+    for (unsigned answers = 0; answers < 16; answers++) {
+        assert_int_equal(frees(&needs, answers), (answers & 6) == 6);
+    }
+    auri_needs_free(&needs);
+    asks(1, false);
+    asks(2, false);
+    for (unsigned id = 3; id < NODES; id++) {
+        auri_edge_maps(node[id], NULL, 0);
+    }
+    auri_edge_clear(node[0]);
+    auri_task_finish(map);
+    auri_task_unref(map);
+}
+
+/* What waits on a cycle of this process is about to be freed by its verdict. */
+static void cycle_beside_answers(void **state)
+{
+    static struct auri_helpers helpers;
+    struct auri_needs needs;
+    auri_task *tasks[] = { task[1], task[2] };
+    _Atomic(uint32_t) word = 0;
+
+    (void)state;
+    memset(&helpers, 0, sizeof(helpers));
+    asks(1, true);
+    auri_edge_task(node[2], task[3], false);
+    auri_edge_task(node[3], task[2], false);
+    auri_edge_any(node[0], tasks, 2, &word, false);
+    assert_false(auri_detect_needs_answer(node[0], &needs));
+    assert_int_equal(needs.gates, 0);
+    auri_edge_clear(node[0]);
+    auri_store_sc(&helpers.id[0], node[1]->id);
+    auri_store_sc(&helpers.id[1], node[2]->id);
+    auri_edge_job(node[0], &helpers);
+    assert_false(auri_detect_needs_answer(node[0], &needs)); /* the verdict comes first */
+    auri_edge_clear(node[3]);
+    assert_true(auri_detect_needs_answer(node[0], &needs));
+    assert_int_equal(needs.gates, 0);
+    assert_true(node[1]->needed && !node[2]->needed);
+    asks(1, false);
+}
+
+/* A worker process of this one, which needs all of two or a third; who holds these asks. */
+static void formula_that_asks(void **state)
+{
+    static const uint32_t words[] = { 2, 1, 2, 4, 2, 2, 2, 0, 1 };
+    struct auri_formula *f = formula_of(words, sizeof(words) / sizeof(words[0]), 3);
+    auri_task *tasks[] = { task[1], task[2], task[3] };
+    _Atomic(uint32_t) word = 0;
+    struct auri_needs needs;
+
+    (void)state;
+    auri_edge_needs(node[4], tasks, f, &word);
+    auri_edge_task(node[0], task[4], false);
+    for (unsigned id = 1; id <= 3; id++) {
+        asks(id, true);
+    }
+    assert_true(auri_detect_needs_answer(node[0], &needs));
+    for (unsigned answers = 0; answers < 16; answers++) {
+        assert_int_equal(frees(&needs, answers), (answers & 6) == 6 || (answers & 8) != 0);
+    }
+    auri_needs_free(&needs);
+    asks(3, false); /* it goes on */
+    assert_false(auri_detect_needs_answer(node[0], &needs));
+    asks(1, false);
+    asks(2, false);
+    auri_edge_clear(node[4]);
+    auri_formula_free(f);
+}
+
 /* ---- dry pools ----------------------------------------------------------------------------- */
 
 static bool takes_any(const void *of, const auri_task *which)
@@ -340,6 +551,11 @@ int main(void)
         GRAPH(any_of_several),
         GRAPH(deadlines_break_themselves),
         GRAPH(helpers_of_a_map),
+        GRAPH(what_a_formula_lacks),
+        GRAPH(helpers_that_ask),
+        GRAPH(map_that_asks),
+        GRAPH(cycle_beside_answers),
+        GRAPH(formula_that_asks),
         GRAPH(queue_of_a_dry_pool),
         GRAPH(cycle_in_a_dry_pool),
         GRAPH(no_false_alarm),
