@@ -293,10 +293,11 @@ static aur_err question_make(struct auri_worker_self *self, const struct auri_as
     return err;
 }
 
-/* With the lock held: release; pairs with the acquire loads in sched/detect.c. */
+/* With the lock held.  seq_cst; pairs with the loads in sched/detect.c, and in follow() (sched/wait.c): whoever publishes
+ * an edge and then looks sees this, or the question that comes next sees the edge. */
 static void mark(const struct auri_asker *asker, bool asks)
 {
-    auri_store_rel(&asker->record->asks, asks ? &auri_backend_remote : NULL);
+    auri_store_sc(&asker->record->asks, asks ? &auri_backend_remote : NULL);
 }
 
 static void end(struct auri_asker *asker, aur_err err)

@@ -417,8 +417,8 @@ static const struct auri_backend *asked_backend(unsigned end)
 
     for (unsigned id = 1; id < end && backend == NULL; id++) {
         const struct auri_record *record = auri_record_at(id);
-        /* acquire: what was said by whoever asks was said before. */
-        backend = record != NULL ? auri_load_acq(&((struct auri_record *)record)->asks) : NULL;
+        /* seq_cst; pairs with mark() in proc/turns.c: see there. */
+        backend = record != NULL ? auri_load_sc(&((struct auri_record *)record)->asks) : NULL;
     }
     return backend;
 }

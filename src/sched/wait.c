@@ -125,7 +125,9 @@ static walk_end follow(const struct auri_record *self, struct link *link, uint64
     struct auri_record *runner = auri_record_at(owner);
     uint64_t seq = auri_load_sc(&runner->wait_seq); /* pairs with [E1] in sched/edge.c */
     if ((seq & 1) == 0) {
-        return WALK_PARK;
+        /* Without an edge it may wait for somebody elsewhere, who has a graph of his own, and is told by auri_detect().
+         * seq_cst [E2]; pairs with mark() in proc/turns.c: this sees it, or that question sees our edge. */
+        return auri_load_sc(&runner->asks) != NULL ? WALK_CYCLE : WALK_PARK;
     }
     uint32_t kind = auri_load_sc(&runner->wait_kind);
     if (kind != AURI_WAIT_TASK) {

@@ -240,6 +240,33 @@ static int maps(int x)
 }
 AUR_FN(int, maps, int);
 
+/* A thread has a map of the parent's, which waits for the task; then the task waits for the thread. */
+static int maps_there(int x)
+{
+    int out = 0;
+
+    aur_err err = aur_map(third, waits_back, &x, 1, &out);
+    note_outcome(err == AUR_OK ? out : -(int)err);
+    return err == AUR_EDEADLK;
+}
+AUR_FN(int, maps_there, int);
+
+static int waits_for_map(int x)
+{
+    aur_pool *own = aurt_pool_new(AUR_THREADS, 1, 0, 0);
+    aur_future *future;
+    int v = 0;
+
+    aurt_event_wait(&gates->ready);
+    MUST(aur_apply_async(own, &future, maps_there, 0) == AUR_OK);
+    aurt_event_wait(&shared->owner);
+    MUST(aur_future_result(future, &v, AUR_NO_DEADLINE) == AUR_OK && v == 1);
+    aur_future_unref(future);
+    aurt_pool_end(own);
+    return x;
+}
+AUR_FN(int, waits_for_map, int);
+
 /* ---- tests --------------------------------------------------------------------------------- */
 
 static int setup(void **state)
@@ -494,6 +521,26 @@ static void test_map(void **state)
     aurt_pool_end(mine);
 }
 
+/* The wait that closes the circle is for a thread that waits for the parent without an edge. */
+static void test_map_of_the_parent(void **state)
+{
+    aur_future *task;
+
+    (void)state;
+    mine = aurt_pool_new(AUR_PROCESSES, 1, AUR_START_FORK, 0);
+    AURT_OK(aur_apply_async(mine, &task, waits_for_map, 3));
+    shared->task_id = aur_future_id(task);
+    aurt_event_set(&gates->ready);
+    await_question(mine, 1, 0);
+    aurt_event_set(&shared->back[0]);
+    await_blocked(third, 1);
+    aurt_event_set(&shared->owner);
+    assert_int_equal(result_of(aur_future_ref(task)), 3); /* or the line that did not hold */
+    assert_int_equal(atomic_load(&shared->told), 1);
+    aurt_pool_end(mine);
+    aur_future_unref(task);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -503,6 +550,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_one_owner_goes_on, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_owner_goes_on, setup, teardown),
         cmocka_unit_test_setup_teardown(test_map, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_map_of_the_parent, setup, teardown),
     };
 
     shared = gates_new(sizeof(*shared));
