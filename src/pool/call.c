@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/err.h"
 #include "base/hot.h"
 #include "pool/auto.h"
 #include "pool/face.h"
@@ -60,8 +61,9 @@ static aur_err filled_new(aur_pool **pool, const struct auri_one *one, const voi
     return AUR_OK;
 }
 
-aur_err aur_fn_submit(aur_pool *pool, const aur_call_options *opts, const aur_fn *fn,
-                      const void *args, aur_future **ret_future, const char *site)
+AURI_APART static aur_err submit_long(aur_pool *pool, const aur_call_options *opts,
+                                      const aur_fn *fn, const void *args, aur_future **ret_future,
+                                      const char *site)
 {
     struct auri_one one = { .fn = fn,
                             .opts = opts,
@@ -79,6 +81,44 @@ aur_err aur_fn_submit(aur_pool *pool, const aur_call_options *opts, const aur_fn
         auri_task_discard(task, one.refs);
         return auri_verb_failed(err, fn, site, NULL);
     }
+    if (ret_future != NULL) {
+        *ret_future = task;
+    }
+    return AUR_OK;
+}
+
+/* Most of them: of a thread pool without a limit of its queue, with no options and a small record.  Checked, made
+ * and filled in one go: the functions of the long way are most of what such a call costs (bench/submit). */
+AURI_HOT static bool is_plain(const aur_pool *pool, const aur_call_options *opts, const aur_fn *fn,
+                              const void *args)
+{
+    return pool != NULL && pool->takes_all && pool->magic == AURI_POOL_MAGIC && opts == NULL &&
+           pool->generation == auri_process_generation_now() && auri_fn_is_good(fn, 0) &&
+           auri_fn_is_small(fn) && args != NULL;
+}
+
+AURI_HOT aur_err aur_fn_submit(aur_pool *pool, const aur_call_options *opts, const aur_fn *fn,
+                               const void *args, aur_future **ret_future, const char *site)
+{
+    if (!is_plain(pool, opts, fn, args)) {
+        return submit_long(pool, opts, fn, args, ret_future, site);
+    }
+    uint32_t refs = ret_future != NULL ? 2 : 0;
+    auri_task *task = auri_task_new(refs);
+    if (task == NULL) {
+        return auri_verb_failed(AUR_ENOMEM, fn, site, NULL);
+    }
+    task->pool = pool;
+    auri_task_fill_small(task, fn, args);
+    auri_task_set_site(task, site);
+    aur_err err = auri_count_in(pool, auri_self_);
+    if (err != AUR_OK) {
+        auri_task_discard(task, refs);
+        return auri_verb_failed(err, fn, site, NULL);
+    }
+    auri_task_queue_as(task, AURI_F_HELP); /* since the pool runs_here */
+    err = pool->backend->submit(pool, task);
+    AURI_ASSERT(err == AUR_OK); /* a thread pool refuses nothing once it is counted */
     if (ret_future != NULL) {
         *ret_future = task;
     }

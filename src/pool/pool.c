@@ -128,6 +128,7 @@ static struct auri_face *face_new(const aur_options *opts, bool workers_default)
     auri_store_rlx(&pool->refs, 1u);
     auri_store_rlx(&pool->holds, 1u);
     pool->runs_here = runs_here(pool);
+    pool->takes_all = pool->runs_here && !auri_auto_is(pool) && pool->opts.queue_max == 0;
     return face;
 }
 

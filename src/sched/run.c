@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/hot.h"
 #include "sched/wait.h"
+#include "task/internal.h"
 
 /* A worker tells its pool about finished tasks in batches: one contended addition per FLUSH_AT. */
 #define FLUSH_AT 64u
@@ -413,6 +414,113 @@ void auri_run_claimed(auri_task *task, bool helped)
         auri_add_rlx(&pool->retried, UINT64_C(1));
     }
     turn.ended = true;
+}
+
+/* ---- an ordinary call out of a queue --------------------------------------------------------- */
+
+/* Most calls: no limits, no room of their own.  What is left of a turn is the frame, the outcome and the count; with
+ * all of it such a call took twice as long (bench/submit). */
+struct plain {
+    struct auri_record *self;
+    auri_task *task;
+    unsigned blocking; /* self->blocking outside */
+    bool sole;
+    bool ended; /* the way it should */
+    struct auri_frame frame;
+};
+
+/* The outcome is in the task. */
+static void plain_finish(const struct plain *plain)
+{
+    auri_task_finish_uncounted(plain->task);
+    auri_task_unref_queued(plain->task, plain->sole);
+    count_own(plain->self);
+}
+
+static void plain_leave(const struct plain *plain)
+{
+    struct auri_record *self = plain->self;
+
+    if (self->blocking != plain->blocking) {
+        auri_blocking_leave(self, plain->blocking); /* a body that left some open */
+    }
+    self->depth--;
+    self->running = NULL;
+    auri_store_rlx(&plain->task->other, NULL); /* relaxed: as in turn_end() */
+}
+
+AURI_APART static void plain_failed(const struct plain *plain)
+{
+    /* relaxed: as in attempt(). */
+    bool cancelled = (auri_load_rlx(&plain->task->word) & AURI_F_CANCEL) != 0;
+    aur_err err = cancelled ? AUR_ECANCELED : auri_frame_err(&plain->frame);
+
+    auri_task_set_error(plain->task, err, plain->frame.error);
+    plain_finish(plain);
+}
+
+/* The body ends its thread, and unwinds. */
+static void plain_unwind(struct plain *plain)
+{
+    if (plain->ended) {
+        return;
+    }
+    plain->self->frame = NULL; /* the frames further in are gone */
+    plain_leave(plain);
+    free(plain->frame.error);
+    auri_task_fail(plain->task, AUR_EEXITED, "the task ended its thread");
+    plain_finish(plain);
+}
+
+/* The task is claimed. */
+static void run_plain(struct auri_record *self, auri_task *task, bool sole)
+{
+    __attribute__((cleanup(plain_unwind))) struct plain plain;
+    uint64_t item = 0;
+
+    plain.self = self;
+    plain.task = task;
+    plain.blocking = self->blocking;
+    plain.sole = sole;
+    plain.ended = false;
+    AURI_ASSERT(self->running == NULL);
+    self->thread_end = thread_end;
+    auri_store_rlx(&task->other,
+                   NULL); /* relaxed: as in auri_run_claimed(), and nothing runs outside */
+    self->running = task;
+    self->depth++;
+    frame_init(&plain.frame, task, AUR_NO_DEADLINE);
+    auri_frame_push(self, &plain.frame);
+    task->attempts = 1;
+    /* relaxed: as in auri_run_claimed(). */
+    if (auri_load_rlx(&task->pool->state) != AURI_STOPPING) {
+        task->fn->range(auri_task_args(task), auri_task_ret(task), 0, 1, &item);
+    } else {
+        plain.frame.bare = AUR_ECANCELED;
+    }
+    auri_frame_pop(self, &plain.frame);
+    plain.ended = true;
+    plain_leave(&plain);
+    if (auri_frame_err(&plain.frame) != AUR_OK) {
+        plain_failed(&plain);
+    } else if (sole) {
+        auri_slab_put(task); /* nothing of it lies elsewhere, and nobody asks for its outcome */
+        count_own(self);
+    } else {
+        plain_finish(&plain);
+    }
+}
+
+void auri_run_plain(struct auri_record *self, auri_task *task)
+{
+    if (auri_task_is_sole(task)) {
+        auri_task_claim_sole(task, self->id);
+        run_plain(self, task, true);
+    } else if (auri_task_claim(task, self->id)) {
+        run_plain(self, task, false);
+    } else {
+        auri_task_unref(task); /* a waiter was first */
+    }
 }
 
 /* ---- a call without a task of the slabs ------------------------------------------------------ */

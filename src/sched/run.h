@@ -9,6 +9,14 @@
  * references alone.  Saves errno around it.  Helped: it runs in place of a wait. */
 void auri_run_claimed(auri_task *task, bool helped);
 
+/* Claims, runs and finishes a task that a worker of its pool has out of a queue, and drops the queue's reference; for
+ * ordinary calls.  Outside of all frames: in a worker's own loop, whose errno is nobody's. */
+static inline bool auri_runs_plain(const auri_task *task)
+{
+    return task->traits <= AURI_ARGS_LINE && task->pool->takes_all;
+}
+void auri_run_plain(struct auri_record *self, auri_task *task);
+
 /* A call or a map that its caller runs at once, and that nobody has a handle of.  Its task is there for whoever
  * looks at frames, and has a word, a function and a site, but no second part, no count and no end. */
 struct auri_call_here {

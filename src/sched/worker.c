@@ -45,8 +45,9 @@ static void refill_fifo(struct auri_team *team)
 {
     auri_task *newest = auri_xchg_acq(&team->inbox, NULL); /* [I2] */
     auri_task *oldest = NULL;
-    struct auri_ahead ahead = { .n = 0 }; /* for who takes them out, from the other end */
+    struct auri_ahead ahead; /* for who takes them out, from the other end */
 
+    ahead.n = 0;
     while (newest != NULL) {
         auri_task *next = newest->next;
         if (auri_ahead_of(newest) != NULL) {
@@ -301,6 +302,10 @@ static void drop(struct taken *taken)
  * the thread. */
 static void run_and_drop(struct auri_record *self, auri_task *task)
 {
+    if (auri_runs_plain(task)) {
+        auri_run_plain(self, task);
+        return;
+    }
     __attribute__((cleanup(drop))) struct taken held = { task, auri_task_is_sole(task) };
 
     if (auri_task_claim(held.task, self->id)) {

@@ -152,7 +152,19 @@ static inline void auri_task_set_args_out(auri_task *task, void *args)
 
 /* Where the submitting call stands: "file:line", or NULL. */
 const char *auri_task_site(const auri_task *task);
-void auri_task_set_site(auri_task *task, const char *site); /* after fn */
+/* After fn.  A function's descriptor and the names of the files that call it are mostly in one module, and a
+ * module is smaller than 2 GiB.  So ordinary calls have it in half a pointer. */
+void auri_task_set_site_far_(auri_task *task, const char *site);
+static inline void auri_task_set_site(auri_task *task, const char *site)
+{
+    int64_t distance = (int64_t)((uintptr_t)site - (uintptr_t)task->fn);
+
+    if (site != NULL && distance != 0 && distance == (int32_t)distance) {
+        task->site = (int32_t)distance;
+    } else {
+        auri_task_set_site_far_(task, site);
+    }
+}
 
 /* Has a call run by `run` instead of auri_run_call() (sched/run.h). */
 void auri_task_set_run(auri_task *task, auri_run_fn *run);

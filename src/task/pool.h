@@ -127,7 +127,8 @@ struct aur_pool {
     bool
         runs_here; /* I: a call or map without options of its own is run by who asks for it; of an AUR_AUTO
                        * pool: if nothing of it is measured */
-    aur_options opts;          /* I: defaults resolved, name is ours */
+    bool takes_all;   /* I: and if not, its queue takes it, and a thread runs it as it is */
+    aur_options opts; /* I: defaults resolved, name is ours */
     struct auri_limits limits; /* I: the defaults of its calls */
     char name[32];             /* I */
     _Atomic(uint32_t) refs;    /* A: the user's */

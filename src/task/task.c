@@ -13,7 +13,8 @@
 
 /* ---- making -------------------------------------------------------------------------------- */
 
-/* Chooses the places of argument record and result, as far as they fit into the task. */
+/* Chooses the places of argument record and result, as far as they fit into the task.  The first answer is also
+ * that of auri_fn_is_small(). */
 static unsigned traits_of(const aur_fn *fn)
 {
     bool args_aligned = fn->args_align <= 16 && fn->args_size <= AURI_INLINE_BYTES;
@@ -85,18 +86,9 @@ const char *auri_task_site(const auri_task *task)
     return task->site != 0 ? (const char *)((uintptr_t)task->fn + (uintptr_t)task->site) : NULL;
 }
 
-void auri_task_set_site(auri_task *task, const char *site)
+void auri_task_set_site_far_(auri_task *task, const char *site)
 {
-    /* A function's descriptor and the names of the files that call it are mostly in one module, and a
-     * module is smaller than 2 GiB.  So ordinary calls have it in half a pointer. */
-    int64_t distance = (int64_t)((uintptr_t)site - (uintptr_t)task->fn);
-
-    if (site == NULL) {
-        return;
-    }
-    if (distance != 0 && distance == (int32_t)distance) {
-        task->site = (int32_t)distance;
-    } else {
+    if (site != NULL) {
         auri_task_cold(task)->site = site;
         task->traits |= AURI_T_SITE;
     }
@@ -130,8 +122,7 @@ void auri_task_queue(auri_task *task)
     if (backend->may_help != NULL && backend->may_help(task->pool, task)) {
         flags |= AURI_F_HELP;
     }
-    /* release [Q1]; pairs with the acquire of the claim [Q2]: the runner sees fn and args. */
-    auri_store_rel(&task->word, (word & (AURI_GEN_MASK | AURI_F_SOLE)) | flags | AURI_QUEUED);
+    auri_task_queue_as(task, flags);
 }
 
 /* ---- claiming ------------------------------------------------------------------------------ */
@@ -139,18 +130,13 @@ void auri_task_queue(auri_task *task)
 /* Changes QUEUED as seen in *word into RUNNING. */
 static bool claim_word(auri_task *task, uint64_t *word, unsigned owner)
 {
-    uint64_t claimed = (*word & ~(AURI_STATE_MASK | (UINT64_C(0xffff) << AURI_OWNER_SHIFT))) |
-                       AURI_RUNNING | ((uint64_t)owner << AURI_OWNER_SHIFT);
-
     if ((*word & AURI_F_SOLE) != 0) {
-        /* relaxed: nobody else has the pointer.  The queue that passed it on, [P1] and [S1] of the deque
-         * or [I1] and [I2] of the inbox, or the lock of a process pool, has shown us what the creator wrote. */
-        auri_store_rlx(&task->word, claimed);
+        auri_task_claim_sole(task, owner);
         return true;
     }
     /* acq_rel [Q2] on all 64 bits, generation included: exactly one runner, no ABA.  acquire
      * pairs with [Q1]; release orders whatever the claimer did before (its wait edge). */
-    return auri_cas_acqrel(&task->word, word, claimed);
+    return auri_cas_acqrel(&task->word, word, auri_word_claimed(*word, owner));
 }
 
 bool auri_task_claim(auri_task *task, unsigned owner)

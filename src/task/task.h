@@ -41,6 +41,8 @@
 #ifndef AURI_TASK_TASK_H
 #define AURI_TASK_TASK_H
 
+#include <string.h>
+
 #include "task/layout.h"
 
 enum { AURI_FREE = 0, AURI_NEW, AURI_QUEUED, AURI_RUNNING, AURI_DONE };
@@ -75,9 +77,10 @@ static inline void auri_task_prefetch(const auri_task *task)
  * before the one before it has come.  So each task in such a list names another one, some AURI_AHEAD links
  * further on, in `other`; who goes along the list fetches that one early.  It is a hint: it may be any task of
  * any time, or NULL, and nothing is read there.  bench/submit chose the distance. */
-#define AURI_AHEAD 8u
+#define AURI_AHEAD 16u
 struct auri_ahead {
-    auri_task *last[AURI_AHEAD]; /* the thread's own: what it has put into such lists lately */
+    auri_task *last
+        [AURI_AHEAD]; /* the thread's own: what it has put into such lists lately; the first n */
     uint32_t n;
 };
 
@@ -85,9 +88,10 @@ struct auri_ahead {
  * is SOLE: any other that a queue names may be claimed at any time, and then `other` is the runner's. */
 static inline void auri_ahead_note(struct auri_ahead *ahead, auri_task *task)
 {
-    auri_task **place = &ahead->last[ahead->n++ % AURI_AHEAD];
+    uint32_t n = ahead->n++;
+    auri_task **place = &ahead->last[n % AURI_AHEAD];
 
-    auri_store_rlx(&task->other, *place); /* relaxed: a hint */
+    auri_store_rlx(&task->other, n >= AURI_AHEAD ? *place : NULL); /* relaxed: a hint */
     *place = task;
 }
 
@@ -108,13 +112,56 @@ auri_task *auri_task_new(uint32_t refs);
 /* Room for an argument record of fn (copied from args) and for its result.  AUR_ENOMEM. */
 aur_err auri_task_fill(auri_task *task, const aur_fn *fn, const void *args);
 
+/* Whether record and result fit as most do, so that auri_task_fill() has nothing to decide. */
+static inline bool auri_fn_is_small(const aur_fn *fn)
+{
+    return fn->args_align <= alignof(uint64_t) && fn->args_size <= AURI_INLINE_BYTES &&
+           fn->ret_align <= 16 && fn->ret_size <= AURI_INLINE_BYTES &&
+           auri_ret_at(fn, AURI_ARGS_FIRST) + fn->ret_size <= sizeof(auri_task);
+}
+
+/* The same for such a one, whose size the compiler may know. */
+static inline void auri_task_fill_small(auri_task *task, const aur_fn *fn, const void *args)
+{
+    task->fn = fn;
+    if (fn->args_size == sizeof(uint64_t)) {
+        memcpy(task->store.bytes, args, sizeof(uint64_t));
+    } else if (fn->args_size == sizeof(uint32_t)) {
+        memcpy(task->store.bytes, args, sizeof(uint32_t));
+    } else {
+        memcpy(task->store.bytes, args, fn->args_size);
+    }
+}
+
 /* NEW -> QUEUED, by the creator, before the task is put into any queue; task->pool is set.  If the pool's
  * backend has progress(), the task holds the pool from now on, so that a waiter can always call it; a SOLE one
  * has no waiter. */
 void auri_task_queue(auri_task *task);
 
+/* The same where it is known which of AURI_F_HOLDS and AURI_F_HELP the task gets; the hold was taken. */
+static inline void auri_task_queue_as(auri_task *task, uint64_t flags)
+{
+    uint64_t word = auri_load_rlx(&task->word); /* relaxed: still the creator's alone */
+
+    /* release [Q1]; pairs with the acquire of the claim [Q2]: the runner sees fn and args. */
+    auri_store_rel(&task->word, (word & (AURI_GEN_MASK | AURI_F_SOLE)) | flags | AURI_QUEUED);
+}
+
 /* QUEUED -> RUNNING owned by `owner` (a record id).  True: the caller must run and finish it. */
 bool auri_task_claim(auri_task *task, unsigned owner);
+
+/* The same for a SOLE one, which is QUEUED and the caller's alone; not for a pool with queue_max. */
+static inline uint64_t auri_word_claimed(uint64_t word, unsigned owner)
+{
+    return (word & ~(AURI_STATE_MASK | (UINT64_C(0xffff) << AURI_OWNER_SHIFT))) | AURI_RUNNING |
+           ((uint64_t)owner << AURI_OWNER_SHIFT);
+}
+static inline void auri_task_claim_sole(auri_task *task, unsigned owner)
+{
+    /* relaxed: nobody else has the pointer.  The queue that passed it on, [P1] and [S1] of the deque
+     * or [I1] and [I2] of the inbox, or the lock of a process pool, has shown us what the creator wrote. */
+    auri_store_rlx(&task->word, auri_word_claimed(auri_load_rlx(&task->word), owner));
+}
 
 /* RUNNING, and nobody runs it any more: its outcome is here, and is about to be published.  So whatever its runner
  * does now does not keep it from ending.  Before the runner's next wait edge is published (sched/detect.h). */

@@ -95,6 +95,46 @@ static void host_waits(void)
     stop();
 }
 
+/* Ordinary calls, which the worker runs by auri_run_plain(): one that the host may run instead, and one that
+ * nobody has a handle of, whose slot the host gets again. */
+static void range(const void *args, void *ret, uint64_t lo, uint64_t hi, uint64_t *item)
+{
+    (void)ret;
+    MODEL_CHECK(lo == 0 && hi == 1 && *item == 0);
+    ran[*(const unsigned char *)args]++;
+}
+
+static auri_task *hand_in_plain(unsigned char i, uint32_t refs)
+{
+    static const aur_fn fn = { .abi = AUR_FN_ABI,
+                               .name = "ran",
+                               .range = range,
+                               .args_size = 1,
+                               .args_align = 1,
+                               .ret_align = 1 };
+    auri_task *new = auri_task_new(refs);
+
+    new->pool = &pool;
+    auri_task_fill_small(new, &fn, &i);
+    hand_in(new);
+    return new;
+}
+
+static void host_plain(void)
+{
+    (void)auri_self();
+    pool.takes_all = true;
+    start(1);
+    (void)hand_in_plain(0, 0);
+    auri_task *handle = hand_in_plain(1, 2);
+    MODEL_CHECK(auri_wait_task(handle, AUR_NO_DEADLINE) == AUR_OK);
+    MODEL_CHECK(ran[1] == 1);
+    auri_task_unref(handle);
+    (void)hand_in_plain(2, 0);
+    stop();
+    MODEL_CHECK(ran[0] == 1 && ran[1] == 1 && ran[2] == 1);
+}
+
 static void host_waits_two_workers(void)
 {
     (void)auri_self();
@@ -427,6 +467,7 @@ static const struct model_client clients[] = {
     SPARES("pool/spares", host_needs_spares),
     SPARES("pool/block", host_submits_beside_a_wait),
     POOL("pool/wait", host_waits),
+    POOL("pool/plain", host_plain),
     POOL("pool/join", host_joins),
     SPINNING("pool/spinning", host_waits_two_workers),
     POOL("pool/two-workers", host_waits_two_workers),
