@@ -154,11 +154,13 @@ static struct auri_worker *pick(struct auri_proc *p, uint64_t cost, const struct
 
 /* ---- putting an entry ----------------------------------------------------------------------------- */
 
-static void put(struct auri_proc *p, struct auri_worker *w, const struct auri_flight *flight,
-                const struct auri_sub_desc *entry)
+/* The next entry of w, and its flight, are written: hands it over. */
+static void put(struct auri_proc *p, struct auri_worker *w)
 {
+    const struct auri_flight *flight = auri_flight_at(w, w->tail);
+    uint64_t timeout_ns = auri_limits_of(flight->task)->item_timeout_ns;
+
     auri_extents_flush(w);
-    *auri_flight_at(w, w->tail) = *flight;
     if (auri_unanswered(w) == 0) {
         w->busy_since_ns = aurp_now_ns();
         w->rang = false;
@@ -167,18 +169,18 @@ static void put(struct auri_proc *p, struct auri_worker *w, const struct auri_fl
     if (flight->count == 0) {
         flight->task->priv = (void *)(uintptr_t)w->tail; /* so that a waiter finds it */
     }
-    if (entry->timeout_ns != 0 && aurp_now_ns() + entry->timeout_ns < p->guardian_wakes_ns) {
+    if (timeout_ns != 0 && aurp_now_ns() + timeout_ns < p->guardian_wakes_ns) {
         auri_kick(p);
     }
-    auri_ring_put(w->ctl, w->tail++, entry);
-    if (auri_ring_wake(w->ctl)) {
-        w->rang = true;
-        p->wakes++;
-    }
+    auri_ring_publish(w->ctl, w->tail++);
     w->queued_ns += flight->cost_ns;
     w->items += flight->count == 0 ? 1 : flight->count;
     w->general += !flight->awaited;
     p->flying++;
+    if (auri_ring_wake(w->ctl)) { /* a fence, which waits for the lines to come: last */
+        w->rang = true;
+        p->wakes++;
+    }
     if (p->pool->opts.tasks_per_worker_max != 0 && w->items >= p->pool->opts.tasks_per_worker_max) {
         auri_quit(p, w);
     }
@@ -215,39 +217,37 @@ void auri_forget(struct auri_proc *p, auri_task *task)
     auri_task_unref_queued(task, auri_task_is_sole(task));
 }
 
+/* Writes no more of the entry than its form needs: it may be in the ring already, where nothing is read. */
 static bool take_call(struct auri_proc *p, struct auri_worker *w, auri_task *task,
                       struct auri_flight *ret_flight, struct auri_sub_desc *ret_entry)
 {
-    struct auri_sub_desc entry = { .op = AURI_OP_CALL,
-                                   .attempt = (uint16_t)(task->attempts + 1u),
-                                   .task_id = auri_task_id(task),
-                                   .timeout_ns = auri_limits_of(task)->item_timeout_ns };
-    uint64_t size = task->fn->args_size;
+    uint64_t timeout_ns = auri_limits_of(task)->item_timeout_ns;
+    bool bytes = auri_task_is_bytes(task);
+    uint64_t size = bytes ? task->store.in_size : task->fn->args_size;
 
     auri_queue_remove(p, task);
     if (!auri_task_claim(task, w->record->id)) {
         auri_forget(p, task);
         return false;
     }
-    if (auri_task_is_bytes(task)) {
-        entry.op = AURI_OP_BYTES;
-        size = task->store.in_size;
-    }
     const void *args = auri_task_args(task);
     bool placed = auri_in_arena(p, args);
-    bool is_short = entry.timeout_ns == 0 && (placed || size <= AURI_SUB_SMALL);
-    entry.form = is_short ? AURI_FORM_SHORT : AURI_FORM_LONG;
-    if (placed) {
-        entry.args = auri_extent_make(AURI_SEG_ARGS, auri_arena_offset(p, args), size);
-    } else {
-        entry.args = auri_extent_make(AURI_SEG_INLINE, 0, size);
-        if (size != 0) {
-            memcpy(is_short ? entry.small : entry.data, args, size);
-        }
+    bool is_short = timeout_ns == 0 && (placed || size <= AURI_SUB_SMALL);
+    auri_fn_encode(p, task->fn, ret_entry);
+    ret_entry->op = bytes ? AURI_OP_BYTES : AURI_OP_CALL;
+    ret_entry->form = is_short ? AURI_FORM_SHORT : AURI_FORM_LONG;
+    ret_entry->attempt = (uint16_t)(task->attempts + 1u);
+    ret_entry->args = placed ? auri_extent_make(AURI_SEG_ARGS, auri_arena_offset(p, args), size)
+                             : auri_extent_make(AURI_SEG_INLINE, 0, size);
+    ret_entry->task_id = auri_task_id(task);
+    if (!is_short) {
+        memset(auri_sub_second(ret_entry), 0, AURI_SUB_SECOND);
+        ret_entry->timeout_ns = timeout_ns;
     }
-    auri_fn_encode(p, task->fn, &entry);
+    if (!placed && size != 0) {
+        memcpy(is_short ? ret_entry->small : ret_entry->data, args, size);
+    }
     *ret_flight = (struct auri_flight){ .task = task };
-    *ret_entry = entry;
     return true;
 }
 
@@ -285,6 +285,7 @@ static bool take_chunk(struct auri_proc *p, struct auri_worker *w, auri_task *ta
 bool auri_queue_take(struct auri_proc *p, struct auri_worker *w, auri_task *task,
                      struct auri_flight *ret_flight, struct auri_sub_desc *ret_entry)
 {
+    memset(ret_entry, 0, sizeof(*ret_entry));
     return (auri_task_map(task) != NULL ? take_chunk : take_call)(p, w, task, ret_flight,
                                                                   ret_entry);
 }
@@ -307,14 +308,14 @@ void auri_dispatch(struct auri_proc *p)
         if (w == NULL) {
             break;
         }
-        struct auri_flight flight;
-        struct auri_sub_desc entry;
-        if (auri_queue_take(p, w, task, &flight, &entry)) {
-            flight.awaited = awaited;
+        struct auri_flight *flight = auri_flight_at(w, w->tail);
+        struct auri_sub_desc *entry = auri_ring_place(w->ctl, w->tail);
+        if ((job != NULL ? take_chunk : take_call)(p, w, task, flight, entry)) {
+            flight->awaited = awaited;
             if (job == NULL) {
-                flight.cost_ns = (uint32_t)(cost < UINT32_MAX ? cost : UINT32_MAX);
+                flight->cost_ns = (uint32_t)(cost < UINT32_MAX ? cost : UINT32_MAX);
             }
-            put(p, w, &flight, &entry);
+            put(p, w);
         }
     }
 }

@@ -109,23 +109,31 @@ static inline void auri_copy_once(void *to, const void *from, size_t size)
 
 #define AURI_RING_AHEAD 4u
 
-/* Writes entry `seq`, whose place must be answered (or never used), and hands it to the worker.
+/* Where entry `seq` is written, whose place must be answered (or never used).  For stores only: the worker may
+ * write there, too.  What is behind AURI_SUB_FIRST is left alone if `form` is SHORT.
  *
  * The worker has changed the entry's line (its claim) and holds it.  So the line of an entry to come is asked
  * for in time, or the fence [C6] waits for it to come over. */
+static inline struct auri_sub_desc *auri_ring_place(struct auri_ctl *ctl, uint64_t seq)
+{
+    auri_prefetch_write(&ctl->sub[auri_ring_at(seq + AURI_RING_AHEAD)]);
+    return (void *)((unsigned char *)&ctl->sub[auri_ring_at(seq)] + offsetof(struct auri_sub, fn));
+}
+
+/* Hands entry `seq` to the worker, which was written to its place. */
+static inline void auri_ring_publish(struct auri_ctl *ctl, uint64_t seq)
+{
+    /* release [C1]; pairs with the load in auri_ring_next(): the worker sees the whole entry. */
+    auri_store_rel(&ctl->sub[auri_ring_at(seq)].claim, auri_claim_word(seq, AURI_CLAIM_DISPATCHED));
+}
+
+/* Both, of an entry that lies elsewhere. */
 static inline void auri_ring_put(struct auri_ctl *ctl, uint64_t seq,
                                  const struct auri_sub_desc *desc)
 {
-    struct auri_sub *sub = &ctl->sub[auri_ring_at(seq)];
-
-    auri_prefetch_write(&ctl->sub[auri_ring_at(seq + AURI_RING_AHEAD)]);
-    memcpy((unsigned char *)sub + offsetof(struct auri_sub, fn), desc, AURI_SUB_FIRST);
-    if (desc->form != AURI_FORM_SHORT) {
-        memcpy((unsigned char *)sub + offsetof(struct auri_sub, data), auri_sub_second(desc),
-               AURI_SUB_SECOND);
-    }
-    /* release [C1]; pairs with the load in auri_ring_next(): the worker sees the whole entry. */
-    auri_store_rel(&sub->claim, auri_claim_word(seq, AURI_CLAIM_DISPATCHED));
+    memcpy(auri_ring_place(ctl, seq), desc,
+           desc->form != AURI_FORM_SHORT ? sizeof(*desc) : AURI_SUB_FIRST);
+    auri_ring_publish(ctl, seq);
 }
 
 /* After one or several puts: wakes the worker if it parks.  True: it was (about to be) asleep. */
@@ -329,7 +337,7 @@ static inline bool auri_ring_next(struct auri_ctl *ctl, uint64_t head,
 {
     struct auri_sub *sub = &ctl->sub[auri_ring_at(head)];
 
-    /* acquire [C1]; pairs with the store in auri_ring_put(). */
+    /* acquire [C1]; pairs with the store in auri_ring_publish(). */
     if (auri_claim_seq(auri_load_acq(&sub->claim)) != head) {
         return false;
     }

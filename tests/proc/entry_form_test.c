@@ -58,10 +58,25 @@ static void test_form(void **state)
     aurt_pool_end(pool);
 }
 
+/* Each place of the ring is used for an entry of each form after one of each other form. */
+static void test_used_place(void **state)
+{
+    static const size_t sizes[] = { AURI_SUB_SMALL, AURI_SUB_INLINE, AURI_SUB_INLINE + 1 };
+    static const unsigned forms[] = { AURI_FORM_SHORT, AURI_FORM_LONG, AURI_FORM_SHORT };
+    aur_pool *pool = aurt_pool_new(AUR_PROCESSES, 1, AUR_START_FORK, AUR_NO_SPARES);
+
+    (void)state;
+    for (unsigned i = 0; i < 4 * AURI_RING; i++) { /* 3 does not divide AURI_RING */
+        assert_int_equal(forms[i % 3], form_of(pool, NULL, sizes[i % 3]));
+    }
+    aurt_pool_end(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_form),
+        cmocka_unit_test(test_used_place),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

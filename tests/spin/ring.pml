@@ -1,6 +1,6 @@
 /* ring.pml: the ring of one worker process: submit, claim, run, publish, bell, park, revoke, judge.
  *
- * Mirrors  src/wire/ring.h: auri_ring_put, _wake, _revoke, _take, _judge, _wake_at [C1] [C2] [C4] [C6]
+ * Mirrors  src/wire/ring.h: auri_ring_publish, _wake, _revoke, _take, _judge, _wake_at [C1] [C2] [C4] [C6]
  *          and auri_ring_next, _claim, _answer, _park of the worker [C1] [C2] [C3] [C4] [C6];
  *          src/proc/worker.c: await_entry, serve;  src/proc/leader.c: arm, disarm, sleep_on_bell;
  *          src/proc/drain.c: auri_drain_worker;  src/proc/judge.c: auri_judge;
@@ -295,7 +295,7 @@ inline drain()
     od
 }
 
-/* auri_dispatch(): auri_ring_put() [C1], auri_ring_wake() [C6] */
+/* auri_dispatch(): auri_ring_publish() [C1], auri_ring_wake() [C6] */
 inline dispatch()
 {
     c = 0;
