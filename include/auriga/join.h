@@ -67,7 +67,7 @@ AUR_API aur_err aur_join(aur_join_fn *a, void *arg_a, aur_join_fn *b, void *arg_
 /* ---- the quick way of a fork and of its join; nothing here is meant to be used directly ------
  *
  * It is compiled into programs, since two calls into the library take longer than all that it does.  So these
- * structs are a part of the ABI.  Whoever changes them gives aur_self_1_ the next number: then a program that was
+ * structs are a part of the ABI.  Whoever changes them gives aur_self_2_ the next number: then a program that was
  * compiled with the old ones is told so when it is linked or loaded.  What the words mean, and why no
  * stronger order is needed: src/sync/split.h and src/sched/join.c. */
 
@@ -81,16 +81,14 @@ typedef struct __attribute__((__may_alias__)) aur_fork_ {
     uint64_t privates_[3];
 } aur_fork_;
 
-/* Where a thread's branches are.  All words are the thread's own, but for the two that are pointed to. */
+/* Where a thread's branches are.  The thread sets all three; thieves move the two bounds to where there is no
+ * quick way. */
 typedef struct __attribute__((__may_alias__)) aur_lane_ {
-    void **head_;            /* one past the newest branch */
-    void **floor_;           /* thieves may have those below it */
-    void **end_;             /* there is no room from here on */
-    int64_t low_;            /* *top_ beyond this: too few are shared */
-    const int64_t *top_;     /* moved by thieves */
-    const uint64_t *sleeps_; /* some bits of it are set while workers sleep */
+    void **head_; /* one past the newest branch */
+    void **most_; /* a fork is quick while the head is below it; NULL: none is */
+    void **low_;  /* a join is quick while the head is above it; AUR_LANE_TOP_: none is */
 } aur_lane_;
-#define AUR_LANE_SLEEPS_ UINT64_C(0xffff0000)
+#define AUR_LANE_TOP_ ((void **)UINTPTR_MAX)
 
 /* Where a branch is. */
 typedef struct aur_fork_spot_ {
@@ -102,33 +100,27 @@ typedef struct aur_fork_spot_ {
 struct __attribute__((__may_alias__)) aur_self_ {
     void *frame_;
     uint64_t private_[7];
-    aur_lane_ *lane_;
+    aur_lane_ *lane_; /* not NULL: else one that nothing is quick in */
 };
 struct auri_record;
 #define AUR_TLS_ __attribute__((tls_model("initial-exec")))
-extern AUR_API __thread struct auri_record *aur_self_1_ AUR_TLS_;
-
-static inline bool aur_lane_is_short_(const aur_lane_ *lane)
-{
-    /* relaxed: only thieves move it, and to see that late costs time only. */
-    return __atomic_load_n(lane->top_, __ATOMIC_RELAXED) > lane->low_;
-}
+extern AUR_API __thread struct auri_record *aur_self_2_ AUR_TLS_;
 
 /* Nearly every fork of a deep recursion.  Nowhere: nothing has happened. */
 static inline aur_fork_spot_ aur_fork_push_(aur_fork_ *fork, aur_join_fn *run, void *arg)
 {
-    const struct aur_self_ *self = (const struct aur_self_ *)(const void *)aur_self_1_;
-    aur_lane_ *lane = self ? self->lane_ : (aur_lane_ *)0;
+    const struct aur_self_ *self = (const struct aur_self_ *)(const void *)aur_self_2_;
     aur_fork_spot_ spot = { (aur_lane_ *)0, (void **)0 };
 
-    if (__builtin_expect(
-            !lane || aur_lane_is_short_(lane) || lane->head_ == lane->end_ ||
-                /* relaxed: a hint. */
-                (__atomic_load_n(lane->sleeps_, __ATOMIC_RELAXED) & AUR_LANE_SLEEPS_) != 0,
-            0)) {
+    if (__builtin_expect(!self, 0)) {
         return spot;
     }
+    aur_lane_ *lane = self->lane_;
     void **head = lane->head_;
+    /* relaxed: to see what a thief has done late costs time only. */
+    if (__builtin_expect(head >= __atomic_load_n(&lane->most_, __ATOMIC_RELAXED), 0)) {
+        return spot;
+    }
     fork->run_ = run;
     fork->arg_ = arg;
     fork->frame_ = self->frame_;
@@ -145,13 +137,14 @@ static inline aur_fork_spot_ aur_fork_push_(aur_fork_ *fork, aur_join_fn *run, v
  *
  * The new head comes from the caller's copy.  From the lane's it would have to wait for the store of the fork or join
  * before, and that for the one before it: of a deep recursion this would be half of all its time (bench/forkjoin). */
-static inline bool aur_fork_pop_(const aur_fork_ *fork, aur_fork_spot_ spot)
+static inline bool aur_fork_pop_(aur_fork_spot_ spot)
 {
     aur_lane_ *lane = spot.lane_;
 
-    /* head_[-1]: the stack may have moved, and another branch lie there now. */
-    if (__builtin_expect(lane->head_ != spot.head_ || spot.head_ == lane->floor_ ||
-                             spot.head_[-1] != (const void *)fork || aur_lane_is_short_(lane),
+    /* relaxed: the bound says what only the owner changes, and once a thief has moved it the quick way is never
+     * wrongly open. */
+    if (__builtin_expect(lane->head_ != spot.head_ ||
+                             spot.head_ <= __atomic_load_n(&lane->low_, __ATOMIC_RELAXED),
                          0)) {
         return false;
     }
@@ -180,7 +173,7 @@ static inline aur_fork_spot_ aur_fork_begin_(aur_fork_ *fork, aur_join_fn *run, 
  * run it. */
 static inline bool aur_fork_end_(aur_fork_ *fork, aur_fork_spot_ spot)
 {
-    return aur_fork_pop_(fork, spot) || aur_fork_end_slow_(fork);
+    return aur_fork_pop_(spot) || aur_fork_end_slow_(fork);
 }
 
 AUR_END_DECLS

@@ -137,12 +137,25 @@ static __attribute__((noinline)) struct auri_lane *lane_for(struct auri_record *
     if (pool != NULL && pool->kind == AUR_THREADS && self->pool == NULL &&
         pool->generation == auri_process_generation_now()) {
         lane = auri_guest_enter(auri_team_of(pool));
-        self->lane = lane;
+        auri_record_set_lane(self, lane);
     }
     if (lane != NULL) {
         auri_store_rlx(&branch->state, AURI_BRANCH_GUEST);
     }
     return lane;
+}
+
+/* Shares what too few are shared of.  While workers sleep, each fork comes by put(), which looks for them now and
+ * then.  Nobody else has to tell the lane that one goes to sleep: its last look has found nothing here, so
+ * what was on offer is gone, and who took it has told.  True: as auri_split_share(). */
+static bool share(struct auri_lane *lane)
+{
+    bool first = auri_split_share(&lane->forks);
+
+    if (has_sleepers(auri_load_rlx(&lane->team->ec.word))) { /* relaxed: a hint */
+        auri_split_hold(&lane->forks);
+    }
+    return first;
 }
 
 /* Puts the branch into the lane.  Shares, makes room, and looks for sleepers where that has to be.  False: no
@@ -155,7 +168,7 @@ static bool put(struct auri_lane *lane, struct auri_branch *branch)
         return false;
     }
     auri_split_push(forks, branch);
-    if (auri_split_share(forks)) {
+    if (share(lane)) {
         offer_first(lane, auri_split_is_private(forks) ? NULL : branch);
     } else if (has_sleepers(auri_load_rlx(&lane->team->ec.word))) { /* relaxed: a hint */
         if (lane->skip == 0) {
@@ -166,9 +179,6 @@ static bool put(struct auri_lane *lane, struct auri_branch *branch)
     }
     return true;
 }
-
-/* What aur_fork_pop_() finds nothing in. */
-static const aur_lane_ nowhere;
 
 aur_lane_ *aur_fork_begin_slow_(aur_fork_ *fork, aur_join_fn *run, void *arg)
 {
@@ -187,7 +197,7 @@ aur_lane_ *aur_fork_begin_slow_(aur_fork_ *fork, aur_join_fn *run, void *arg)
     }
     if (lane == NULL || !put(lane, branch)) {
         auri_or_rlx(&branch->state, AURI_BRANCH_ALONE); /* relaxed: only the owner reads it */
-        return (aur_lane_ *)&nowhere;
+        return (aur_lane_ *)&auri_no_lane;
     }
     return &lane->forks.open;
 }
@@ -195,13 +205,13 @@ aur_lane_ *aur_fork_begin_slow_(aur_fork_ *fork, aur_join_fn *run, void *arg)
 /* Takes and runs a part of the awaited branch.  False: there is none. */
 static bool help_thief(struct auri_record *self, struct auri_branch *branch)
 {
-    struct auri_deque *deque = &branch->thief_lane->forks.deque;
+    struct auri_split *forks = &branch->thief_lane->forks;
     struct aur_future *item = NULL;
-    int64_t top = auri_deque_top(deque);
+    int64_t top = auri_deque_top(&forks->deque);
 
     /* acquire [J3]; the order of the two looks matters: see the top of this file. */
     if ((auri_load_acq(&branch->state) & AURI_BRANCH_DONE) != 0 || !auri_stack_has_room(self) ||
-        auri_deque_steal_at(deque, top, &item) != AURI_STEAL_TOOK) {
+        auri_split_steal_at(forks, top, &item) != AURI_STEAL_TOOK) {
         return false;
     }
     auri_add_rlx(&self->lane->team->stolen, UINT64_C(1));
@@ -275,7 +285,7 @@ bool aur_fork_end_slow_(aur_fork_ *fork)
     if ((state & AURI_BRANCH_ALONE) == 0) {
         AURI_ASSERT(auri_split_newest(&lane->forks) == branch);
         mine = auri_split_take(&lane->forks);
-        if (mine && auri_split_share(&lane->forks)) {
+        if (mine && share(lane)) {
             offer_first(lane, NULL);
         }
     }
@@ -294,7 +304,7 @@ bool aur_fork_end_slow_(aur_fork_ *fork)
         timed_end(lane, branch);
     }
     if ((state & AURI_BRANCH_GUEST) != 0) {
-        self->lane = NULL;
+        auri_record_set_lane(self, NULL);
         auri_guest_leave(lane);
     }
     return mine;
@@ -303,28 +313,29 @@ bool aur_fork_end_slow_(aur_fork_ *fork)
 /* ---- the pointer form ------------------------------------------------------------------------ */
 
 /* What has to happen when the first branch returns, throws, or ends the thread. */
-struct pair {
-    aur_fork_ fork;
+struct pair { /* nobody points to it: it lies in registers */
+    aur_fork_ *fork;
     aur_fork_spot_ spot;
     bool mine;
 };
 
 static inline void pair_end(struct pair **pair)
 {
-    (*pair)->mine = aur_fork_end_(&(*pair)->fork, (*pair)->spot);
+    (*pair)->mine = aur_fork_end_((*pair)->fork, (*pair)->spot);
 }
 
 static inline void pair_end_any(struct pair **pair)
 {
-    (*pair)->mine = aur_fork_end_slow_(&(*pair)->fork);
+    (*pair)->mine = aur_fork_end_slow_((*pair)->fork);
 }
 
 static __attribute__((noinline)) aur_err join(aur_join_fn *a, void *arg_a, aur_join_fn *b,
                                               void *arg_b)
 {
-    struct pair pair;
+    aur_fork_ fork;
+    struct pair pair = { .fork = &fork };
 
-    (void)aur_fork_begin_slow_(&pair.fork, b, arg_b);
+    (void)aur_fork_begin_slow_(&fork, b, arg_b);
     {
         __attribute__((unused, cleanup(pair_end_any))) struct pair *closing = &pair;
         a(arg_a);
@@ -337,12 +348,13 @@ static __attribute__((noinline)) aur_err join(aur_join_fn *a, void *arg_a, aur_j
 
 aur_err(aur_join)(aur_join_fn *a, void *arg_a, aur_join_fn *b, void *arg_b)
 {
-    struct pair pair;
+    aur_fork_ fork;
+    struct pair pair = { .fork = &fork };
 
     if (a == NULL || b == NULL) {
         return AUR_EINVAL;
     }
-    pair.spot = aur_fork_push_(&pair.fork, b, arg_b);
+    pair.spot = aur_fork_push_(&fork, b, arg_b);
     if (pair.spot.lane_ == NULL) {
         return join(a, arg_a, b, arg_b);
     }
@@ -351,7 +363,7 @@ aur_err(aur_join)(aur_join_fn *a, void *arg_a, aur_join_fn *b, void *arg_b)
         a(arg_a);
     }
     if (pair.mine) {
-        pair.fork.run_(pair.fork.arg_); /* from there: no register has to be kept for them */
+        fork.run_(fork.arg_); /* from there: no register has to be kept for them */
     }
     return AUR_OK;
 }

@@ -58,8 +58,6 @@ struct auri_lane {
 };
 
 _Static_assert(offsetof(struct auri_lane, forks.open) == 0, "as aur_fork_push_() sees it");
-_Static_assert(AUR_LANE_SLEEPS_ == UINT64_C(0xffff) * AURI_EC_SLEEPER,
-               "and the word that it looks at");
 
 /* NULL: no memory. */
 struct auri_lane *auri_lane_new(struct auri_team *team);

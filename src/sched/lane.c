@@ -21,7 +21,6 @@ struct auri_lane *auri_lane_new(struct auri_team *team)
         free(lane);
         return NULL;
     }
-    lane->forks.open.sleeps_ = (const uint64_t *)(const void *)&team->ec.word;
     return lane;
 }
 
@@ -123,7 +122,7 @@ struct auri_branch *auri_fork_steal(struct auri_team *team, struct auri_record *
         auri_steal got = AURI_STEAL_LOST;
 
         while (lane != NULL && lane != self->lane && got == AURI_STEAL_LOST) {
-            got = auri_deque_steal(&lane->forks.deque, &item); /* LOST: another thread's progress */
+            got = auri_split_steal(&lane->forks, &item); /* LOST: another thread's progress */
         }
         if (item != NULL) {
             auri_add_rlx(&team->stolen, UINT64_C(1));

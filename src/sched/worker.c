@@ -514,7 +514,7 @@ static void worker_end(struct auri_record *self)
     self->pool = NULL;
     auri_store_rlx(&team->member[index].tid, 0);       /* relaxed: for the monitor */
     auri_store_rlx(&team->member[index].record, NULL); /* relaxed: for statistics */
-    self->lane = NULL;
+    auri_record_set_lane(self, NULL);
     self->deque = NULL; /* what lies in it is for thieves, and for the next owner */
     auri_own_threads_add(-1);
     auri_team_member_ended(team, index, true);
@@ -551,9 +551,10 @@ void *auri_worker_thread(void *member_arg)
     auri_add_sc(&team->started, 1u);
     aurp_futex_wake(&team->started, INT32_MAX, AURP_PRIVATE);
     if (ready) {
-        self->lane = auri_load_rlx(&team->member[arg.index].lane); /* relaxed: as the deque */
+        /* relaxed: as the deque. */
+        auri_record_set_lane(self, auri_load_rlx(&team->member[arg.index].lane));
         work(team, self);
-        self->lane = NULL; /* what worker_fini forks runs serially, as for worker_init */
+        auri_record_set_lane(self, NULL); /* what worker_fini forks runs serially, as in init */
         if (pool->opts.worker_fini != NULL) {
             pool->opts.worker_fini(pool->opts.worker_ctx, (int)arg.index);
         }

@@ -12,9 +12,17 @@
  * and what is taken and put back all the time, the newest in a deep nesting, is not among them.
  *
  * Invariant: stack <= floor <= head <= end.  The items below `floor` are those of the deque, in its order, the
- * newest last, and above them on the stack lie none that thieves have had.  low is the deque's bottom less
- * AURI_SPLIT_SHARED, so top is beyond it just if fewer can be stolen; and then, at the end of a call, nothing
- * is private.  The deque has room for all that the stack has room for.
+ * newest last, and above them on the stack lie none that thieves have had.  At the end of a call nothing is
+ * private if fewer than AURI_SPLIT_SHARED can be stolen.  The deque has room for all that the stack has room for.
+ *
+ * The quick push and the quick take compare the head with one bound each: the owner sets these to `end` and
+ * `floor` where something is private, else so that none is quick, and a thief that has had an item then moves both
+ * to where none is: the owner comes the long way next, and shares more.
+ * The thief's steal, fence, stores to the bounds [P5]; the owner's stores to the bounds, fence, load of top [P6].
+ * If that load misses the steal, the owner's fence came before the thief's in the order of seq_cst operations, so
+ * the thief's stores are the later ones, and stay.  No steal is missed by both; one that both see costs a long way.
+ *
+ * A stack that became too small is kept until the end: so a head says which stack it is in, too.
  *
  * The quick push and the quick take are in auriga/join.h, and compiled into programs. */
 #ifndef AURI_SYNC_SPLIT_H
@@ -32,7 +40,9 @@
 #endif
 
 struct auri_split {
-    aur_lane_ open;          /* O: what the quick way needs */
+    aur_lane_ open;          /* O, but for the bounds, A: what the quick way needs */
+    void **floor;            /* O: thieves may have those below it */
+    void **end;              /* O: there is no room from here on */
     void **stack;            /* O: where it begins; NULL until the first push */
     struct auri_deque deque; /* what thieves see: the shared part */
 };
@@ -41,14 +51,18 @@ struct auri_split {
 bool auri_split_init(struct auri_split *s);
 void auri_split_fini(struct auri_split *s);
 
-/* All below is for the owner only; thieves use s->deque. */
+/* For thieves, as auri_deque_steal() and auri_deque_steal_at().  What else they want is in s->deque. */
+auri_steal auri_split_steal(struct auri_split *s, struct aur_future **ret_item);
+auri_steal auri_split_steal_at(struct auri_split *s, int64_t top, struct aur_future **ret_item);
+
+/* All below is for the owner only. */
 
 /* Makes room for the next push.  False: no memory. */
 bool auri_split_make_room(struct auri_split *s);
 
 static inline bool auri_split_has_room(const struct auri_split *s)
 {
-    return s->open.head_ != s->open.end_;
+    return s->open.head_ != s->end;
 }
 
 /* The newest item that was not taken back yet, wherever it is, or NULL. */
@@ -60,7 +74,7 @@ static inline void *auri_split_newest(const struct auri_split *s)
 /* Whether that is private. */
 static inline bool auri_split_is_private(const struct auri_split *s)
 {
-    return s->open.head_ != s->open.floor_;
+    return s->open.head_ != s->floor;
 }
 
 /* Privately; there is room. */
@@ -72,11 +86,14 @@ static inline void auri_split_push(struct auri_split *s, void *item)
 /* Takes back the newest.  False: there is none, or a thief has it. */
 bool auri_split_take(struct auri_split *s);
 
-/* Shares the oldest private items, if there are any and too few are shared.  True: of those that can be
- * stolen now none could be before. */
+/* Shares the oldest private items, if there are any and too few are shared, and sets the bounds: after each of the
+ * calls above.  True: of those that can be stolen now none could be before. */
 bool auri_split_share(struct auri_split *s);
 /* The same with all. */
 bool auri_split_share_all(struct auri_split *s);
+
+/* No push is quick until the next auri_split_share(). */
+void auri_split_hold(struct auri_split *s);
 
 /* auri_deque_pass() for an empty one: all that was pushed is taken back, or a thief has it. */
 void auri_split_pass(struct auri_split *s);

@@ -68,13 +68,15 @@ void auri_records_after_fork(void)
         auri_self_->pool = NULL; /* the forking thread is no worker here */
         auri_self_->worker = -1;
         auri_self_->deque = NULL;
-        auri_self_->lane = NULL;
+        auri_record_set_lane(auri_self_, NULL);
         auri_self_->forked = auri_self_->frame != NULL;
         auri_self_->frame = NULL;
         auri_self_->running = NULL;
     }
     auri_store_rlx(&own_threads, 0u);
 }
+
+const aur_lane_ auri_no_lane = { .low_ = AUR_LANE_TOP_ };
 
 static struct auri_record *record_new(void)
 {
@@ -93,6 +95,7 @@ static struct auri_record *record_new(void)
     }
     record->id = id;
     record->worker = -1;
+    auri_record_set_lane(record, NULL);
     record->random = UINT64_C(0x9e3779b97f4a7c15) * (id + 1);
     /* release; pairs with the acquire in auri_record_at(). */
     auri_store_rel(&table[id], record);
@@ -123,7 +126,7 @@ void auri_record_give(struct auri_record *record)
     record->pool = NULL;
     record->worker = -1;
     record->deque = NULL;
-    record->lane = NULL;
+    auri_record_set_lane(record, NULL);
     record->frame = NULL;
     record->running = NULL;
     record->thread_end = NULL;

@@ -90,6 +90,7 @@ struct auri_record {
     uint16_t depth;          /* calls nested by helping */
     uint8_t range_depth;     /* range slots in use */
     bool forked;             /* a task forked, and this is the child */
+    aur_lane_ *open_lane;    /* what programs see of the next; not NULL */
     struct auri_lane *lane;  /* where its forks lie (sched/join.c), or NULL */
     /* identity */
     unsigned id;                   /* I for ever */
@@ -157,7 +158,17 @@ struct auri_record {
 /* Programs read these two: auriga/join.h. */
 _Static_assert(offsetof(struct auri_record, frame) == offsetof(struct aur_self_, frame_),
                "aur_fork_push_() reads it");
-_Static_assert(offsetof(struct auri_record, lane) == offsetof(struct aur_self_, lane_), "and this");
+_Static_assert(offsetof(struct auri_record, open_lane) == offsetof(struct aur_self_, lane_),
+               "and this");
+
+/* Of a thread that has none: all its forks and joins go the long way. */
+extern const aur_lane_ auri_no_lane;
+
+static inline void auri_record_set_lane(struct auri_record *record, struct auri_lane *lane)
+{
+    record->lane = lane;
+    record->open_lane = lane != NULL ? (aur_lane_ *)(void *)lane : (aur_lane_ *)&auri_no_lane;
+}
 
 /* Whether what the node waits for now was refused.  Only where its edge cannot change. */
 static inline bool auri_record_is_victim(const struct auri_record *node)
@@ -179,7 +190,7 @@ static inline aur_err auri_frame_err(const struct auri_frame *frame)
 /* task/record.c.  initial-exec: one load instead of a call, in the shared library too; the 8 bytes
  * come from the reserve that the C library keeps for libraries that are loaded later.  Declared in
  * auriga/join.h, under the name that programs are linked with. */
-#define auri_self_ aur_self_1_
+#define auri_self_ aur_self_2_
 struct auri_record *auri_self_slow_(void);
 
 /* The calling thread's record; made or adopted on first use.  NULL: no memory or 65535 in use. */

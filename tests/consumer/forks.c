@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 #ifndef NO_FORK
-/* The layout that the number 1 stands for.  Who has to change a line here changes the number in auriga/join.h. */
+/* The layout that the number 2 stands for.  Who has to change a line here changes the number in auriga/join.h. */
 #define AT(offset, type, member)                                                                   \
     _Static_assert(offsetof(type, member) == (offset), "programs have it compiled in")
 AT(0, aur_fork_, run_);
@@ -20,12 +20,8 @@ AT(28, aur_fork_, private_);
 AT(32, aur_fork_, privates_);
 _Static_assert(sizeof(aur_fork_) == 56, "it lies on their stacks");
 AT(0, aur_lane_, head_);
-AT(8, aur_lane_, floor_);
-AT(16, aur_lane_, end_);
-AT(24, aur_lane_, low_);
-AT(32, aur_lane_, top_);
-AT(40, aur_lane_, sleeps_);
-_Static_assert(AUR_LANE_SLEEPS_ == 0xffff0000, "they look at these bits");
+AT(8, aur_lane_, most_);
+AT(16, aur_lane_, low_);
 AT(0, struct aur_self_, frame_);
 AT(64, struct aur_self_, lane_);
 

@@ -35,7 +35,7 @@ static void setup(void)
     for (unsigned i = 0; i < THREADS; i++) {
         record[i] = auri_record_take();
         record[i]->random = 0; /* looks at the lanes in their order */
-        record[i]->lane = auri_guest_enter(&team);
+        auri_record_set_lane(record[i], auri_guest_enter(&team));
         MODEL_CHECK(record[i]->lane != NULL);
     }
     auri_self_ = record[0];
@@ -473,8 +473,8 @@ static void one_verdict(void)
     }
 
 static const struct model_client clients[] = {
-    CLIENT("fork/one-thief", ALL, ALL, own_two, thief),
-    CLIENT("fork/failure", ALL, ALL, own_failing, thief),
+    CLIENT("fork/one-thief", RANDOM_(4, 20000), ALL, own_two, thief),
+    CLIENT("fork/failure", RANDOM_(4, 20000), ALL, own_failing, thief),
     CLIENT("fork/again", RANDOM_(4, 10000), RANDOM_(5, 300000), own_twice, thief_twice),
     CLIENT("fork/two-thieves", RANDOM_(4, 10000), RANDOM_(5, 300000), own_two, thief, thief),
     CLIENT("fork/nested", RANDOM_(4, 10000), RANDOM_(5, 300000), own_nested, thief_twice, thief),

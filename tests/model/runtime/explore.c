@@ -230,7 +230,7 @@ static unsigned next_thread(void)
     }
 }
 
-__attribute__((weak)) _Thread_local void *aur_self_1_;
+__attribute__((weak)) _Thread_local void *aur_self_2_;
 
 static void go_on(void)
 {
@@ -240,8 +240,8 @@ static void go_on(void)
     if (to == from && sim.thread[from].state == T_READY) {
         return;
     }
-    sim.thread[from].self_record = aur_self_1_;
-    aur_self_1_ = sim.thread[to].self_record;
+    sim.thread[from].self_record = aur_self_2_;
+    aur_self_2_ = sim.thread[to].self_record;
     sim.self = to;
     fiber_switch(from, to);
 }
@@ -334,7 +334,7 @@ static void run_alone(void)
 {
     sim.parallel = false;
     sim.self = 0;
-    aur_self_1_ = NULL;
+    aur_self_2_ = NULL;
     fiber_start(0, alone_main);
     fiber_switch(FIBER_MAIN, 0);
 }
@@ -345,7 +345,7 @@ static void run_parallel(void)
         (void)explore_spawn(body_main, (void *)(uintptr_t)i);
     }
     sim.parallel = true;
-    aur_self_1_ = NULL;
+    aur_self_2_ = NULL;
     sim.self = next_thread();
     fiber_switch(FIBER_MAIN, sim.self);
     sim.parallel = false;

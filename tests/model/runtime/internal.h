@@ -39,7 +39,7 @@ struct location {
 
 enum order { RELAXED = 0, CONSUME, ACQUIRE, RELEASE, ACQ_REL, SEQ_CST };
 
-extern _Thread_local void *aur_self_1_; /* src/task/record.c has it, if it is linked */
+extern _Thread_local void *aur_self_2_; /* src/task/record.c has it, if it is linked */
 
 void memory_reset(void);
 void memory_fork(unsigned parent, unsigned child);     /* parent's past is the child's */
@@ -124,7 +124,7 @@ struct thread {
     uint32_t futex_mark;
     uint64_t now_ns;
     uint64_t deadline_ns;
-    void *self_record; /* the thread's value of aur_self_1_ */
+    void *self_record; /* the thread's value of aur_self_2_ */
     void *specific;    /* of the one pthread key */
     void *(*fn)(void *);
     void *arg;

@@ -504,7 +504,7 @@ void port_thread_ends(void)
     }
     thread->specific = NULL;
     if (value != NULL && key_destroy != NULL) {
-        aur_self_1_ = NULL; /* the C library has taken it away by now, or may have */
+        aur_self_2_ = NULL; /* the C library has taken it away by now, or may have */
         key_destroy(value);
     }
 }

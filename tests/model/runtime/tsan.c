@@ -222,7 +222,7 @@ static inline void plain(uintptr_t addr, size_t size, bool write, const void *pc
         shadow_note_static(addr, size);
     }
     /* Each logical thread has its own of these. */
-    if (sim.parallel && addr != (uintptr_t)&aur_self_1_ && addr != (uintptr_t)&errno) {
+    if (sim.parallel && addr != (uintptr_t)&aur_self_2_ && addr != (uintptr_t)&errno) {
         shadow_access(addr, size, write, pc);
     }
 }

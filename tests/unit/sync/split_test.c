@@ -39,7 +39,7 @@ static void push(uint32_t i)
 
 static bool take_private(uint32_t i)
 {
-    return aur_fork_pop_((const aur_fork_ *)(const void *)item_of(i), spots[i]);
+    return aur_fork_pop_(spots[i]);
 }
 
 /* As a join does.  False: a thief has it. */
@@ -58,7 +58,7 @@ static uint32_t steal(void)
 {
     struct aur_future *item = NULL;
 
-    AURT_CHECK(auri_deque_steal(&split.deque, &item) == AURI_STEAL_TOOK);
+    AURT_CHECK(auri_split_steal(&split, &item) == AURI_STEAL_TOOK);
     return number_of(item);
 }
 
@@ -67,12 +67,18 @@ static bool nothing_to_steal(void)
     return auri_deque_looks_empty(&split.deque);
 }
 
+/* As aur_fork_push_() has it. */
+static bool push_is_quick(void)
+{
+    return split.open.head_ < __atomic_load_n(&split.open.most_, __ATOMIC_RELAXED);
+}
+
 /* When too few are on offer the quick way is told so, and leaves it to the long one. */
 static void check_told(void)
 {
     int64_t left = auri_deque_end(&split.deque) - auri_deque_top(&split.deque);
 
-    assert_int_equal(aur_lane_is_short_(&split.open), left < AURI_SPLIT_SHARED);
+    assert_int_equal(push_is_quick(), left >= AURI_SPLIT_SHARED && auri_split_is_private(&split));
 }
 
 static void order(void **state)
@@ -135,12 +141,54 @@ static void told_after_take(void **state)
 {
     (void)state;
     assert_true(auri_split_init(&split));
-    for (uint32_t i = 0; i < AURI_SPLIT_SHARED; i++) {
+    for (uint32_t i = 0; i <= AURI_SPLIT_SHARED; i++) {
         push(i);
     }
-    check_told();
+    assert_true(take_private(AURI_SPLIT_SHARED));
+    assert_true(push_is_quick());
     assert_true(auri_split_take(&split));
-    check_told();
+    assert_false(push_is_quick());
+    auri_split_fini(&split);
+}
+
+/* Who holds it back has each push come the long way, until something is shared. */
+static void held(void **state)
+{
+    (void)state;
+    assert_true(auri_split_init(&split));
+    for (uint32_t i = 0; i <= AURI_SPLIT_SHARED; i++) {
+        push(i);
+    }
+    assert_true(push_is_quick());
+    auri_split_hold(&split);
+    assert_false(push_is_quick());
+    assert_true(take_private(AURI_SPLIT_SHARED));
+    assert_false(push_is_quick());
+    push(AURI_SPLIT_SHARED);
+    assert_true(push_is_quick());
+    auri_split_fini(&split);
+}
+
+/* The stack has moved, and moved again: a spot of before is not quick, whatever lies where. */
+static void spots_of_before(void **state)
+{
+    uint32_t n = 0;
+
+    (void)state;
+    assert_true(auri_split_init(&split));
+    do {
+        push(n++);
+    } while (auri_split_has_room(&split));
+    aur_fork_spot_ full = spots[n - 1];
+    for (uint32_t i = n; i < 20 * n; i++) {
+        push(i);
+        assert_false(aur_fork_pop_(full));
+        assert_true(take_private(i));
+        push(i);
+    }
+    for (uint32_t i = 20 * n; i > 0; i--) {
+        assert_true(take(i - 1));
+    }
     auri_split_fini(&split);
 }
 
@@ -210,7 +258,7 @@ static void passed(void **state)
     int64_t top = auri_deque_top(&split.deque);
     auri_split_pass(&split);
     push(0);
-    assert_int_equal(auri_deque_steal_at(&split.deque, top, &item), AURI_STEAL_LOST);
+    assert_int_equal(auri_split_steal_at(&split, top, &item), AURI_STEAL_LOST);
     assert_true(take(0));
     assert_null(auri_split_newest(&split));
     assert_false(auri_split_take(&split));
@@ -231,7 +279,7 @@ static void *thief(void *unused)
     for (;;) {
         bool last = auri_load_acq(&over) != 0;
         struct aur_future *item = NULL;
-        auri_steal how = auri_deque_steal(&split.deque, &item);
+        auri_steal how = auri_split_steal(&split, &item);
         if (how == AURI_STEAL_TOOK) {
             note(number_of(item));
         } else if (how == AURI_STEAL_EMPTY && last) {
@@ -295,7 +343,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(order),           cmocka_unit_test(so_many_on_offer),
-        cmocka_unit_test(told_after_take), cmocka_unit_test(shared_first),
+        cmocka_unit_test(told_after_take), cmocka_unit_test(held),
+        cmocka_unit_test(spots_of_before), cmocka_unit_test(shared_first),
         cmocka_unit_test(all_at_once),     cmocka_unit_test(not_the_newest),
         cmocka_unit_test(passed),          cmocka_unit_test(each_item_once),
     };
