@@ -32,6 +32,9 @@ enum {
  * interpreter. */
 const char *codec_skip(const char *at, const char *end);
 
+/* What a buffer beside a pickle was; of what was none of Python's own nobody knows the type. */
+enum { BUFFER_BYTEARRAY, BUFFER_BYTES, BUFFER_MEMORY };
+
 #define ALIGN 64
 #define SHORT_BYTES 9 /* of a short value, tag included */
 

@@ -19,6 +19,7 @@ typedef struct core_state {
     PyTypeObject *task_type;
     PyTypeObject *result_type;
     PyTypeObject *view_type;
+    PyTypeObject *block_type;
     PyTypeObject *gauge_type;
     PyObject *helpers;     /* the module auriga._helpers: what is easier said in Python */
     PyObject *dumps;       /* helpers.dumps(obj, buffers) -> bytes */
@@ -34,6 +35,9 @@ typedef struct core_state {
     unsigned waiting;    /* threads in a wait, without the GIL; atomic */
     unsigned depth;      /* worker processes between the program and this one */
     aur_pool *deliverer; /* one thread that tells Python of finished process tasks, or NULL */
+    char *kept;          /* memory of the last block, or NULL; see block.c */
+    size_t kept_bytes;
+    pid_t kept_by;
 } core_state;
 
 /* Flags of a call or batch; they travel to the worker. */
@@ -102,6 +106,13 @@ int reader_u64(reader *r, uint64_t *ret);
 extern PyType_Spec view_spec;
 /* A memoryview of a part of the future's result; it holds the future. */
 PyObject *view_new(core_state *state, aur_future *future, const char *data, size_t size);
+
+/* ---- block.c -------------------------------------------------------------------------------- */
+
+extern PyType_Spec block_spec;
+/* A memoryview of writable memory that is its own, and where that is; it is to be filled. */
+PyObject *block_new(core_state *state, size_t size, char **ret_data);
+void block_drop_kept(core_state *state);
 
 /* ---- task.c --------------------------------------------------------------------------------- */
 

@@ -98,13 +98,16 @@ static PyObject *take_bytes(reader *r)
     return value;
 }
 
+#define BLOCK_BYTES ((size_t)32 << 20) /* what is smaller the C library keeps */
+
 /* A buffer of a pickle, as an object of this process's own or as a view. */
 static PyObject *take_buffer(reader *r)
 {
-    const char *readonly = take(r, 1);
+    const char *kind = take(r, 1);
     bool apart = false;
     size_t size;
-    const char *data = readonly != NULL ? take_payload(r, &size, &apart) : NULL;
+    const char *data = kind != NULL ? take_payload(r, &size, &apart) : NULL;
+    char *to = NULL;
     PyObject *value;
 
     if (data == NULL) {
@@ -113,11 +116,17 @@ static PyObject *take_buffer(reader *r)
     if (apart && r->views != NULL) {
         return view_new(r->state, r->views, data, size);
     }
-    value = *readonly != 0 ? PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size)
-                           : PyByteArray_FromStringAndSize(NULL, (Py_ssize_t)size);
+    if (*kind == BUFFER_MEMORY && size >= BLOCK_BYTES) {
+        value = block_new(r->state, size, &to);
+    } else if (*kind == BUFFER_BYTES) {
+        value = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+        to = value != NULL ? PyBytes_AS_STRING(value) : NULL;
+    } else {
+        value = PyByteArray_FromStringAndSize(NULL, (Py_ssize_t)size);
+        to = value != NULL ? PyByteArray_AS_STRING(value) : NULL;
+    }
     if (value != NULL) {
-        copy_payload(*readonly != 0 ? PyBytes_AS_STRING(value) : PyByteArray_AS_STRING(value), data,
-                     size);
+        copy_payload(to, data, size);
     }
     return value;
 }

@@ -266,6 +266,18 @@ static int put_simple(writer *w, PyObject *value, int depth)
     return 0;
 }
 
+/* owner: may be NULL. */
+static uint8_t buffer_kind(const Py_buffer *view, PyObject *owner)
+{
+    if (view->readonly != 0) {
+        return BUFFER_BYTES;
+    }
+    while (owner != NULL && PyMemoryView_Check(owner)) {
+        owner = PyMemoryView_GET_BUFFER(owner)->obj;
+    }
+    return owner != NULL && PyByteArray_Check(owner) ? BUFFER_BYTEARRAY : BUFFER_MEMORY;
+}
+
 static int put_buffer(writer *w, PyObject *item)
 {
     PyObject *raw = PyObject_CallMethod(item, "raw", NULL);
@@ -276,9 +288,8 @@ static int put_buffer(writer *w, PyObject *item)
         return -1;
     }
     if (PyObject_GetBuffer(raw, &view, PyBUF_ANY_CONTIGUOUS) == 0) {
-        done = writer_u8(w, (uint8_t)(view.readonly != 0)) < 0
-                   ? -1
-                   : put_payload(w, raw, view.buf, (size_t)view.len);
+        uint8_t kind = buffer_kind(&view, PyMemoryView_GET_BUFFER(raw)->obj);
+        done = writer_u8(w, kind) < 0 ? -1 : put_payload(w, raw, view.buf, (size_t)view.len);
         PyBuffer_Release(&view);
     }
     Py_DECREF(raw);

@@ -115,6 +115,7 @@ static int traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(s->task_type);
     Py_VISIT(s->result_type);
     Py_VISIT(s->view_type);
+    Py_VISIT(s->block_type);
     Py_VISIT(s->gauge_type);
     Py_VISIT(s->helpers);
     Py_VISIT(s->dumps);
@@ -139,6 +140,7 @@ static int clear(PyObject *module)
     Py_CLEAR(s->task_type);
     Py_CLEAR(s->result_type);
     Py_CLEAR(s->view_type);
+    Py_CLEAR(s->block_type);
     Py_CLEAR(s->gauge_type);
     Py_CLEAR(s->helpers);
     Py_CLEAR(s->dumps);
@@ -157,6 +159,7 @@ static int clear(PyObject *module)
 static void free_state(void *module)
 {
     (void)clear(module);
+    block_drop_kept(state_of(module));
 }
 
 static PyModuleDef_Slot slots[] = {
@@ -229,6 +232,7 @@ static int core_exec(PyObject *module)
     s->fns = PyDict_New();
     s->pool_type = add_type(module, &pool_spec, NULL);
     s->view_type = add_type(module, &view_spec, NULL);
+    s->block_type = add_type(module, &block_spec, NULL);
     s->gauge_type = add_type(module, &gauge_spec, NULL);
     s->call_type = add_type(module, &call_spec, NULL);
     if (s->call_type == NULL) {
@@ -247,8 +251,8 @@ static int core_exec(PyObject *module)
     s->load_error = PyObject_GetAttrString(s->helpers, "load_error");
     s->pack_result = PyObject_GetAttrString(s->helpers, "pack_result_error");
     bool good = s->names && s->fns && s->pool_type && s->task_type && s->result_type &&
-                s->view_type && s->gauge_type && s->loads && s->dumps && s->make_error &&
-                s->pack_error && s->load_error && s->pack_result;
+                s->view_type && s->block_type && s->gauge_type && s->loads && s->dumps &&
+                s->make_error && s->pack_error && s->load_error && s->pack_result;
     return good ? 0 : -1;
 }
 

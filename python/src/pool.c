@@ -450,6 +450,9 @@ static PyObject *pool_join(pool *self, PyObject *timeout)
     } while (err == AUR_ETIMEDOUT && aur_deadline_in_ns(0) < deadline);
     reap(self);
     self->joined = self->joined || err == AUR_OK;
+    if (self->joined) {
+        block_drop_kept(self->state);
+    }
     if (err != AUR_OK && err != AUR_ETIMEDOUT) {
         return core_raise(self->state, err, aur_last_error());
     }
