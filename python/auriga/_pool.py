@@ -358,6 +358,8 @@ class Pool:
         if progress is not None:
             chunksize = 1  # it counts items, not chunks
         tasks = []
+        into = None if chunksize == 1 or self._core.kind == _THREADS else [None]  # all results
+        n = 0
         try:
             if chunksize == 1:
                 kind, flags = _core.Task, self._flags
@@ -369,12 +371,16 @@ class Pool:
             else:
                 submit = self._chunk_submitter(func, star, limits)
                 for items, lo, hi in _ranges(iterable, max(1, chunksize)):
-                    tasks.append(submit(items, lo, hi))
+                    place = () if into is None else (into, n)
+                    tasks.append(submit(items, lo, hi, *place))
+                    n += hi - lo
         except Exception as error:
             tasks.append(Failed(error))
         if chunksize != 1:
             self._keep(tasks)
-        return MapResult(self, tasks, chunksize, callback, error_callback, progress)
+        if into is not None:
+            into *= n  # not before the workers are busy
+        return MapResult(self, tasks, chunksize, callback, error_callback, progress, into)
 
     def _call_submitter(self, func, star, limits):
         """Submits one item."""
@@ -390,7 +396,7 @@ class Pool:
         flags = self._flags | (_STAR if star else 0) | (_STOP if self._strict else 0)
         submit = self._core.submit_batch
         func = self._portable(func)
-        return lambda items, lo, hi: submit(func, items, lo, hi, flags, limits[1])
+        return lambda items, lo, hi, *into: submit(func, items, lo, hi, flags, limits[1], *into)
 
     def _keep(self, tasks):
         """Chunks that join() has to wait for: the rest of one may still have to be submitted."""

@@ -90,9 +90,10 @@ class MapResult(AsyncResult):
     """The outcome of ``map_async()`` and ``starmap_async()``."""
 
     def __init__(
-        self, pool, tasks, chunksize, callback=None, error_callback=None, progress=None
+        self, pool, tasks, chunksize, callback=None, error_callback=None, progress=None, into=None
     ):
         self._pool = pool
+        self._into = into  # the list that all tasks put their results to; None: each has its own
         self._tasks = tasks
         self._chunksize = chunksize  # 1: a task is a call, not a list of them
         self._list = None
@@ -129,7 +130,11 @@ class MapResult(AsyncResult):
                 values = _core.values(self._tasks)
                 for number in range(len(values), len(self._tasks)):
                     values.append(self._one(number))
-                self._list = values if self._chunksize == 1 else _core.join(values)
+                if self._into is not None:
+                    values = self._into
+                elif self._chunksize != 1:
+                    values = _core.join(values)
+                self._list = values
                 self._pool._forget(self._tasks)
                 self._tasks = ()
             return self._list

@@ -344,6 +344,11 @@ aur_err batch_wait(struct batch *b, aur_deadline deadline)
     }
 }
 
+void batch_put_at(struct batch *b, Py_ssize_t at)
+{
+    b->into_at = at; /* with the GIL, as where it is read */
+}
+
 bool batch_withdraw(struct batch *b)
 {
     pthread_mutex_lock(&b->lock);

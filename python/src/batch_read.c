@@ -30,20 +30,27 @@ static PyObject *read_one(reader *r, bool sized, PyObject **ret_error)
     return NULL;
 }
 
-/* A list that is being filled: its first n items are there. */
+/* A list that is being filled from `at` on: the first n results are there. */
 struct filling {
     PyObject *list;
+    Py_ssize_t at;
     Py_ssize_t n;
+    Py_ssize_t wanted; /* results */
 };
 
 static bool fill(struct filling *f, PyObject *value)
 {
-    if (value != NULL && f->n == PyList_GET_SIZE(f->list)) {
+    Py_ssize_t at = f->at + f->n;
+
+    if (value != NULL && (f->n == f->wanted || at >= PyList_GET_SIZE(f->list))) {
         PyErr_SetString(PyExc_ValueError, "a batch has more results than items");
         Py_CLEAR(value);
     }
     if (value != NULL) {
-        PyList_SET_ITEM(f->list, f->n++, value);
+        PyObject *before = PyList_GET_ITEM(f->list, at);
+        PyList_SET_ITEM(f->list, at, value);
+        Py_XDECREF(before); /* None, or of a list of its own nothing */
+        f->n++;
     }
     return value != NULL;
 }
@@ -109,10 +116,13 @@ static void note_size(const struct batch *b, pool *owner)
     }
 }
 
-PyObject *batch_results(struct batch *b, pool *owner, PyObject **ret_error, aur_err *ret_err)
+PyObject *batch_results(struct batch *b, pool *owner, PyObject *into, PyObject **ret_error,
+                        aur_err *ret_err)
 {
     core_state *state = owner->state;
-    struct filling f = { PyList_New(b->count), 0 };
+    Py_XINCREF(into);
+    struct filling f = { into != NULL ? into : PyList_New(b->count), into != NULL ? b->into_at : 0,
+                         0, b->count };
     bool good = f.list != NULL;
 
     /* It is done: nothing changes any more. */

@@ -37,7 +37,8 @@ struct batch {
     const char *at;   /* item `passed` in the record */
     uint32_t passed;
     uint32_t count;
-    uint32_t first; /* the item that `current` begins with */
+    Py_ssize_t into_at; /* where its results begin in a list that is not theirs alone */
+    uint32_t first;     /* the item that `current` begins with */
     uint32_t flags;
     uint32_t retries;
     uint32_t attempts; /* of item `first` */

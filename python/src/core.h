@@ -137,6 +137,7 @@ typedef struct task {
     PyObject *error;
     PyObject *context;            /* THREAD: what it runs in, or NULL */
     PyObject *fn, *args, *kwargs; /* THREAD, until it has run */
+    PyObject *into;               /* BATCH, until it is done: the list for the results, or NULL */
     uint64_t submitted_ns;        /* THREAD */
     PyObject *callbacks;          /* list or NULL */
     struct task *prev, *next;     /* pool->tasks, those not known to be done */
@@ -214,9 +215,12 @@ bool batch_withdraw(struct batch *batch);
 void batch_on_done(struct batch *batch, void (*fn)(void *ctx), void *ctx);
 /* Of all results. */
 uint64_t batch_bytes(const struct batch *batch);
-/* A list of results, or NULL with *ret_error (new), *ret_err or an exception set. */
-PyObject *batch_results(struct batch *batch, struct pool *owner, PyObject **ret_error,
-                        aur_err *ret_err);
+/* Where its results begin in the list that batch_results() is given. */
+void batch_put_at(struct batch *batch, Py_ssize_t at);
+/* A list of results, or NULL with *ret_error (new), *ret_err or an exception set.  into: the list that
+ * they are put into, which is returned then; NULL: one of their own. */
+PyObject *batch_results(struct batch *batch, struct pool *owner, PyObject *into,
+                        PyObject **ret_error, aur_err *ret_err);
 void batch_unref(struct batch *batch);
 /* Runs in the worker. */
 aur_err batch_run(core_state *state, const void *in, size_t size, aur_out *out);

@@ -337,7 +337,8 @@ PyObject *pool_submit(pool *self, PyObject *const *argv, Py_ssize_t n)
     return (PyObject *)one;
 }
 
-/* submit_batch(fn, items, lo, hi, flags, retries) -> task of a list; items: a list or tuple */
+/* submit_batch(fn, items, lo, hi, flags, retries[, into, at]) -> task of a list; items: a list or tuple;
+ * into: a list whose items from `at` on the results become; it has those before anybody waits */
 static PyObject *pool_submit_batch(pool *self, PyObject *args)
 {
     PyObject *fn;
@@ -346,11 +347,14 @@ static PyObject *pool_submit_batch(pool *self, PyObject *args)
     Py_ssize_t hi;
     unsigned flags;
     unsigned retries;
+    PyObject *into = NULL;
+    Py_ssize_t at = 0;
 
-    if (!PyArg_ParseTuple(args, "OOnnII", &fn, &items, &lo, &hi, &flags, &retries)) {
+    if (!PyArg_ParseTuple(args, "OOnnII|O!n", &fn, &items, &lo, &hi, &flags, &retries, &PyList_Type,
+                          &into, &at)) {
         return NULL;
     }
-    if (!(PyList_Check(items) || PyTuple_Check(items)) || lo < 0 || hi < lo ||
+    if (!(PyList_Check(items) || PyTuple_Check(items)) || at < 0 || lo < 0 || hi < lo ||
         hi > PySequence_Fast_GET_SIZE(items) || hi - lo > UINT32_MAX) {
         PyErr_SetString(PyExc_TypeError, "a list or tuple and a range of it are needed");
         return NULL;
@@ -365,6 +369,9 @@ static PyObject *pool_submit_batch(pool *self, PyObject *args)
         return NULL;
     }
     one->batch = batch;
+    batch_put_at(batch, at);
+    Py_XINCREF(into);
+    one->into = into;
     return (PyObject *)one;
 }
 
@@ -558,7 +565,8 @@ static PyMethodDef methods[] = {
     { "submit_each", (PyCFunction)(void (*)(void))pool_submit_each, METH_FASTCALL,
       "submit_each(list, iterator, star, type, fn, flags[, limits])" },
     { "submit_batch", (PyCFunction)pool_submit_batch, METH_VARARGS,
-      "submit_batch(fn, items, lo, hi, flags, retries) -> task of the list of results" },
+      "submit_batch(fn, items, lo, hi, flags, retries[, into, at]) -> task of the list of "
+      "results" },
     { "close", (PyCFunction)pool_close, METH_NOARGS, "No new tasks from now on" },
     { "terminate", (PyCFunction)pool_terminate, METH_O, "Ends everything; whether it is broken" },
     { "join", (PyCFunction)pool_join, METH_O, "join(timeout or None) -> whether all has ended" },

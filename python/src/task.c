@@ -81,6 +81,7 @@ void task_finish(task *self, PyObject *value, PyObject *error)
     Py_CLEAR(self->fn);
     Py_CLEAR(self->args);
     Py_CLEAR(self->kwargs);
+    Py_CLEAR(self->into);
 }
 
 void task_disown(task *self)
@@ -153,7 +154,7 @@ static void settle_batch(task *self)
 {
     PyObject *error = NULL;
     aur_err err = AUR_OK;
-    PyObject *value = batch_results(self->batch, self->pool, &error, &err);
+    PyObject *value = batch_results(self->batch, self->pool, self->into, &error, &err);
 
     pool_saw(self->pool, batch_bytes(self->batch));
     if (err != AUR_OK) {
@@ -473,6 +474,7 @@ int task_traverse(task *self, visitproc visit, void *arg)
     Py_VISIT(self->fn);
     Py_VISIT(self->args);
     Py_VISIT(self->kwargs);
+    Py_VISIT(self->into);
     return 0;
 }
 
@@ -485,6 +487,7 @@ int task_clear(task *self)
     Py_CLEAR(self->fn);
     Py_CLEAR(self->args);
     Py_CLEAR(self->kwargs);
+    Py_CLEAR(self->into);
     return 0;
 }
 

@@ -21,6 +21,20 @@ class Clears:
         return int, ()
 
 
+class Misjudged:
+    """Of another length than it says."""
+
+    def __init__(self, said, n):
+        self.said = said
+        self.n = n
+
+    def __len__(self):
+        return self.said
+
+    def __iter__(self):
+        return iter(range(self.n))
+
+
 def die_at_the_mark(path, x):
     """Kills its worker once, at the item that says so."""
     return work.die_once(path, 3) if x == "die" else x
@@ -38,6 +52,25 @@ class Batches(Case):
         self.assertEqual(self.pool.starmap(work.add, [(x, 0) for x in edges], 7), edges)
         floats = [0.0, -1.5, math.inf, 1e-300]
         self.assertEqual(self.pool.map(work.same, floats, 4), floats)
+
+    def test_results_of_several_chunks_in_one_list(self):
+        submit = functools.partial(self.pool._core.submit_batch, work.square, [1, 2, 3])
+        into = [None] * 6
+        for lo, hi, at in ((1, 3, 0), (0, 2, 3)):
+            task = submit(lo, hi, 0, 0, into, at)
+            self.assertTrue(task.wait())
+            self.assertIs(task.get(), into)
+        self.assertEqual(into, [4, 9, None, 1, 4, None])
+        task = submit(0, 3, 0, 0, into, 4)  # it is too short
+        self.assertTrue(task.wait())
+        self.assertRaisesRegex(ValueError, "more results than items", task.get)
+        self.assertRaises(TypeError, submit, 0, 3, 0, 0, into, -1)
+        self.assertRaises(TypeError, submit, 0, 3, 0, 0, (1, 2, 3), 0)
+
+    def test_inputs_of_another_length_than_they_say(self):
+        for said, n in ((9, 0), (3, 10), (10, 3), (10, 10)):
+            self.assertEqual(self.pool.map(work.square, Misjudged(said, n), 2), [x * x for x in range(n)])
+            self.assertEqual(self.pool.map(work.square, Misjudged(said, n)), [x * x for x in range(n)])
         self.assertEqual(self.pool.map(work.same, [True, False, None], 3), [True, False, None])
 
     def test_items_behind_a_death_are_found_again(self):
