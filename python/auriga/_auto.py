@@ -24,6 +24,8 @@ _WATCH = 0.005  # seconds after which a call that still runs is judged by what i
 _LOOK = 0.02  # seconds of calls beside which the GIL is asked for ...
 _TRIES = 4  # ... and that times so many at most, if they were over too soon
 _SLICE, _SLICE_ITEMS = 0.0005, 64  # a look at the clocks after so many seconds, at one of so many items
+_LOOKS = 0.1  # seconds at most, when a wait for a single call begins
+_LOOKS_A_CALL = 8
 _LONG = 0.01  # seconds of work that go to a process at a time
 _AGAIN_MAP, _AGAIN_CALL = 16, 64  # of so many, one is measured anew
 _FUNCTIONS = 256  # that are remembered
@@ -120,6 +122,30 @@ def _measured_here(verdict, call, n=lambda: 1):
         sleeps = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - sleeps
         # What is cheap enough to run here would feel a look at the time without a CPU.
         verdict.count(n(), *outcome(wall, cpu, 0, sleeps), 1 + verdict.running)
+
+
+class _Judged(AsyncResult):
+    """Of a measured call: who waits for it sees meanwhile whether it holds the GIL."""
+
+    _judge = None
+
+    def _look(self, timeout):
+        if self._judge is not None and (timeout is None or timeout >= _LOOKS):
+            judge, self._judge = self._judge, None
+            judge(self)
+
+    def get(self, timeout=None):
+        self._look(timeout)
+        return super().get(timeout)
+
+    def wait(self, timeout=None):
+        self._look(timeout)
+        super().wait(timeout)
+
+
+def _judge(verdict, gauge, result):
+    if verdict.is_open() and not result.ready():
+        verdict.count_gil(*_probe(result, gauge, (verdict.seconds or 1) / _LOOKS_A_CALL))
 
 
 class _Done(Failed):
@@ -336,8 +362,12 @@ class AutoPool(Pool):
             except Exception:
                 pass  # if it was not a pickle that failed, the thread fails as well
         self._before_threads()
-        call = _counted(fn, fn, verdict) if choice == UNDECIDED else fn
-        return self._in_thread(call, args, kwargs, AsyncResult)
+        if choice != UNDECIDED:
+            return self._in_thread(fn, args, kwargs, AsyncResult)
+        gauge = _counted(fn, fn, verdict)
+        result = self._in_thread(gauge, args, kwargs, _Judged)
+        result._judge = functools.partial(_judge, verdict, gauge)
+        return result
 
     def _one_here(self, verdict, fn, args, kwargs):
         call = functools.partial(fn, *args, **(kwargs or {}))

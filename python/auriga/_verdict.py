@@ -9,8 +9,8 @@ which it is ready and has none is the machine's, and is left out.  The kernel co
 sleeps, so a busy machine cannot make one that computes look like one that waits, or the reverse; as in
 the library (src/pool/verdict.c), what never slept was busy.  What is busy nearly all the time computes.
 What computes and has the GIL most of the time would take turns in threads.
-Single calls nobody looks at while they run: of those it counts how many CPUs they keep busy beside each
-other.
+A single call is looked at only if somebody waits for it, and it is not over too soon; else it counts how many
+CPUs such calls keep busy beside each other.
 """
 
 UNDECIDED = "undecided"
@@ -100,7 +100,13 @@ class Verdict:
         self._looks += looks
         self._holds = None
         if last or max(self._held, self._looks - self._held) >= ENOUGH_LOOKS:
-            self._holds = 2 * self._held >= self._looks
+            self._holds = self._seems_to_hold()
+
+    def is_open(self):
+        """Whether it matters who has the GIL, and that is not known."""
+        beside = self._beside
+        computes = self._total().share >= WAITS or beside.cpus >= WAITS * beside.samples > 0
+        return self._holds is None and computes
 
     def turn(self, every):
         """Whether it is time to measure again; asked once for each call or map."""
@@ -131,7 +137,12 @@ class Verdict:
         if self._alone.samples < ENOUGH_ALONE and self._beside.samples >= ENOUGH_BESIDE:
             # Who waits for the GIL waits for one who has it: calls that take turns keep about one CPU busy.
             return self._beside.cpus < WAITS * self._beside.samples
-        return self._alone.items > 0 and self._alone.share < COMPUTES
+        # Who was seen with the GIL sleeps for it, too.
+        computes = WAITS if self._looks and self._seems_to_hold() else COMPUTES
+        return self._alone.items > 0 and self._alone.share < computes
+
+    def _seems_to_hold(self):
+        return 2 * self._held >= self._looks
 
     def choose(self, where, left=None):
         """The place for the ``left`` last calls of a map, or for a single one."""
@@ -150,6 +161,12 @@ class Verdict:
             return UNDECIDED
         if not self._may_leave(where) or seconds < DEAR:
             return THREADS
+        if self._holds is not None:
+            return PROCESSES if self._holds else THREADS
+        if self._looks:
+            if self._alone.samples + self._beside.samples < ENOUGH_ANYWAY:
+                return UNDECIDED
+            return PROCESSES if self._seems_to_hold() else THREADS
         if self._beside.samples >= ENOUGH_BESIDE:
             return self._beside_each_other()
         return THREADS if self._alone.samples >= ENOUGH_ANYWAY else UNDECIDED

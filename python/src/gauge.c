@@ -159,7 +159,7 @@ static int parse(PyObject *module, PyObject *args, const char *format, aur_futur
     core_state *state = PyModule_GetState(module);
     task *one;
 
-    if (!PyArg_ParseTuple(args, format, state->task_type, &one, state->gauge_type, ret_gauge,
+    if (!PyArg_ParseTuple(args, format, state->call_type, &one, state->gauge_type, ret_gauge,
                           ret_seconds)) {
         return -1;
     }
@@ -188,9 +188,8 @@ PyObject *gauge_watch(PyObject *module, PyObject *args)
     Py_END_ALLOW_THREADS return PyBool_FromLong(clear);
 }
 
-#define PROBE_GAP_NS UINT64_C(500000)
-#define PROBE_CPU_NS UINT64_C(200000)
-#define PROBES_MAX 3 /* that have the same outcome */
+#define PROBE_GAP 500e-6 /* seconds; of that at least a third on a CPU */
+#define PROBES_MAX 3     /* that have the same outcome */
 #define PROBE_NS                                                                                   \
     UINT64_C(100000000) /* in all: the call may have stopped to compute, and signals wait */
 
@@ -202,9 +201,9 @@ static uint64_t my_sleeps(void)
     return (uint64_t)usage.ru_nvcsw;
 }
 
-/* Whether the call is under way and has had a CPU for a while since *cpu_ns, which is 0 at first: right
+/* Whether the call is under way and has had a CPU for so long since *cpu_ns, which is 0 at first: right
  * after this thread had the GIL, the other may still be about to take it. */
-static bool has_moved(gauge *self, uint64_t *cpu_ns)
+static bool has_moved(gauge *self, uint64_t *cpu_ns, uint64_t wanted_ns)
 {
     bool moved = false;
 
@@ -212,31 +211,34 @@ static bool has_moved(gauge *self, uint64_t *cpu_ns)
     if (self->phase == GAUGE_BEGUN) {
         uint64_t now = clock_ns(self->clock);
         *cpu_ns = *cpu_ns != 0 ? *cpu_ns : now;
-        moved = now >= *cpu_ns + PROBE_CPU_NS;
+        moved = now >= *cpu_ns + wanted_ns;
     }
     pthread_mutex_unlock(&self->lock);
     return moved;
 }
 
-/* probe(task, gauge) -> (held, looks): asks for the GIL now and then while the call is under way.  Who has to
- * sleep for it found it held: by a call that computes as well as by one that lost its CPU at it, so that
- * a busy machine makes little difference. */
+/* probe(task, gauge[, gap]) -> (held, looks): asks for the GIL every `gap` seconds while the call is under
+ * way.  Who has to sleep for it found it held: by a call that computes as well as by one that lost its CPU
+ * at it, so that a busy machine makes little difference. */
 PyObject *gauge_probe(PyObject *module, PyObject *args)
 {
     aur_future *future;
     gauge *self;
+    double gap = PROBE_GAP;
     uint64_t cpu_ns = 0;
     int held = 0;
     int free = 0;
 
-    if (parse(module, args, "O!O!", &future, &self, NULL) < 0) {
+    if (parse(module, args, "O!O!|d", &future, &self, &gap) < 0) {
         return NULL;
     }
     aur_deadline deadline = aur_deadline_in_ns(PROBE_NS);
+    uint64_t gap_ns =
+        gap > 0 && gap < PROBE_GAP ? (uint64_t)(gap * 1e9) : (uint64_t)(PROBE_GAP * 1e9);
     PyThreadState *mine = PyEval_SaveThread();
     while (held < PROBES_MAX && free < PROBES_MAX && aur_deadline_in_ns(0) < deadline &&
-           aur_future_wait(future, aur_deadline_in_ns(PROBE_GAP_NS)) == AUR_ETIMEDOUT) {
-        if (has_moved(self, &cpu_ns)) {
+           aur_future_wait(future, aur_deadline_in_ns(gap_ns)) == AUR_ETIMEDOUT) {
+        if (has_moved(self, &cpu_ns, gap_ns / 3)) {
             uint64_t sleeps = my_sleeps();
             PyEval_RestoreThread(mine);
             *(my_sleeps() != sleeps ? &held : &free) += 1;

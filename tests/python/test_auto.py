@@ -142,6 +142,41 @@ class Choice(unittest.TestCase):
             self.v.count(1, 1 * MS, 1 * MS)
         self.assertEqual(self.choose(None), THREADS)
 
+    def test_single_calls_that_were_looked_at(self):
+        for held, place in ((1, PROCESSES), (0, THREADS)):
+            self.v = Verdict("f")
+            self.v.count(1, 1 * MS, 1 * MS)
+            for _ in range(9):
+                self.v.count(1, 1 * MS, 1 * MS, 2)
+            self.v.count_gil(held, 1)
+            self.assertEqual((self.choose(None), self.v.is_open()), (UNDECIDED, True))  # once is not enough
+            self.v.count_gil(2 * held, 2)
+            self.assertEqual((self.choose(None), self.v.is_open()), (place, False))
+
+    def test_single_calls_that_were_looked_at_once(self):
+        for held, place in ((1, PROCESSES), (0, THREADS)):
+            self.v = Verdict("f")
+            self.v.count_gil(held, 1)
+            for _ in range(32):
+                self.v.count(1, 1 * MS, 1 * MS)
+            self.assertEqual((self.choose(None), self.v.is_open()), (place, True))
+
+    def test_who_was_seen_with_the_gil_sleeps_for_it(self):
+        for _ in range(8):
+            self.v.count(1, 1 * MS, 0.7 * MS)
+        self.assertEqual(self.choose(None), THREADS)
+        self.v.count_gil(3, 3)
+        self.assertEqual(self.choose(None), PROCESSES)
+
+    def test_what_is_worth_a_look(self):
+        self.assertTrue(self.v.is_open())
+        for _ in range(8):
+            self.v.count(1, 40 * MS, 1 * MS, 4)
+        self.assertFalse(self.v.is_open())  # it waits
+        for _ in range(24):
+            self.v.count(1, 40 * MS, 10 * MS, 4)
+        self.assertTrue(self.v.is_open())  # they take turns
+
     def test_it_learns_anew(self):
         self.v.count(1, 10 * MS, 10 * MS)
         self.v.count_gil(3, 3)
@@ -272,6 +307,7 @@ class Scripted:
 class ScriptedGauge:
     def __init__(self, gauge, took):
         self.func = gauge.func
+        self.end = gauge.end
         self._gauge = gauge
         self.took = lambda: took
 
@@ -289,6 +325,29 @@ class Auto(Case):
             self.assertIn("keep each other waiting", free.choice_for(self, work.square, 40))
             self.assertIn("waits most of the time", other.choice_for(self, work.square, 40))
             self.assertEqual((held.probes, free.probes, other.probes), (1, 1, 0))
+
+    def test_who_waits_for_a_single_call_looks_at_it(self):
+        for held, said in ((True, "runs in processes"), (False, "keep each other waiting")):
+            script = Scripted((10 * MS, 10 * MS, 0, 0), held)
+            event = threading.Event()
+            self.addCleanup(event.set)
+
+            def probe(result, gauge, gap):
+                event.set()
+                return script.probe(result, gauge)
+
+            with (
+                unittest.mock.patch.multiple(_auto, _Gauge=script.gauge, _probe=probe),
+                auriga.AutoPool(2) as pool,
+            ):
+                result = pool.apply_async(wait_for, (event,))
+                result.wait(0)
+                self.assertRaises(multiprocessing.TimeoutError, result.get, 0.001)
+                self.assertEqual(script.probes, 0)  # that would take longer
+                self.assertIsNone(result.get(60))
+                self.assertIsNone(pool.apply_async(wait_for, (event,)).get(60))
+                self.assertIn(said, pool.explain())
+            self.assertEqual(script.probes, 1)
 
     def test_each_item_once(self):
         path = os.path.join(self.folder(), "out")
@@ -486,6 +545,7 @@ class Gauges(Case):
         self.assertRaises(TypeError, _core.Gauge, len)
         self.assertRaises(TypeError, _core.watch, None, gauge, 1)
         self.assertRaises(TypeError, _core.probe, auriga.Future(), gauge)
+        self.assertRaises(TypeError, _core.probe, auriga.Future(), gauge, "soon")
 
 
 held_back = threading.Event()
