@@ -1,9 +1,10 @@
 /* turns.pml: the waits of all threads of a worker process as one question to the parent, which others recall.
  *
  * Mirrors  src/proc/turns.c: auri_turn_take, _give, _recall, recall, move, sleep_until_move, own_asker, note_parts,
- *          question_make, was_named, take_outcome, take_refusal, refused, ask, end_of, leave, may_ask,
+ *          question_make, put_needs, was_named, take_outcome, take_refusal, refused, ask, end_of, leave, may_ask,
  *          auri_parent_wait;
- *          src/sched/detect.c: auri_detect_needs_answer, note_needed, and the recall at the end of auri_detect;
+ *          src/sched/detect.c: any_is_live, and the recall at the end of auri_detect;
+ *          src/sched/answers.c: auri_detect_needs_answer;
  *          src/proc/waits.c: auri_serve_wait, show, auri_wait_settle, _refuse, refused_index, auri_request_deadlines,
  *          _abandon;
  *          src/proc/request.c: auri_request_look, _serve.
@@ -11,8 +12,10 @@
  *          for a call of the parent, perhaps with a deadline, or for the first of that and L, or for L alone; 1 waits
  *          for the same call or another one, perhaps with a deadline; each does so ROUNDS times at most.  With
  *          CALLER there is 2, which calls the parent meanwhile.  TWO: the bell may be heard while somebody serves.
+ *          LOOP: 0 is the owner of a loop, and waits for both its helpers; these are 1, and 2, which waits as 1 does.
  * Calls    0 and 1 belong to the parent; each may wait for W before it is done.  STAYS: 1 ends after W, by no wait that
- *          anybody knows of, only thread 1 waits for it, and its deadline comes then: that must hide no circle.
+ *          anybody knows of, only thread 1 waits for it, and its deadline comes then: that must hide no circle.  With
+ *          LOOP it ends when thread 1 has, and only thread 2 waits for it.
  * Death    DEATHS: SIGKILL after any step of the worker.
  * Memory   sequentially consistent: all is done under one of two locks, or with words that are accessed so; the
  *          mailbox's own orders are the explorer's.  What is done under a lock without a break is one step.
@@ -31,6 +34,8 @@
 /* run: -DROUNDS=2 */
 /* run: -DSTAYS */
 /* run: -DSTAYS -DTIMED */
+/* deep: -DLOOP */
+/* run: -DLOOP -DSTAYS */
 /* fault: RECALL_SILENT */
 /* fault: RECALL_STALE */
 /* fault: LOOK_BLIND */
@@ -42,6 +47,9 @@
 /* fault: REFUSE_OTHER */
 /* fault: EDGE_ALL */
 /* fault: EDGE_ALL -DSTAYS */
+/* fault: ANY_FOR_ALL -DLOOP -DSTAYS */
+/* fault: BLAME_FIRST -DLOOP */
+/* fault: DETECT_SILENT -DLOOP -DSTAYS */
 /* fault: TIME_HIDES -DSTAYS -DTIMED */
 /* fault: ASK_SILENT -DTIMED */
 /* fault: NEWS_ASKER */
@@ -55,6 +63,18 @@
 #endif
 #define NONE 15
 
+/* the two who ask */
+#ifdef LOOP
+#define THREADS 3
+#define A 1
+#define B 2
+#else
+#define THREADS 2
+#define A 0
+#define B 1
+#endif
+#define OTHER(t) (A + B - (t))
+
 #define R_DONE 1
 #define R_TIMEDOUT 2
 #define R_EDEADLK 3
@@ -67,26 +87,30 @@
 #define E_ANY 2   /* for the first of one and L */
 #define E_L 3
 #define E_TIMED 4
+#define E_JOB 5 /* for the helpers of a loop */
 
 /* ---- the worker process ------------------------------------------------------------------------ */
 
-byte edge[2];
-bool asks[2];
+byte edge[THREADS];
+bool asks[THREADS];
 bool w_done, l_done;
+#ifdef LOOP
+bool m_done; /* 2 has left the loop */
+#endif
 bool killed;
 
 /* askers */
-bool linked[2];
-byte ids[2] = NONE; /* the call */
-bool told[2];
-bool timed[2];
-bool late[2]; /* its deadline has passed */
-bool looked[2];
-bool over[2];
-byte err[2];
-bool named[2];    /* it took part in the question that was asked last */
-bool needed[2];   /* ... and 0 cannot go on without it */
-bool was_done[2]; /* its call, before it began to wait */
+bool linked[THREADS];
+byte ids[THREADS] = NONE; /* the call */
+bool told[THREADS];
+bool timed[THREADS];
+bool late[THREADS]; /* its deadline has passed */
+bool looked[THREADS];
+bool over[THREADS];
+byte err[THREADS];
+bool named[THREADS];    /* it took part in the question that was asked last */
+bool needed[THREADS];   /* ... and 0 cannot go on without it */
+bool was_done[THREADS]; /* its call, before it began to wait */
 
 /* struct auri_remote */
 bool asked;
@@ -100,6 +124,7 @@ byte news;
 bool q_has[2]; /* the calls that it names */
 bool q_list;
 bool q_needs[2]; /* ... and the edge; none: the process goes on */
+bool q_all;      /* it needs all of them, and not any one */
 bool q_timed, q_late; /* its deadline is the first of theirs, and has passed */
 bool q_recalled; /* truth: whether it was */
 
@@ -136,13 +161,21 @@ bool gave_up[2];
 #else
 #define HIDDEN false
 #endif
+#define LACKS(c) (q_needs[c] && HELD(c))
 #define DEAD_W                                                                                     \
-    (blocked && !victim && !HIDDEN && (q_needs[0] || q_needs[1]) && (!q_needs[0] || HELD(0)) &&    \
-     (!q_needs[1] || HELD(1)))
+    (blocked && !victim && !HIDDEN && (LACKS(0) || LACKS(1)) &&                                    \
+     (q_all || ((!q_needs[0] || HELD(0)) && (!q_needs[1] || HELD(1)))))
 
 /* The truth, thread by thread.  Who waits for its call: */
 #define CALLS(t) (linked[t] && !over[t] && !timed[t] && HELD(ids[t]))
 #define L_DEAD (!l_done && CALLS(1))
+#ifdef LOOP
+#define M_DEAD (!m_done && CALLS(2))
+#define OWN_DEAD (edge[0] == E_JOB && (L_DEAD || M_DEAD))
+#define ON_CIRCLE(t) (OWN_DEAD && ((t) == 1 -> L_DEAD : M_DEAD))
+#define CALL_ON_CIRCLE(c)                                                                          \
+    (OWN_DEAD && ((L_DEAD && ids[1] == (c)) || (M_DEAD && ids[2] == (c))))
+#else
 #define OWN_DEAD                                                                                   \
     ((CALLS(0) && (!told[0] || L_DEAD)) || (!linked[0] && edge[0] == E_L && L_DEAD))
 #define WAITS_FOR_L (told[0] || edge[0] == E_L)
@@ -150,6 +183,7 @@ bool gave_up[2];
 /* ... and the parent's call, which waits for W: */
 #define CALL_ON_CIRCLE(c)                                                                          \
     (OWN_DEAD && ((CALLS(0) && ids[0] == (c)) || (WAITS_FOR_L && L_DEAD && ids[1] == (c))))
+#endif
 
 inline reply(what, id)
 {
@@ -212,9 +246,14 @@ inline send(waits)
 
 /* auri_detect_needs_answer() of thread 0: whether no edge of this process, but for an answer, can free it */
 #define DEAD_1 (asks[1] && edge[1] != E_TIMED)
+#ifdef LOOP
+#define DEAD_2 (asks[2] && edge[2] != E_TIMED)
+#define DEAD_0 (edge[0] == E_JOB && (DEAD_1 || DEAD_2))
+#else
 #define DEAD_0                                                                                     \
     ((edge[0] == E_PROXY && asks[0]) || (edge[0] == E_NONE && asks[0]) ||                          \
      (edge[0] == E_ANY && asks[0] && !l_done && DEAD_1) || (edge[0] == E_L && !l_done && DEAD_1))
+#endif
 
 #define TAKES_PART(t) (linked[t] && !over[t])
 
@@ -224,6 +263,8 @@ inline send(waits)
 #define NEEDED(t) true
 #elif defined(FAULT_NEVER_GOES_ON)
 #define NEEDED(t) false
+#elif defined(LOOP)
+#define NEEDED(t) (DEAD_0 && ((t) == 1 -> DEAD_1 : DEAD_2))
 #else
 #define NEEDED(t) (ALONE -> (t) == 0 : DEAD_0 && ((t) == 0 || edge[0] == E_ANY || edge[0] == E_L))
 #endif
@@ -240,7 +281,7 @@ inline send(waits)
 #ifdef FAULT_REFUSE_OTHER
 #define REFUSED (WAS_NAMED(1) -> 1 : 0)
 #else
-#define REFUSED (MAY_GIVE_UP(0) -> 0 : (MAY_GIVE_UP(1) -> 1 : NONE))
+#define REFUSED (MAY_GIVE_UP(A) -> A : (MAY_GIVE_UP(B) -> B : NONE))
 #endif
 
 /* may_ask() */
@@ -264,22 +305,25 @@ inline ask(t)
         stands = true;
         sent = false;
         q_recalled = false;
-        named[0] = TAKES_PART(0);
-        named[1] = TAKES_PART(1);
-        q_has[0] = (named[0] && ids[0] == 0) || (named[1] && ids[1] == 0);
-        q_has[1] = (named[0] && ids[0] == 1) || (named[1] && ids[1] == 1);
-        needed[0] = named[0] && !timed[0] && NEEDED(0);
-        needed[1] = named[1] && !timed[1] && NEEDED(1);
+        named[A] = TAKES_PART(A);
+        named[B] = TAKES_PART(B);
+        q_has[0] = (named[A] && ids[A] == 0) || (named[B] && ids[B] == 0);
+        q_has[1] = (named[A] && ids[A] == 1) || (named[B] && ids[B] == 1);
+        needed[A] = named[A] && !timed[A] && NEEDED(A);
+        needed[B] = named[B] && !timed[B] && NEEDED(B);
 #ifdef FAULT_EDGE_ALL
-        q_needs[0] = (needed[0] || needed[1]) && q_has[0];
-        q_needs[1] = (needed[0] || needed[1]) && q_has[1];
+        q_needs[0] = (needed[A] || needed[B]) && q_has[0];
+        q_needs[1] = (needed[A] || needed[B]) && q_has[1];
 #else
-        q_needs[0] = (needed[0] && ids[0] == 0) || (needed[1] && ids[1] == 0);
-        q_needs[1] = (needed[0] && ids[0] == 1) || (needed[1] && ids[1] == 1);
+        q_needs[0] = (needed[A] && ids[A] == 0) || (needed[B] && ids[B] == 0);
+        q_needs[1] = (needed[A] && ids[A] == 1) || (needed[B] && ids[B] == 1);
 #endif
-        q_timed = (named[0] && timed[0]) || (named[1] && timed[1]);
-        q_late = (named[0] && late[0]) || (named[1] && late[1]);
-        q_list = named[0] && named[1];
+#ifndef FAULT_ANY_FOR_ALL
+        q_all = edge[0] == E_JOB;
+#endif
+        q_timed = (named[A] && timed[A]) || (named[B] && timed[B]);
+        q_late = (named[A] && late[A]) || (named[B] && late[B]);
+        q_list = named[A] && named[B];
         lists = lists + q_list
     };
     send(true);
@@ -298,13 +342,13 @@ inline ask(t)
             :: true -> ends(t, R_DONE)
 #else
             :: TAKES_PART(t) && ids[t] == answer_id -> ends(t, R_DONE)
-            :: TAKES_PART(1 - t) && ids[1 - t] == answer_id -> ends(1 - t, R_DONE)
+            :: TAKES_PART(OTHER(t)) && ids[OTHER(t)] == answer_id -> ends(OTHER(t), R_DONE)
             :: else -> news-- /* auri_news_drop() */
 #endif
             fi
         :: answer == R_TIMEDOUT ->
-            looked[0] = looked[0] || LOOKED_AT(0);
-            looked[1] = looked[1] || LOOKED_AT(1)
+            looked[A] = looked[A] || LOOKED_AT(A);
+            looked[B] = looked[B] || LOOKED_AT(B)
         :: answer == R_EDEADLK ->
             r = REFUSED;
             if
@@ -320,7 +364,7 @@ inline ask(t)
         lists = lists - q_list;
         q_list = false;
         q_has[0] = false; q_has[1] = false;
-        q_needs[0] = false; q_needs[1] = false; q_timed = false; q_late = false; q_recalled = false; sent = false;
+        q_needs[0] = false; q_needs[1] = false; q_all = false; q_timed = false; q_late = false; q_recalled = false; sent = false;
         answer = 0;
         answer_id = 0;
         asked = false;
@@ -378,7 +422,7 @@ inline detect()
 {
 #ifndef FAULT_DETECT_SILENT
     if
-    :: asks[0] || asks[1] -> d_step { recall(); move() } /* auri_turn_recall() */
+    :: asks[A] || asks[B] -> d_step { recall(); move() } /* auri_turn_recall() */
     :: else
     fi
 #else
@@ -402,6 +446,32 @@ inline wait_for_call(t, c)
 
 proctype own()
 {
+#ifdef LOOP
+    { /* await_thieves() */
+        edge[0] = E_JOB;
+        detect(); /* auri_detect_owner() */
+        l_done && m_done;
+        edge[0] = E_NONE;
+        w_done = true
+    } unless { killed }
+}
+
+proctype helper()
+{
+    byte r;
+
+    {
+        if
+        :: wait_for_call(2, 1)
+#ifndef STAYS
+        :: wait_for_call(2, 0)
+        :: true
+#endif
+        fi;
+        m_done = true
+    } unless { killed }
+}
+#else
     byte rounds, r;
 
     {
@@ -433,6 +503,8 @@ proctype own()
     } unless { killed }
 }
 
+#endif
+
 proctype other()
 {
     byte rounds, r;
@@ -443,9 +515,15 @@ proctype other()
             rounds++;
             if
             :: wait_for_call(1, 0)
+#if !defined(LOOP) || !defined(STAYS)
             :: wait_for_call(1, 1)
+#endif
             fi
+#if !defined(LOOP) || !defined(STAYS)
         :: break
+#else
+        :: rounds == ROUNDS -> break
+#endif
         od;
         l_done = true;
         skip;
@@ -489,8 +567,8 @@ proctype clock()
 {
 end:
     do
-    :: d_step { timed[0] && !late[0] && linked[0] -> late[0] = true; q_late = q_late || named[0] }
-    :: d_step { timed[1] && !late[1] && linked[1] && HURRIES -> late[1] = true; q_late = q_late || named[1] }
+    :: d_step { timed[A] && !late[A] && linked[A] -> late[A] = true; q_late = q_late || named[A] }
+    :: d_step { timed[B] && !late[B] && linked[B] && HURRIES -> late[B] = true; q_late = q_late || named[B] }
     od
 }
 
@@ -550,8 +628,13 @@ end:
                         refuses = DEAD_W;
                         victim = refuses;
                         if
+#ifdef FAULT_BLAME_FIRST
                         :: refuses && q_needs[0] -> which = 0
-                        :: refuses && q_needs[1] -> which = 1
+                        :: refuses && q_needs[1] && !q_needs[0] -> which = 1
+#else
+                        :: refuses && LACKS(0) -> which = 0
+                        :: refuses && LACKS(1) -> which = 1
+#endif
                         :: else
                         fi
                     };
@@ -601,7 +684,11 @@ proctype runner(byte c)
 
     if
 #ifdef STAYS
+#ifdef LOOP
+    :: c == 1 -> l_done || w_done
+#else
     :: c == 1 -> w_done
+#endif
     :: c == 0 ->
         needs[c] = true;
 #else
@@ -639,6 +726,9 @@ init
     atomic {
         run own();
         run other();
+#ifdef LOOP
+        run helper();
+#endif
 #ifdef CALLER
         run caller();
 #endif
