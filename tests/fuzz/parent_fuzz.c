@@ -373,6 +373,20 @@ static void write_progress(struct auri_worker *w, fuzz_input *in)
     atomic_store(&progress->seq, seq);
 }
 
+/* What a WAIT_ANY for two needs of them: so many words behind their numbers, small ones. */
+static void write_formula(struct auri_mailbox *box, fuzz_input *in, unsigned char *to)
+{
+    uint8_t n = fuzz_u8(in);
+
+    box->req_needs = (n & 0x80) != 0 ? box->req_needs : 2;
+    box->req_unsure = (n & 0x40) != 0 ? box->req_unsure : 0;
+    box->req_formula = n & 0x1f;
+    for (uint32_t i = 0; i < box->req_formula; i++) {
+        uint32_t word = fuzz_u8(in);
+        memcpy(to + i * sizeof(word), &word, sizeof(word));
+    }
+}
+
 static void request(struct auri_worker *w, fuzz_input *in)
 {
     struct auri_mailbox *box = &w->ctl->mailbox;
@@ -396,6 +410,7 @@ static void request(struct auri_worker *w, fuzz_input *in)
             uint64_t ids[2] = { box->req_id, aur_future_id(calls[what % calls_n].future) };
             box->req_in = auri_extent_make(AURI_SEG_RESULT, 64, sizeof(ids));
             memcpy(result + 64, ids, sizeof(ids));
+            write_formula(box, in, result + 64 + sizeof(ids));
         }
     }
     atomic_store(&box->req_seq, w->req_seen + 1);
