@@ -233,7 +233,7 @@ PROCESS_POOLS = (
          ours("Auriga, 2 workers, 1 GiB parent", "start",
               "kind=processes parent_mib=1024 repeats=3"),
          ours("Auriga spawn, 2 workers, 1 GiB parent", "start",
-              "kind=processes start=spawn parent_mib=1024 repeats=3"),
+              "kind=processes start=spawn parent_mib=1024", "repeats=3"),
          ours("Auriga threads, 2 workers", "start", "kind=threads", "repeats=5"),
          peer("glib", "start", "workers=2", "repeats=5", ", 2 threads"),
          *pythons(PROCESSES[:4], "start", "workers=2 repeats=3")),
