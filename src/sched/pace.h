@@ -6,11 +6,11 @@
  * however wrong the prediction is; where the speed of the last chunks does not agree, H is 40 C.
  * If a worker is awake and looking, an age of YOUNG is enough: then sharing costs next to nothing.
  *
- * A pool remembers what an item of a function cost in its last loops (struct auri_habit).  While two
- * loops in a row kept to that, the next may ask for help at once: at the start, if it should take as long
- * as 10 (C + L); else as soon as its own first chunks agree, and
- * the rest will take more than 3 (C + L).  A loop that did not keep to it costs C
- * once, and the habit is gone: against two loops that were long, so the bound above stands.
+ * A pool remembers what an item of a function cost in its last loops (struct auri_habit).  If two
+ * loops in a row kept to that, or the last one took very long, the next may ask for help at once: at
+ * the start, if it should take as long as 10 (C + L); else as soon as its own first chunks agree, and
+ * the rest will take more than 3 (C + L).  A loop that did not keep to it costs C once, and the habit
+ * is gone: against two loops that were long, or one of AURI_TRUST_NS, so the bound above stands.
  *
  * Loops that follow each other closely are one loop in this: their serial time adds up, and once it is
  * 40 C a loop that is long enough to be shared, though too short to repay a wake, wakes a worker for
@@ -34,9 +34,10 @@
 #define AURI_BEAT_MAX_NS 1000000u
 #define AURI_BEAT_WILD_MAX_NS 4000000u /* the same where the speed varies */
 #define AURI_AGREE 3u                  /* so many chunks have to agree: within a factor of two */
-#define AURI_TRUST 2u                  /* loops in a row that kept to the habit */
-#define AURI_SERIES_REST_NS 10000u     /* a loop that would gain from a worker that is awake */
-#define AURI_WAKE_GUESS_NS 15000u      /* C and L before the first wake */
+#define AURI_TRUST 2u                  /* loops in a row that kept to the habit, ... */
+#define AURI_TRUST_NS 10000000u    /* ... or one that took so long: a wake is little beside it */
+#define AURI_SERIES_REST_NS 10000u /* a loop that would gain from a worker that is awake */
+#define AURI_WAKE_GUESS_NS 15000u  /* C and L before the first wake */
 #define AURI_LATENCY_GUESS_NS 50000u
 
 /* What is known about wakes, in nanoseconds.  0: nothing yet. */
@@ -241,12 +242,16 @@ static inline void auri_habit_learn(struct auri_habit *habit, const void *of, ui
     uint64_t item_ps = n != 0 && cpu_ns <= UINT64_MAX / 1000 ? cpu_ns * 1000 / n : 0;
     bool same =
         auri_load_rlx(&habit->of) == of && auri_pace_alike(auri_load_rlx(&habit->item_ps), item_ps);
-    uint32_t trust = auri_load_rlx(&habit->trust);
+    uint32_t before = auri_load_rlx(&habit->trust);
+    uint32_t trust = !same ? 0 : before < AURI_TRUST ? before + 1 : before;
 
-    if (same && trust < AURI_TRUST) {
-        auri_store_rlx(&habit->trust, trust + 1);
-    } else if (!same) {
-        auri_store_rlx(&habit->trust, 0u);
+    if (cpu_ns >= AURI_TRUST_NS) {
+        trust = AURI_TRUST;
+    }
+    if (trust != before) {
+        auri_store_rlx(&habit->trust, trust);
+    }
+    if (!same) {
         if (auri_load_rlx(&habit->of) != of) {
             auri_habit_learn_flat(habit, 0, 0, 0);
             auri_store_rlx(&habit->of, of);

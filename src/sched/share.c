@@ -82,6 +82,9 @@ static void maybe_call(struct share *share, uint64_t rest)
         return;
     }
     bool room = auri_load_rlx(&team->looping) < team->cpus; /* relaxed: a hint */
+    if (!room && past < AURI_BEAT_MAX_NS) {
+        return; /* what it would ask then is a call into the kernel: a hundredth of the shortest beat */
+    }
     share->asked_ns = pace->now_ns;
     if (room) {
         auri_team_notify_elsewhere(team);

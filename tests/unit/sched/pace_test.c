@@ -200,6 +200,22 @@ static void a_pool_remembers_what_keeps_to_itself(void **state)
     assert_int_equal(auri_habit_cost(habit, &other), 0);
 }
 
+/* A single loop, if it was so long that a wrong guess about the next one costs little beside it. */
+static void one_very_long_loop_is_enough(void **state)
+{
+    static struct auri_habit habits[AURI_HABITS];
+    int of;
+    struct auri_habit *habit = auri_habit_of(habits, &of);
+
+    (void)state;
+    auri_habit_learn(habit, &of, 1000, AURI_TRUST_NS - 1);
+    assert_int_equal(auri_habit_cost(habit, &of), 0);
+    auri_habit_learn(habit, &of, 2, AURI_TRUST_NS);
+    assert_int_equal(auri_habit_cost(habit, &of), AURI_TRUST_NS * UINT64_C(500));
+    auri_habit_learn(habit, &of, 2, 1000); /* one that did not keep to it */
+    assert_int_equal(auri_habit_cost(habit, &of), 0);
+}
+
 /* A function whose loops threads do not make faster: its loops stay alone until that is to be tried again. */
 static void what_did_not_help_is_not_asked(void **state)
 {
@@ -239,6 +255,7 @@ int main(void)
         cmocka_unit_test(costs_of_wakes_are_clipped),
         cmocka_unit_test(a_habit_lets_a_loop_ask_sooner),
         cmocka_unit_test(a_series_of_short_loops_wakes_one),
+        cmocka_unit_test(one_very_long_loop_is_enough),
         cmocka_unit_test(what_did_not_help_is_not_asked),
         cmocka_unit_test(the_first_helper_begins_where_both_end_together),
         cmocka_unit_test(shared_chunks_get_smaller),
