@@ -184,7 +184,7 @@ static int gather(aur_future **child, size_t n, uint32_t how)
     }
     for (size_t i = 0; i < n; i++) {
         int v = 0;
-        aur_deadline until = how % 3 == 0 ? aur_deadline_in_ms(60000) : AUR_NO_DEADLINE;
+        aur_deadline until = how % 3 == 0 ? aur_deadline_in_ms(600000) : AUR_NO_DEADLINE;
         aur_err err = aur_future_result(child[i], &v, until);
         AURT_CHECK(err == AUR_OK || (err == AUR_ECANCELED && how % 4 == 3));
         ran += err == AUR_OK;
