@@ -37,13 +37,15 @@ _FUNCTIONS = 256  # that are remembered
 def _run(fn, star, items):
     """The results of all items; if some fail, the exception of the first, after the last."""
     results = []
+    n = len(items)
     items = iter(items)
     calls = itertools.starmap(fn, items) if star else map(fn, items)
     first = None
-    while True:
+    while len(results) < n:
         try:
             results.extend(calls)
-            break
+            if len(results) < n:  # to extend() that was the end, and the exception is gone
+                raise StopIteration("raised by the function")
         except Exception as error:
             if first is None:
                 first = error

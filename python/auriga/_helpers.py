@@ -8,7 +8,6 @@ import sys
 import weakref
 from _pickle import PickleBuffer, Pickler, loads as _loads
 from io import BytesIO
-from itertools import starmap
 from time import monotonic
 from types import FunctionType
 
@@ -238,7 +237,8 @@ def run_chunk(fn, star, items, noted):
     knows of which item it is."""
     results = []
     try:
-        results.extend(starmap(fn, items) if star else map(fn, items))
+        for item in items:  # not by map(): a StopIteration of fn would end that like the last item
+            results.append(fn(*item) if star else fn(item))
     except BaseException as error:
         if noted:
             note_item(error, len(results))

@@ -144,8 +144,8 @@ class MapResult(AsyncResult):
         try:
             return self._tasks[number].get()
         except BaseException as error:
-            if not self._pool._strict:
-                _name_item(error, number * self._chunksize, self._chunksize == 1)
+            first, strict = number * self._chunksize, self._pool._strict
+            _name_item(error, first, self._chunksize == 1, strict)
             raise
 
     def ready(self):
@@ -185,11 +185,12 @@ class MapResult(AsyncResult):
         return self._value()
 
 
-def _name_item(error, first, single):
-    """Says in the exception which item of the map it is of, as far as that is known."""
+def _name_item(error, first, single, strict=False):
+    """Says in the exception which item of the map it is of, as far as that is known.
+    strict: nothing, as in the standard library."""
     within = error.__dict__.pop("_auriga_item", None) if hasattr(error, "__dict__") else None
     item = first if single else None if within is None else first + within
-    if item is None:
+    if item is None or strict:
         return
     if hasattr(type(error), "item"):  # one of ours
         error.item = item
@@ -345,8 +346,9 @@ class IMapIterator:
             raise
 
     def _name(self, error, task):
-        if task._number is not None and not self._pool._strict:
-            _name_item(error, task._number * (self._chunksize or 1), not self._chunksize)
+        if task._number is not None:
+            first = task._number * (self._chunksize or 1)
+            _name_item(error, first, not self._chunksize, self._pool._strict)
 
 
 _LOOK = 8  # tasks that are not done, before a look at them ends

@@ -153,6 +153,15 @@ class Verbs:
             self.assertRaisesRegex(ValueError, "no 1", next, results)
             self.assertRaises(StopIteration, next, results)
 
+    def test_a_call_that_raises_stop_iteration(self):
+        with self.make(2) as pool:
+            for n in (4, 10):
+                for chunksize in (1, 10):
+                    with self.subTest(n=n, chunksize=chunksize):
+                        with self.assertRaises(StopIteration) as caught:
+                            pool.map(work.stop_on_three, range(n), chunksize)
+                        self.assertNotIn("_auriga_item", vars(caught.exception))
+
     def test_input_that_raises(self):
         def items():
             yield from range(5)

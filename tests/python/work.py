@@ -22,6 +22,12 @@ def fail(x):
     raise ValueError(f"no {x}")  # the line of the traceback
 
 
+def stop_on_three(x):
+    if x == 3:
+        raise StopIteration("three")
+    return x
+
+
 def fail_on(bad):
     def check(x):
         if x == bad:
