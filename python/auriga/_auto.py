@@ -131,18 +131,21 @@ class _Judged(AsyncResult):
 
     _judge = None
 
-    def _look(self, timeout):
+    # The arguments are for the C type to check.
+
+    def _look(self, *args, timeout=None, **_):
+        timeout = args[0] if args else timeout
         if self._judge is not None and (timeout is None or timeout >= _LOOKS):
             judge, self._judge = self._judge, None
             judge(self)
 
-    def get(self, timeout=None):
-        self._look(timeout)
-        return super().get(timeout)
+    def get(self, *args, **kwargs):
+        self._look(*args, **kwargs)
+        return super().get(*args, **kwargs)
 
-    def wait(self, timeout=None):
-        self._look(timeout)
-        super().wait(timeout)
+    def wait(self, *args, **kwargs):
+        self._look(*args, **kwargs)
+        return super().wait(*args, **kwargs)
 
 
 def _judge(verdict, gauge, result):
