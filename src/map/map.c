@@ -17,7 +17,7 @@
 #include "sched/threads.h"
 
 #define SCRATCH_BYTES 4096u
-#define PIECE_NS 50000u
+#define PIECE_NS 50000u /* a cancel waits so long: long against the clock that is read for it */
 
 struct map_run {
     auri_task *root;

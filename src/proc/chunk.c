@@ -9,6 +9,7 @@
 
 #include "proc/internal.h"
 
+/* Reckoned, not swept. */
 #define CHUNK_NS UINT64_C(1000000)      /* long against a hand-over, short against the whole */
 #define CHUNK_MIN_NS UINT64_C(100000)   /* 20 hand-overs of 5 us: they cost 5 % at most */
 #define CHUNK_BYTES (UINT64_C(4) << 20) /* a chunk's results should be in the cache when copied */

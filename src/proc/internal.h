@@ -22,6 +22,8 @@
 #include "wire/ring.h"
 
 #define AURI_NO_EXTENT UINT64_MAX
+
+/* Where no bench is named they are reckoned, after the price of a wake (bench/floors), and not swept. */
 #define AURI_TICK_NS UINT64_C(100000000)      /* a stopped worker may owe a bell: look so often */
 #define AURI_QUEUE_AHEAD_NS UINT64_C(1200000) /* work that a worker has in its ring: bench/busy */
 #define AURI_FILL_NS UINT64_C(100000)     /* 2 wakes: a second worker is worth waking from here */

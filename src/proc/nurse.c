@@ -12,6 +12,8 @@
 
 #define BACKOFF_MIN_NS UINT64_C(1000000)
 #define BACKOFF_MAX_NS UINT64_C(1000000000)
+/* The price of a wake, so that a worker that spins in vain has lost as much again at most.  Reckoned, not swept;
+ * bench/roundtrip and bench/busy show what it brings. */
 #define WORKER_SPIN_NS UINT64_C(50000)
 
 /* ---- making one ------------------------------------------------------------------------------------------ */

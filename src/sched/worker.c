@@ -11,6 +11,8 @@
 #include "sched/team.h"
 #include "task/internal.h"
 
+/* Reckoned, not swept: a prime, so that no pattern of submits keeps in step with it; and enough for one exchange of
+ * the inbox to cost a call next to nothing.  bench/submit shows what a call costs with them. */
 #define FAIRNESS 61u
 #define BATCH 64u
 #define SEARCH_PAUSES 8   /* between two looks of a spinning searcher: bench/handoff */

@@ -22,6 +22,7 @@
  * touch of small ones costs as much as the calls (bench/futures).  Smaller users take no 2 MiB. */
 #define SLABS_SMALL 32u
 #define BLOCK_BYTES (UINT32_C(2) << 20)
+/* Then the one contended CAS of a chain is a small part of its tasks: bench/submit. */
 #define CHAIN_MAX 32u
 
 /* Slab i holds the tasks with index [i * SLAB_TASKS, (i + 1) * SLAB_TASKS).  Written once each. */
