@@ -309,12 +309,29 @@ static void some_pools_refuse_or_retry(void **state)
     assert_false(takes_all(&measured));
 }
 
+static void some_calls_have_options(void **state)
+{
+    aur_pool *pool = pool_of(1);
+    AUR_SCOPED(aur_future) *future = NULL;
+    aur_call_options call = AUR_CALL_OPTIONS_INIT;
+    int x = 40;
+
+    (void)state;
+    call.retries = 2;
+    call.retry_on = AUR_RETRY_ERROR;
+    AURT_OK(aur_fn_submit(pool, &call, &fails_aur_fn, &x, &future, NULL));
+    AURT_ERR(AUR_ETASK, aur_future_outcome(future, late()));
+    assert_int_equal(aur_future_error(future)->attempts, 3);
+    aur_pool_unref(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(records_of_any_size), cmocka_unit_test(a_failure_is_told),
-        cmocka_unit_test(it_ends_its_thread),  cmocka_unit_test(nothing_stays_open),
-        cmocka_unit_test(it_is_too_late),      cmocka_unit_test(some_pools_refuse_or_retry),
+        cmocka_unit_test(records_of_any_size),     cmocka_unit_test(a_failure_is_told),
+        cmocka_unit_test(it_ends_its_thread),      cmocka_unit_test(nothing_stays_open),
+        cmocka_unit_test(it_is_too_late),          cmocka_unit_test(some_pools_refuse_or_retry),
+        cmocka_unit_test(some_calls_have_options),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
