@@ -5,33 +5,14 @@
  * Method: trees of calls that count themselves; one worker for what has to be exact.
  * Guards: count_in_credit() in src/pool/submit.c, auri_finished_flush() in src/sched/run.c, SOLE in
  *         src/task/task.h, the full deque in threads_submit(). */
-#include "aurt.h"
+#include "kinds.h"
 
-#include <auriga.h>
 #include <sched.h>
 #include <stdatomic.h>
 
 #define WIDE 1000 /* a deque holds 256 */
 
 static atomic_uint ran;
-
-static aur_pool *pool_of(uint32_t workers)
-{
-    aur_options opts = AUR_OPTIONS_INIT;
-    aur_pool *pool = NULL;
-
-    opts.workers = workers;
-    AURT_OK(aur_pool_new(&opts, &pool, NULL));
-    return pool;
-}
-
-static aur_stats stats_of(aur_pool *pool)
-{
-    aur_stats stats = { .size = sizeof(stats) };
-
-    AURT_OK(aur_pool_stats(pool, &stats));
-    return stats;
-}
 
 static void leaf(int x)
 {
@@ -67,13 +48,13 @@ static void closed_meanwhile(void **state)
     (void)state;
     for (uint32_t workers = 1; workers <= 8; workers *= 2) {
         for (int round = 0; round < 20; round++) {
-            aur_pool *pool = pool_of(workers);
+            aur_pool *pool = aurt_threads_of(workers);
             atomic_store(&ran, 0);
             AURT_OK(aur_apply_async(pool, NULL, wide, WIDE));
             AURT_OK(aur_apply_async(pool, NULL, deep, DEEP));
             AURT_OK(aur_pool_join(pool, AUR_NO_DEADLINE));
             assert_int_equal(atomic_load(&ran), WIDE + 1 + DEEP_ALL);
-            aur_stats stats = stats_of(pool);
+            aur_stats stats = aurt_stats(pool);
             assert_int_equal(stats.submitted, WIDE + 1 + DEEP_ALL);
             assert_int_equal(stats.done, stats.submitted);
             aur_pool_unref(pool);
@@ -85,11 +66,11 @@ static void closed_meanwhile(void **state)
 static int counts(int n)
 {
     aur_pool *pool = aur_pool_current();
-    uint64_t before = stats_of(pool).submitted;
+    uint64_t before = aurt_stats(pool).submitted;
 
     for (int i = 1; i <= n; i++) {
         AURT_OK(aur_apply_async(pool, NULL, leaf, i));
-        if (stats_of(pool).submitted != before + (uint64_t)i) {
+        if (aurt_stats(pool).submitted != before + (uint64_t)i) {
             return i;
         }
     }
@@ -99,7 +80,7 @@ AUR_FN(int, counts, int);
 
 static void counted_as_submitted(void **state)
 {
-    aur_pool *pool = pool_of(1);
+    aur_pool *pool = aurt_threads_of(1);
     AUR_SCOPED(aur_future) *future = NULL;
     int wrong = -1;
 
@@ -108,7 +89,7 @@ static void counted_as_submitted(void **state)
     AURT_OK(aur_pool_join(pool, AUR_NO_DEADLINE));
     AURT_OK(aur_future_result(future, &wrong, AUR_NO_DEADLINE));
     assert_int_equal(wrong, 0);
-    assert_int_equal(stats_of(pool).submitted, 201);
+    assert_int_equal(aurt_stats(pool).submitted, 201);
     aur_pool_unref(pool);
 }
 
@@ -129,12 +110,12 @@ AUR_FN_VOID(submits_failures, int);
 
 static void failures_are_counted(void **state)
 {
-    aur_pool *pool = pool_of(2);
+    aur_pool *pool = aurt_threads_of(2);
 
     (void)state;
     AURT_OK(aur_apply_async(pool, NULL, submits_failures, 300));
     AURT_OK(aur_pool_join(pool, AUR_NO_DEADLINE));
-    aur_stats stats = stats_of(pool);
+    aur_stats stats = aurt_stats(pool);
     assert_int_equal(stats.failed, 300);
     assert_int_equal(stats.unseen, 300);
     assert_int_equal(stats.done, 1);
@@ -158,7 +139,7 @@ AUR_FN_VOID(waits_for_end, int);
 
 static void terminated_meanwhile(void **state)
 {
-    aur_pool *pool = pool_of(1);
+    aur_pool *pool = aurt_threads_of(1);
 
     (void)state;
     atomic_store(&ran, 0);
@@ -166,7 +147,7 @@ static void terminated_meanwhile(void **state)
     aurt_event_wait(&submitted_all);
     AURT_OK(aur_pool_terminate(pool));
     AURT_OK(aur_pool_join(pool, AUR_NO_DEADLINE));
-    aur_stats stats = stats_of(pool);
+    aur_stats stats = aurt_stats(pool);
     assert_int_equal(stats.submitted, WIDE + 1);
     assert_int_equal(stats.done + stats.failed + stats.cancelled, WIDE + 1);
     assert_int_equal(atomic_load(&ran) + stats.cancelled, WIDE);

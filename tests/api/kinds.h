@@ -55,6 +55,23 @@ static inline aur_pool *aurt_pool_with(const aur_options *opts)
     return pool;
 }
 
+/* Of threads, and with no options. */
+static inline aur_pool *aurt_threads_of(uint32_t workers)
+{
+    aur_options opts = AUR_OPTIONS_INIT;
+
+    opts.workers = workers;
+    return aurt_pool_with(&opts);
+}
+
+static inline aur_stats aurt_stats(aur_pool *pool)
+{
+    aur_stats stats = { .size = sizeof(stats) };
+
+    AURT_OK(aur_pool_stats(pool, &stats));
+    return stats;
+}
+
 static inline aur_pool *aurt_pool(void **state)
 {
     aur_options opts = aurt_options(state);

@@ -3,31 +3,12 @@
  * Method: calls of a pool with one worker, which are waited for with a deadline or by the join: so the worker runs
  *         them.  What depends on the moment is one call of the worker's own function, on a pool without threads.
  * Guards: aur_fn_submit() in src/pool/call.c, auri_run_plain() in src/sched/run.c. */
-#include "aurt.h"
+#include "kinds.h"
 
-#include <auriga.h>
 #include <pthread.h>
 
 #include "sched/run.h"
 #include "sched/threads.h"
-
-static aur_pool *pool_of(uint32_t workers)
-{
-    aur_options opts = AUR_OPTIONS_INIT;
-    aur_pool *pool = NULL;
-
-    opts.workers = workers;
-    AURT_OK(aur_pool_new(&opts, &pool, NULL));
-    return pool;
-}
-
-static aur_stats stats_of(aur_pool *pool)
-{
-    aur_stats stats = { .size = sizeof(stats) };
-
-    AURT_OK(aur_pool_stats(pool, &stats));
-    return stats;
-}
 
 /* The worker runs what is waited for, since the wait could end before the call does. */
 static aur_deadline late(void)
@@ -88,7 +69,7 @@ AUR_FN(aligned, add, aligned, int);
 
 static void records_of_any_size(void **state)
 {
-    aur_pool *pool = pool_of(1);
+    aur_pool *pool = aurt_threads_of(1);
     AUR_SCOPED(aur_future) *future = NULL;
     aligned x = { { 1, 2 } };
 
@@ -105,7 +86,7 @@ static void records_of_any_size(void **state)
     AURT_OK(aur_future_result(future, &x, late()));
     assert_int_equal(x.value[1], 42);
     AURT_OK(aur_pool_join(pool, AUR_NO_DEADLINE));
-    assert_int_equal(stats_of(pool).done, 2 * 8 + 1);
+    assert_int_equal(aurt_stats(pool).done, 2 * 8 + 1);
     aur_pool_unref(pool);
 }
 
@@ -119,7 +100,7 @@ AUR_FN(int, fails, int);
 
 static void a_failure_is_told(void **state)
 {
-    aur_pool *pool = pool_of(1);
+    aur_pool *pool = aurt_threads_of(1);
     AUR_SCOPED(aur_future) *future = NULL;
 
     (void)state;
@@ -135,9 +116,9 @@ static void a_failure_is_told(void **state)
     assert_string_equal(error->function, "fails");
     assert_non_null(strstr(error->site, "plain_call_test.c:"));
     AURT_OK(aur_pool_join(pool, AUR_NO_DEADLINE));
-    assert_int_equal(stats_of(pool).failed, 2);
-    assert_int_equal(stats_of(pool).unseen, 1); /* that without a handle */
-    assert_int_equal(stats_of(pool).done, 1);
+    assert_int_equal(aurt_stats(pool).failed, 2);
+    assert_int_equal(aurt_stats(pool).unseen, 1); /* that without a handle */
+    assert_int_equal(aurt_stats(pool).done, 1);
     aur_pool_unref(pool);
 }
 
@@ -157,7 +138,7 @@ AUR_FN(int, leaves, int);
 
 static void it_ends_its_thread(void **state)
 {
-    aur_pool *pool = pool_of(1);
+    aur_pool *pool = aurt_threads_of(1);
 
     (void)state;
     for (int x = 0; x < 4; x++) {
@@ -167,9 +148,9 @@ static void it_ends_its_thread(void **state)
         AURT_ERR(x < 2 ? AUR_EEXITED : AUR_OK, aur_future_outcome(future, late()));
     }
     AURT_OK(aur_pool_join(pool, AUR_NO_DEADLINE));
-    assert_int_equal(stats_of(pool).submitted, 8);
-    assert_int_equal(stats_of(pool).failed, 4);
-    assert_int_equal(stats_of(pool).done, 4);
+    assert_int_equal(aurt_stats(pool).submitted, 8);
+    assert_int_equal(aurt_stats(pool).failed, 4);
+    assert_int_equal(aurt_stats(pool).done, 4);
     aur_pool_unref(pool);
 }
 
@@ -311,7 +292,7 @@ static void some_pools_refuse_or_retry(void **state)
 
 static void some_calls_have_options(void **state)
 {
-    aur_pool *pool = pool_of(1);
+    aur_pool *pool = aurt_threads_of(1);
     AUR_SCOPED(aur_future) *future = NULL;
     aur_call_options call = AUR_CALL_OPTIONS_INIT;
     int x = 40;

@@ -5,39 +5,14 @@
  *         that are almost such, which somebody else has to run or whose result needs more room.
  * Guards: run_short() and is_short() in src/pool/call.c, auri_runs_here() in src/pool/submit.h,
  *         auri_here_begin() in src/sched/run.c. */
-#include "aurt.h"
+#include "kinds.h"
 
-#include <auriga.h>
 #include <pthread.h>
 #include <sys/wait.h>
 
 #include "task/record.h"
 
 typedef aur_pool *pool_ptr;
-
-static aur_pool *pool_with(const aur_options *opts)
-{
-    aur_pool *pool = NULL;
-
-    AURT_OK(aur_pool_new(opts, &pool, NULL));
-    return pool;
-}
-
-static aur_pool *pool_of(uint32_t workers)
-{
-    aur_options opts = AUR_OPTIONS_INIT;
-
-    opts.workers = workers;
-    return pool_with(&opts);
-}
-
-static aur_stats stats_of(aur_pool *pool)
-{
-    aur_stats stats = { .size = sizeof(stats) };
-
-    AURT_OK(aur_pool_stats(pool, &stats));
-    return stats;
-}
 
 static uint64_t stack_tasks; /* of calls that who_runs() has seen */
 
@@ -126,7 +101,7 @@ AUR_FN_VOID(give_nothing, int);
 
 static void results_of_any_size(void **state)
 {
-    aur_pool *pool = pool_of(1);
+    aur_pool *pool = aurt_threads_of(1);
     aligned near = { .value = 1 };
     far_aligned far = { .value = 1 };
 
@@ -146,7 +121,7 @@ static void results_of_any_size(void **state)
     AURT_OK(aur_apply(pool, NULL, give_nothing, 4));
     AURT_OK(aur_apply(pool, NULL, give_8, 4)); /* nobody wants it */
     assert_int_equal(nothing_given, 4);
-    assert_int_equal(stats_of(pool).done, 12);
+    assert_int_equal(aurt_stats(pool).done, 12);
     aur_pool_unref(pool);
 }
 
@@ -172,7 +147,7 @@ static void records_anywhere(void **state)
                                .args_align = alignof(aligned),
                                .ret_size = sizeof(aligned),
                                .ret_align = alignof(aligned) };
-    aur_pool *pool = pool_of(1);
+    aur_pool *pool = aurt_threads_of(1);
     alignas(64) unsigned char at[3 * sizeof(aligned)];
     aligned record = { .value = 9 };
 
@@ -197,13 +172,13 @@ static int init(void *ctx, int worker)
 static bool runs_here(const aur_options *opts, const aur_call_options *call)
 {
     pthread_t self = pthread_self();
-    aur_pool *pool = pool_with(opts);
+    aur_pool *pool = aurt_pool_with(opts);
     bool here = false;
 
     AURT_OK(aur_apply_with(pool, call, &here, who_runs, &self));
     AURT_OK(aur_pool_join(pool, AUR_NO_DEADLINE));
-    assert_int_equal(stats_of(pool).submitted, 1);
-    assert_int_equal(stats_of(pool).done, 1);
+    assert_int_equal(aurt_stats(pool).submitted, 1);
+    assert_int_equal(aurt_stats(pool).done, 1);
     aur_pool_unref(pool);
     return here;
 }
@@ -246,7 +221,7 @@ AUR_FN_VOID(what_it_sees, pool_ptr, thread_ptr);
 
 static void it_is_a_task(void **state)
 {
-    aur_pool *pool = pool_of(1);
+    aur_pool *pool = aurt_threads_of(1);
     pthread_t self = pthread_self();
 
     (void)state;
@@ -267,7 +242,7 @@ AUR_FN(int, fails_at_40, int);
 
 static void a_failure_is_told(void **state)
 {
-    aur_pool *pool = pool_of(2);
+    aur_pool *pool = aurt_threads_of(2);
     int v = 7;
 
     (void)state;
@@ -286,7 +261,7 @@ static void a_failure_is_told(void **state)
     AURT_OK(aur_apply(pool, &v, fails_at_40, 20));
     assert_int_equal(v, 40);
     assert_string_equal(aur_last_error()->message, "no 40"); /* until the next failure */
-    aur_stats stats = stats_of(pool);
+    aur_stats stats = aurt_stats(pool);
     assert_int_equal(stats.submitted, 2);
     assert_int_equal(stats.done, 1);
     assert_int_equal(stats.failed, 1);
@@ -329,7 +304,7 @@ static pthread_t begin_gate(void)
 {
     pthread_t thread;
 
-    gate = (struct gate){ .pool = pool_of(1) };
+    gate = (struct gate){ .pool = aurt_threads_of(1) };
     assert_int_equal(pthread_create(&thread, NULL, run_gate, NULL), 0);
     aurt_event_wait(&gate.running);
     return thread;
@@ -342,14 +317,14 @@ static void a_join_waits_for_it(void **state)
     int v = 7;
     AURT_OK(aur_pool_close(gate.pool));
     AURT_ERR(AUR_ETIMEDOUT, aur_pool_join(gate.pool, 0));
-    assert_int_equal(stats_of(gate.pool).done, 0);
+    assert_int_equal(aurt_stats(gate.pool).done, 0);
     AURT_ERR(AUR_ESHUTDOWN, aur_apply(gate.pool, &v, fails_at_40, 1));
     assert_string_equal(aur_last_error()->function, "fails_at_40");
     assert_int_equal(v, 7);
     aurt_event_set(&gate.go);
     AURT_OK(aur_pool_join(gate.pool, AUR_NO_DEADLINE));
-    assert_int_equal(stats_of(gate.pool).submitted, 1);
-    assert_int_equal(stats_of(gate.pool).done, 1);
+    assert_int_equal(aurt_stats(gate.pool).submitted, 1);
+    assert_int_equal(aurt_stats(gate.pool).done, 1);
     pthread_join(thread, NULL);
     AURT_OK(gate.err);
     AURT_OK(gate.seen);
@@ -366,8 +341,8 @@ static void it_is_told_of_terminate(void **state)
     pthread_join(thread, NULL);
     AURT_OK(gate.err); /* it went on all the same, to its end */
     AURT_ERR(AUR_ECANCELED, gate.seen);
-    assert_int_equal(stats_of(gate.pool).done, 1);
-    assert_int_equal(stats_of(gate.pool).cancelled, 0);
+    assert_int_equal(aurt_stats(gate.pool).done, 1);
+    assert_int_equal(aurt_stats(gate.pool).cancelled, 0);
     aur_pool_unref(gate.pool);
 }
 
@@ -385,15 +360,15 @@ AUR_FN(int, closes, pool_ptr);
 
 static void it_closes_its_pool(void **state)
 {
-    aur_pool *pool = pool_of(1);
+    aur_pool *pool = aurt_threads_of(1);
     int v = 0;
 
     (void)state;
     AURT_OK(aur_apply(pool, &v, closes, pool));
     assert_int_equal(v, 2);
     AURT_OK(aur_pool_join(pool, AUR_NO_DEADLINE));
-    assert_int_equal(stats_of(pool).submitted, 2);
-    assert_int_equal(stats_of(pool).done, 2);
+    assert_int_equal(aurt_stats(pool).submitted, 2);
+    assert_int_equal(aurt_stats(pool).done, 2);
     aur_pool_unref(pool);
 }
 
@@ -408,7 +383,7 @@ static void it_drops_its_pool(void **state)
 {
     (void)state;
     for (int i = 0; i < 20; i++) {
-        aur_pool *pool = pool_of(2);
+        aur_pool *pool = aurt_threads_of(2);
         int v = 0;
         AURT_OK(aur_apply(pool, &v, drops, pool));
         assert_int_equal(v, 1);
@@ -455,7 +430,7 @@ static void *call_that_ends(void *ctx)
 
 static void it_ends_the_callers_thread(void **state)
 {
-    aur_pool *pool = pool_of(1);
+    aur_pool *pool = aurt_threads_of(1);
 
     (void)state;
     for (int x = 0; x < 4; x++) {
@@ -464,9 +439,9 @@ static void it_ends_the_callers_thread(void **state)
         assert_int_equal(pthread_create(&thread, NULL, call_that_ends, &leaver), 0);
         pthread_join(thread, NULL);
         uint64_t ended = x < 2 ? (uint64_t)x + 1 : 2;
-        assert_int_equal(stats_of(pool).submitted, 2 * (x + 1));
-        assert_int_equal(stats_of(pool).failed, 2 * ended);
-        assert_int_equal(stats_of(pool).unseen, 2 * ended);
+        assert_int_equal(aurt_stats(pool).submitted, 2 * (x + 1));
+        assert_int_equal(aurt_stats(pool).failed, 2 * ended);
+        assert_int_equal(aurt_stats(pool).unseen, 2 * ended);
     }
     AURT_OK(aur_pool_join(pool, AUR_NO_DEADLINE)); /* nothing is left open */
     aur_pool_unref(pool);
@@ -474,7 +449,7 @@ static void it_ends_the_callers_thread(void **state)
 
 static void it_ends_a_worker(void **state)
 {
-    aur_pool *pool = pool_of(1);
+    aur_pool *pool = aurt_threads_of(1);
     int v = 0;
 
     (void)state;
@@ -487,8 +462,8 @@ static void it_ends_a_worker(void **state)
     }
     AURT_OK(aur_apply(pool, &v, leaves, 7));
     AURT_OK(aur_pool_join(pool, AUR_NO_DEADLINE));
-    assert_int_equal(stats_of(pool).submitted, 9);
-    assert_int_equal(stats_of(pool).failed, 4);
+    assert_int_equal(aurt_stats(pool).submitted, 9);
+    assert_int_equal(aurt_stats(pool).failed, 4);
     aur_pool_unref(pool);
 }
 
@@ -513,7 +488,7 @@ AUR_FN(int, forks, int);
 
 static void the_child_of_a_call_ends_with_it(void **state)
 {
-    aur_pool *pool = pool_of(1);
+    aur_pool *pool = aurt_threads_of(1);
     pid_t self = getpid();
 
     (void)state;
@@ -558,7 +533,7 @@ AUR_FN(int, calls, int);
 
 static void calls_of_tasks_are_counted(void **state)
 {
-    aur_pool *pool = pool_of(1);
+    aur_pool *pool = aurt_threads_of(1);
     int v = 0;
 
     (void)state;
@@ -568,8 +543,8 @@ static void calls_of_tasks_are_counted(void **state)
         AURT_OK(aur_apply_async(pool, NULL, calls, 10)); /* for the worker */
     }
     AURT_OK(aur_pool_join(pool, AUR_NO_DEADLINE));
-    assert_int_equal(stats_of(pool).submitted, 8 * 11);
-    assert_int_equal(stats_of(pool).done, 8 * 11);
+    assert_int_equal(aurt_stats(pool).submitted, 8 * 11);
+    assert_int_equal(aurt_stats(pool).done, 8 * 11);
     aur_pool_unref(pool);
 }
 
@@ -598,7 +573,7 @@ static void *call_from_a_small_stack(void *ctx)
 
 static void a_small_stack(void **state)
 {
-    aur_pool *pool = pool_of(1);
+    aur_pool *pool = aurt_threads_of(1);
     pthread_attr_t attr;
     pthread_t thread;
 
@@ -643,7 +618,7 @@ AUR_FN(int, calls_who_waits, loop_ptr);
 /* The call waits for the task that called it. */
 static void its_wait_is_its_callers(void **state)
 {
-    aur_pool *pool = pool_of(1);
+    aur_pool *pool = aurt_threads_of(1);
     struct loop loop = { .future = NULL };
     int v = 0;
 

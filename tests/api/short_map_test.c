@@ -4,9 +4,8 @@
  * Method: maps of a thread pool without options, from outside and from inside, that do each of these.
  * Guards: auri_map_here() in src/map/map.c, auri_here_begin() in src/sched/run.c, is_short() in
  *         src/pool/map.c, auri_range_go() in src/sched/range.c. */
-#include "aurt.h"
+#include "kinds.h"
 
-#include <auriga.h>
 #include <pthread.h>
 #include <sys/wait.h>
 
@@ -16,25 +15,13 @@
 
 static aur_pool *pool_of(uint32_t workers)
 {
-    aur_options opts = AUR_OPTIONS_INIT;
-    aur_pool *pool = NULL;
-
-    opts.workers = workers;
-    AURT_OK(aur_pool_new(&opts, &pool, NULL));
+    aur_pool *pool = aurt_threads_of(workers);
     struct auri_ticks *ticks = &auri_team_of(pool)->ticks;
     while (ticks->start_ns != 0 && auri_ticks_rate(ticks, aurp_now_ns()) == 0 &&
            auri_load_rlx(&ticks->rate_) != AURI_TICKS_BROKEN) {
         /* until then a loop goes by the clock, and its chunks are as those that others take */
     }
     return pool;
-}
-
-static aur_stats stats_of(aur_pool *pool)
-{
-    aur_stats stats = { .size = sizeof(stats) };
-
-    AURT_OK(aur_pool_stats(pool, &stats));
-    return stats;
 }
 
 static int numbers[N];
@@ -71,7 +58,7 @@ static void a_failure_is_told(void **state)
     assert_string_equal(error->message, "no 40");
     assert_string_equal(error->function, "fails_at_40");
     assert_non_null(strstr(error->site, "short_map_test.c:"));
-    aur_stats stats = stats_of(pool);
+    aur_stats stats = aurt_stats(pool);
     assert_int_equal(stats.submitted, 2);
     assert_int_equal(stats.done, 1);
     assert_int_equal(stats.failed, 1);
@@ -167,11 +154,11 @@ static void a_join_waits_for_it(void **state)
     int v;
     AURT_OK(aur_pool_close(gate.pool));
     AURT_ERR(AUR_ETIMEDOUT, aur_pool_join(gate.pool, 0));
-    assert_int_equal(stats_of(gate.pool).done, 0);
+    assert_int_equal(aurt_stats(gate.pool).done, 0);
     AURT_ERR(AUR_ESHUTDOWN, aur_map(gate.pool, held, numbers + 1, 1, &v));
     aurt_event_set(&gate.go);
     AURT_OK(aur_pool_join(gate.pool, AUR_NO_DEADLINE));
-    assert_int_equal(stats_of(gate.pool).done, 1);
+    assert_int_equal(aurt_stats(gate.pool).done, 1);
     pthread_join(thread, NULL);
     AURT_OK(gate.err);
     aur_pool_unref(gate.pool);
@@ -187,7 +174,7 @@ static void it_is_cancelled_by_terminate(void **state)
     pthread_join(thread, NULL);
     AURT_ERR(AUR_ECANCELED, gate.err);
     assert_string_equal(gate.text, "cancelled after 1 of 100 items");
-    assert_int_equal(stats_of(gate.pool).cancelled, 1);
+    assert_int_equal(aurt_stats(gate.pool).cancelled, 1);
     aur_pool_unref(gate.pool);
 }
 
@@ -272,9 +259,9 @@ static void an_item_ends_the_callers_thread(void **state)
         pthread_t thread;
         assert_int_equal(pthread_create(&thread, NULL, map_that_ends, pool), 0);
         pthread_join(thread, NULL);
-        assert_int_equal(stats_of(pool).failed, leaves_at + 1);
-        assert_int_equal(stats_of(pool).submitted, leaves_at + 1);
-        assert_in_range(stats_of(pool).items, leaves_at + 1, (leaves_at + 1) * N);
+        assert_int_equal(aurt_stats(pool).failed, leaves_at + 1);
+        assert_int_equal(aurt_stats(pool).submitted, leaves_at + 1);
+        assert_in_range(aurt_stats(pool).items, leaves_at + 1, (leaves_at + 1) * N);
     }
     leaves_at = UINT64_MAX;
     AURT_OK(aur_apply(pool, &v, leaves, 7));
@@ -368,7 +355,7 @@ static void maps_of_tasks_are_counted(void **state)
                                 10)); /* for the worker: nobody waits for one of them */
     }
     AURT_OK(aur_pool_join(pool, AUR_NO_DEADLINE));
-    aur_stats stats = stats_of(pool);
+    aur_stats stats = aurt_stats(pool);
     assert_int_equal(stats.submitted, 1 + 70 + 70 + 70);
     assert_int_equal(stats.done, 1 + 70 + 70 + 70);
     assert_int_equal(stats.items, 70 + 140 * 10);
