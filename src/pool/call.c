@@ -151,8 +151,9 @@ AURI_APART static aur_err call_long(aur_pool *pool, const aur_call_options *opts
     return err;
 }
 
-/* Most of them: of a thread pool, with no options; of an AUR_AUTO pool, cheap ones.  The caller runs it, and nobody has a handle of it: so the task
- * lies on the stack, and is not claimed and not finished.  Arguments are read where the caller has them. */
+/* Most of them: of a thread pool, with no options; of an AUR_AUTO pool, cheap ones.  The caller runs it, and nobody has
+ * a handle of it: so the task lies on the stack, and is not claimed and not finished.  Arguments are read where the
+ * caller has them. */
 AURI_HOT static bool is_short(aur_pool *pool, const aur_call_options *opts, const aur_fn *fn,
                               const void *args)
 {

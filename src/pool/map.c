@@ -152,9 +152,9 @@ aur_err auri_map_sync(aur_pool *pool, const struct auri_map_ask *ask, const stru
 
 /* ---- the short way -------------------------------------------------------------------------- */
 
-/* Most maps: of a thread pool (or of cheap items, of an AUR_AUTO pool), with no options, of a function that has a place for its results.  The caller
- * runs it, and nobody has a handle of it: so there is no root to make, to claim and to finish.  What is
- * wrong is said by the long way. */
+/* Most maps: of a thread pool (or of cheap items, of an AUR_AUTO pool), with no options, of a function that has a
+ * place for its results.  The caller runs it, and nobody has a handle of it: so there is no root to make, to claim
+ * and to finish.  What is wrong is said by the long way. */
 AURI_HOT static bool is_short(aur_pool *pool, const struct auri_map_ask *ask)
 {
     return auri_runs_here(pool, ask->opts) && auri_fn_is_good(ask->fn, ask->flags) &&

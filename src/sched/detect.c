@@ -212,7 +212,8 @@ static bool still_holds(const struct survey *survey)
 
 /* ---- who gives up -------------------------------------------------------------------------- */
 
-bool auri_survey_waits_for(const struct survey *survey, unsigned from, unsigned to)
+/* Whether node `to` is dead, and `from` waits for it by one edge. */
+static bool waits_for(const struct survey *survey, unsigned from, unsigned to)
 {
     const struct look *look = &survey->node[from];
     const struct look *target = &survey->node[to];
@@ -248,7 +249,7 @@ static void mark_reaching(struct survey *survey, unsigned to)
     bool changed = true;
 
     for (unsigned id = 1; id < survey->end; id++) {
-        survey->node[id].reaches = auri_survey_waits_for(survey, id, to);
+        survey->node[id].reaches = waits_for(survey, id, to);
     }
     while (changed) {
         changed = false;
@@ -256,7 +257,7 @@ static void mark_reaching(struct survey *survey, unsigned to)
             for (unsigned next = 1;
                  next < survey->end && !survey->node[id].reaches && !survey->node[id].live;
                  next++) {
-                if (survey->node[next].reaches && auri_survey_waits_for(survey, id, next)) {
+                if (survey->node[next].reaches && waits_for(survey, id, next)) {
                     survey->node[id].reaches = true;
                     changed = true;
                 }

@@ -80,8 +80,6 @@ static inline bool auri_waits_for_one(const struct auri_record *record, size_t i
 
 /* One look at everything, with the lock held.  False: what node `id` depends on has changed meanwhile. */
 bool auri_survey_take(struct survey *survey, unsigned id);
-/* Whether node `to` is dead, and `from`, a dead one, waits for it by one edge. */
-bool auri_survey_waits_for(const struct survey *survey, unsigned from, unsigned to);
 
 /* The edge by which a dead node is on a cycle with the node that asked: the task that it waits for
  * (NULL: a helper of its map), which of several that is, and the node at the other end. */

@@ -1,4 +1,5 @@
-/* task/internal.h: what the files of src/task share, and what a thread that parks, or runs a call the short way, needs of them. */
+/* task/internal.h: what the files of src/task share, and what a thread that parks, or runs a call the short way,
+ * needs of them. */
 #ifndef AURI_TASK_INTERNAL_H
 #define AURI_TASK_INTERNAL_H
 

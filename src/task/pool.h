@@ -124,9 +124,9 @@ struct aur_pool {
     int32_t kind;                       /* I */
     uint32_t workers;                   /* I */
     uint32_t flags;                     /* I */
-    bool
-        runs_here; /* I: a call or map without options of its own is run by who asks for it; of an AUR_AUTO
-                       * pool: if nothing of it is measured */
+    /* I: a call or map without options of its own is run by who asks for it; of an AUR_AUTO pool: if nothing of it
+     * is measured */
+    bool runs_here;
     bool takes_all;   /* I: and if not, its queue takes it, and a thread runs it as it is */
     aur_options opts; /* I: defaults resolved, name is ours */
     struct auri_limits limits; /* I: the defaults of its calls */

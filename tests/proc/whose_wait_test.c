@@ -422,8 +422,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_runs_in_place, setup, teardown),
     };
 
-    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    AURT_CHECK(shared != MAP_FAILED);
+    shared = aurt_shared(sizeof(*shared));
     gates = &shared->gates;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
