@@ -238,8 +238,10 @@ static void park(struct auri_proc *p, auri_task *task, aur_deadline deadline)
  *
  * So a call that finds its worker asleep sleeps, too; the worker rings and parks, and if the next call follows
  * at once, it finds it asleep again: for ever, at the price of two wakes a call.  After a few of these in a row
- * (p->sleeps) the leader looks on in spite of the bell, for as long as a worker can take to wake: then
- * both are awake, and stay so. */
+ * (p->sleeps) this is broken in two steps.  Both may be on one CPU, and stay there: a kernel that is a guest takes
+ * a halted CPU for one that its host has given away, and wakes nobody on it.  So the worker is told where we sleep,
+ * and goes elsewhere before it runs the call: move_apart() in worker.c.  The next call looks on in spite of the
+ * bell, for as long as a worker can take to wake: then both are awake, and stay so. */
 static uint64_t spin_ns(struct auri_proc *p, const auri_task *task)
 {
     if (p->cpus < 2 || p->busy >= p->cpus || auri_task_map(task) != NULL ||
@@ -252,7 +254,13 @@ static uint64_t spin_ns(struct auri_proc *p, const auri_task *task)
     if (w == NULL || w->ctl == NULL) {
         return 0;
     }
-    if (p->sleeps >= SLEEPS_MAX << p->long_fails) {
+    unsigned sleeps_max = SLEEPS_MAX << p->long_fails;
+    if (p->sleeps == sleeps_max) {
+        /* relaxed: a hint. */
+        auri_store_rlx(&w->ctl->leader_cpu, (uint32_t)(aurp_cpu_here() + 1));
+        return 0;
+    }
+    if (p->sleeps > sleeps_max) {
         p->sleeps = 0;
         p->long_fails += p->long_fails < 6;
         return 4 * AURI_SPIN_NS;

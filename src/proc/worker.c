@@ -139,6 +139,10 @@ static void await_entry(struct auri_worker_self *self, struct auri_sub_desc *ret
     uint64_t spin_ns = !patient ? 0 : self->follows ? most_ns : most_ns / 5;
     uint64_t since = 0;
 
+    if (self->apart) {
+        self->apart = false;
+        spin_ns = 4 * most_ns; /* that a wake and the next call take, if it follows at once */
+    }
     if (auri_ring_next(self->ctl, self->head, ret_desc)) {
         return;
     }
@@ -158,6 +162,20 @@ static void await_entry(struct auri_worker_self *self, struct auri_sub_desc *ret
     }
     if (spin_ns != 0) { /* twice: to wake takes as long again */
         self->follows = aurp_now_ns() - since < 2 * most_ns;
+    }
+}
+
+/* The leader says where it sleeps: calls come one by one, each at the price of two wakes.  If that is our CPU we
+ * go to another one, since it will wake where it slept.  Where we may run is as before afterwards. */
+static void move_apart(struct auri_worker_self *self)
+{
+    int cpu = (int)auri_load_rlx(&self->ctl->leader_cpu) - 1; /* relaxed: late is allowed */
+    struct aurp_cpus before;
+
+    auri_store_rlx(&self->ctl->leader_cpu, UINT32_C(0)); /* relaxed: as above */
+    if (cpu == aurp_cpu_here() && aurp_cpus_keep_off(0, cpu, &before)) {
+        aurp_cpus_allow(&before);
+        self->apart = true;
     }
 }
 
@@ -186,6 +204,9 @@ static int serve(struct auri_worker_self *self, aur_worker_fini_fn *fini)
             comp.op = AURI_COMP_DONE;
             quit = desc.op == AURI_OP_QUIT;
             if (!quit) {
+                if (auri_load_rlx(&self->ctl->leader_cpu) != 0) { /* relaxed: late is allowed */
+                    move_apart(self);
+                }
                 auri_entry_run(self, &desc, &comp);
             } else {
                 end(self, fini);

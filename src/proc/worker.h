@@ -66,6 +66,7 @@ struct auri_worker_self {
     uint32_t generation; /* auri_process_generation(): a child that a task forks is no worker */
     uint64_t head;       /* entry that is being run, or looked for */
     uint64_t rung;       /* last bell target that was rung for */
+    bool apart;          /* it has just left the CPU of the leader, who is about to wake */
     bool follows;        /* the last entry that was parked for came soon: see await_entry() */
     pthread_mutex_t alloc_lock; /* guards free_head; a task may have threads of its own */
     uint32_t free_head;         /* freed extents taken so far */

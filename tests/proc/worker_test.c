@@ -3,6 +3,11 @@
  * Guards: each kind of entry is answered as wire/ctl.h says. */
 #include "worker_tasks.h"
 
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "plat/plat.h"
+
 /* ---- calls -------------------------------------------------------------------------------------- */
 
 static struct auri_comp_desc call_int(rig *r, const aur_fn *fn, int arg)
@@ -11,6 +16,37 @@ static struct auri_comp_desc call_int(rig *r, const aur_fn *fn, int arg)
 
     rig_inline(&desc, &arg, sizeof(arg));
     return rig_do(r, &desc);
+}
+
+static int on_which_cpu(int unused)
+{
+    (void)unused;
+    return aurp_cpu_here();
+}
+AUR_FN(int, on_which_cpu, int);
+
+static bool may_run(const struct aurp_cpus *cpus, int cpu)
+{
+    return (cpus->bits[cpu / 64] >> (cpu % 64) & 1) != 0;
+}
+
+static void where_it_may_run(int pid, struct aurp_cpus *ret)
+{
+    memset(ret, 0, sizeof(*ret));
+    assert_true(syscall(SYS_sched_getaffinity, pid, sizeof(*ret), ret) > 0);
+}
+
+static void run_anywhere(int pid, const struct aurp_cpus *cpus)
+{
+    assert_int_equal(0, syscall(SYS_sched_setaffinity, pid, sizeof(*cpus), cpus));
+}
+
+static void run_only_on(int pid, int cpu)
+{
+    struct aurp_cpus one = { { 0 } };
+
+    one.bits[cpu / 64] = UINT64_C(1) << (cpu % 64);
+    run_anywhere(pid, &one);
 }
 
 static void test_call_inline(void **state)
@@ -49,6 +85,40 @@ static void test_call_pipelined_spinning(void **state)
         assert_true(rig_answer(r, head, &comp));
         assert_int_equal((int)head - 1, inline_int(&comp));
         head++;
+    }
+    assert_int_equal(0, rig_quit(r));
+}
+
+/* The leader says where it sleeps: a worker that runs there leaves, and may run afterwards where it could before. */
+static void test_leaves_the_cpu_of_the_leader(void **state)
+{
+    rig *r = *state;
+    struct aurp_cpus all;
+    struct aurp_cpus now;
+    int left = 0;
+    bool can_leave = aurp_cpus_keep_off(0, aurp_cpu_here(), &all);
+
+    if (can_leave) {
+        aurp_cpus_allow(&all);
+    }
+    r->ctl->setup.spin_ns = 50000;
+    rig_start(r);
+    assert_int_equal(1, rig_hello(r));
+    where_it_may_run(r->pid, &all);
+    for (int cpu = 0; left < 100; cpu = (cpu + 1) % ((int)sizeof(all) * 8)) {
+        if (!may_run(&all, cpu)) {
+            continue;
+        }
+        if (can_leave) { /* it sleeps, or looks for work: it is there from here on, unless it is moved */
+            run_only_on(r->pid, cpu);
+            run_anywhere(r->pid, &all);
+        }
+        auri_store_rlx(&r->ctl->leader_cpu, (uint32_t)cpu + 1);
+        struct auri_comp_desc comp = call_int(r, &on_which_cpu_aur_fn, 0);
+        left += !can_leave || inline_int(&comp) != cpu;
+        assert_int_equal(0, auri_load_rlx(&r->ctl->leader_cpu));
+        where_it_may_run(r->pid, &now);
+        assert_memory_equal(&all, &now, sizeof(all));
     }
     assert_int_equal(0, rig_quit(r));
 }
@@ -414,6 +484,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_call_inline, setup, teardown),
         cmocka_unit_test_setup_teardown(test_call_pipelined_spinning, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_leaves_the_cpu_of_the_leader, setup, teardown),
         cmocka_unit_test_setup_teardown(test_call_large, setup, teardown),
         cmocka_unit_test_setup_teardown(test_alignment, setup, teardown),
         cmocka_unit_test_setup_teardown(test_call_fails, setup, teardown),
