@@ -293,7 +293,7 @@ struct auri_proc {
     bool late;     /* L: ... and will be */
     struct auri_parked *parked; /* L */
     uint64_t left_ns;           /* L: when the last leader left */
-    unsigned sleeps;            /* L: leaders in a row that came at once after another, and slept */
+    unsigned sleeps;            /* L: leaders in a row that came at once after another, and were slow */
     unsigned long_fails;        /* L: long spins in vain in a row */
     unsigned spin_fails;        /* L: spins in vain in a row */
     unsigned spin_skip;         /* L: so many waits do not spin */

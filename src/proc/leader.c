@@ -9,7 +9,7 @@
  * 20 to 35 us.  A timer below the kernel's tick costs a virtual machine 15 us more. */
 #define COLLECT_NS UINT64_C(500000)
 #define COLLECT_MAX_NS UINT64_C(5000000)
-#define SLEEPS_MAX 2u /* calls in a row that slept, before a long spin is tried: see spin_ns() */
+#define SLEEPS_MAX 2u /* slow calls in a row, before something is done about it: see spin_ns() */
 
 /* ---- who rings when ------------------------------------------------------------------------------------ */
 
@@ -232,6 +232,15 @@ static void park(struct auri_proc *p, auri_task *task, aur_deadline deadline)
 
 /* ---- leading --------------------------------------------------------------------------------------------- */
 
+/* Whoever runs the task, as far as one knows. */
+static struct auri_worker *worker_of(struct auri_proc *p, const auri_task *task)
+{
+    /* relaxed: a guess. */
+    unsigned owner = auri_word_owner(auri_load_rlx(&((auri_task *)task)->word));
+
+    return owner != 0 ? auri_runner_of(p, owner) : NULL;
+}
+
 /* Looking on for a while is worth it if the answer may come sooner than a sleep would take, and if
  * nobody needs the CPU.  Not after the bell of a sleeping worker was rung: it wakes sooner here,
  * on a CPU that is awake, if we leave it.  Returns for how long; 0: not at all.
@@ -248,9 +257,7 @@ static uint64_t spin_ns(struct auri_proc *p, const auri_task *task)
         auri_cost_of(p, task->fn) > 2 * AURI_SPIN_NS) {
         return 0;
     }
-    /* relaxed: a guess. */
-    unsigned owner = auri_word_owner(auri_load_rlx(&((auri_task *)task)->word));
-    struct auri_worker *w = owner != 0 ? auri_runner_of(p, owner) : NULL;
+    struct auri_worker *w = worker_of(p, task);
     if (w == NULL || w->ctl == NULL) {
         return 0;
     }
@@ -293,13 +300,13 @@ static void spin_good(struct auri_proc *p)
     p->sleeps = p->long_fails = 0;
 }
 
-static void lead(struct auri_proc *p, auri_task *task, aur_deadline deadline)
+/* slow: the worker slept.  True: so it is, or we slept, and it did not help to look on; see spin_ns(). */
+static bool lead(struct auri_proc *p, auri_task *task, aur_deadline deadline, bool slow)
 {
     struct auri_harvest h;
     uint64_t spin_for = 0;
     uint64_t spin_until = 0;
     bool spins = true; /* until it was in vain, or a sleep */
-    bool slept = false;
 
     while (!auri_task_is_done(task)) {
         AURI_HARVEST_INIT(&h);
@@ -313,17 +320,17 @@ static void lead(struct auri_proc *p, auri_task *task, aur_deadline deadline)
             uint64_t now = aurp_now_ns();
             if (now >= deadline) {
                 pthread_mutex_unlock(&p->lock);
-                return;
+                return slow;
             }
             auri_rebalance(p, now);
             if (!arm(p)) {
                 sleep_on_bell(p, task, deadline);
-                p->sleeps += !slept;
-                slept = true;
+                slow = true;
                 spins = false;
             }
         } else if (spin && spin_until != 0 && h.n != 0) {
             spin_good(p); /* seen while looking on */
+            slow = false;
         }
         pthread_mutex_unlock(&p->lock);
         if (!auri_deliver(p, &h) && spin) {
@@ -338,14 +345,16 @@ static void lead(struct auri_proc *p, auri_task *task, aur_deadline deadline)
             relax();
         }
     }
+    return slow;
 }
 
 /* Gives the lead up, and notes who led and what was in the rings: see later(). */
-static void leave(struct auri_proc *p)
+static void leave(struct auri_proc *p, bool slow)
 {
     p->leading = false;
     p->led = NULL;
     p->left_by = auri_self();
+    p->sleeps += slow;
     if (p->sleeps != 0) {
         p->left_ns = aurp_now_ns();
     }
@@ -382,10 +391,12 @@ void auri_progress(aur_pool *pool, auri_task *task, aur_deadline deadline)
         p->sleeps = 0;
     }
     disarm(p);
+    struct auri_worker *w = worker_of(p, task);
+    bool slow = w != NULL && w->rang;
     pthread_mutex_unlock(&p->lock);
-    lead(p, task, deadline);
+    slow = lead(p, task, deadline, slow);
     pthread_mutex_lock(&p->lock);
-    leave(p);
+    leave(p, slow);
     auri_listen(p);          /* the guardian hears the bell from here on (D) */
     if (p->parked != NULL) { /* one of them can do it with a hop less */
         aurp_futex_wake(auri_task_futex(p->parked->task), INT32_MAX, AURP_PRIVATE);
