@@ -149,13 +149,13 @@ def group_roundtrip(ours_only):
         executor.submit(add, 1, 2).result()
 
     with pools(ours_only) as sides:
-        sides.row("apply hot", trips(apply, 0), 200)
+        sides.row("apply hot", trips(apply, 0), 1000)
         sides.row("apply idle", trips(apply, 0.001), 200)
     with executors(ours_only) as sides:
-        sides.row("submit hot", trips(submit, 0), 200)
+        sides.row("submit hot", trips(submit, 0), 1000)
         sides.row("submit idle", trips(submit, 0.001), 200)
     with executors(ours_only, "ThreadPoolExecutor") as sides:
-        sides.row("thread hot", trips(submit, 0), 300)
+        sides.row("thread hot", trips(submit, 0), 1000)
         sides.row("thread idle", trips(submit, 0.001), 200)
 
 

@@ -31,6 +31,9 @@ void auri_place_asleep(struct auri_place *place);
 void auri_place_awake(struct auri_place *place);
 void auri_place_end(struct auri_place *place);
 
+/* The worker itself, awake: leaves a CPU, if it is there and may run elsewhere, for as long as the kernel likes. */
+bool auri_place_leave(struct auri_place *place, int cpu);
+
 /* Makes a sleeper wake up elsewhere than on the calling thread's CPU.  False: it does not sleep, or
  * may run nowhere else; then nothing has changed. */
 bool auri_place_elsewhere(struct auri_place *place);

@@ -64,6 +64,9 @@ struct auri_team {
     _Atomic(uint32_t) wake_cost_ns;    /* A: what the call takes its caller */
     uint64_t spin_ns;                  /* I: how long a searcher looks before it sleeps */
     struct auri_ticks ticks;
+    /* A: 1 + the CPU where somebody waits for one short task after the other, for a worker that looks for work
+     * there.  A hint; who has seen it puts 0. */
+    _Atomic(uint32_t) waiter_cpu;
 
     /* Life.  The lock guards starts and ends of threads. */
     pthread_mutex_t lock;

@@ -19,6 +19,7 @@
 #include "plat/plat.h"
 #include "sched/detect.h"
 #include "sched/join.h"
+#include "sched/team.h"
 
 #define DEPTH_MAX 512u
 #define STACK_RESERVE (64u * 1024u)
@@ -39,37 +40,69 @@ bool auri_stack_has_room(const struct auri_record *self)
 /* A sleep and its wake cost about 50 us here, an answer from a worker that is awake a fraction of one.
  * So a wait spins first, for SPIN_NS at most; for half as long after each time that it did so in vain,
  * and in the end at every SPIN_REST-th wait only, until it succeeds again: one CPU, or long tasks, soon
- * cost nothing.  After a submit that woke a worker it sleeps at once: the woken thread then starts on this
- * CPU instead of a halted one.  bench/handoff shows what it brings. */
+ * cost little.  That one is as long as the first: what a shorter one would find, those before had found.
+ * After a submit that woke a worker it sleeps at once: the woken thread then starts on this CPU instead of a
+ * halted one.  bench/handoff shows what it brings.
+ *
+ * If one wait follows the other closely, and none of SLEEPS_MAX could do without a sleep, the worker may be awake
+ * all the time, but on this CPU: then it gets it when we sleep, and the kernel leaves it there (see
+ * proc/leader.c).  So it is told where we are, and goes elsewhere: auri_place_leave(). */
 #define SPIN_NS 20000u
 #define SPIN_MISSES_MAX 5u
-#define SPIN_REST 16u
+#define SPIN_REST 32u
 #define SPIN_PAUSES 4
+#define SLEEPS_MAX 16u
+#define SLEEPS_FAILS_MAX 4u
+#define CLOSE_NS 100000u     /* two wakes */
+#define SPIN_LONG_NS 200000u /* until a worker has gone elsewhere */
+
+/* This wait is going to sleep. */
+static void note_sleep(struct auri_record *self, const auri_task *task)
+{
+    uint64_t now = aurp_now_ns();
+    bool close = now - self->slept_ns < CLOSE_NS;
+
+    self->slept_ns = now;
+    self->sleeps = close ? self->sleeps + 1u : 0;
+    if (self->sleeps >= SLEEPS_MAX << self->sleeps_fails && task->pool->backend->threaded) {
+        /* relaxed: a hint. */
+        auri_store_rlx(&auri_team_of(task->pool)->waiter_cpu, (uint32_t)(aurp_cpu_here() + 1));
+        self->sleeps = 0;
+        self->sleeps_fails += self->sleeps_fails < SLEEPS_FAILS_MAX;
+        self->spin_misses = 0;
+        self->spins_long = true;
+    }
+}
 
 static bool spin_until_done(struct auri_record *self, auri_task *task, aur_deadline deadline)
 {
     bool woke = self->woke;
+    bool rests = self->spin_misses >= SPIN_MISSES_MAX;
 
     self->woke = false;
-    if (woke || (self->spin_misses >= SPIN_MISSES_MAX && ++self->spin_rests < SPIN_REST)) {
+    uint64_t spin_ns = self->spins_long ? SPIN_LONG_NS : rests ? SPIN_NS : SPIN_NS >> self->spin_misses;
+    if (!self->spins_long && (woke || (rests && ++self->spin_rests < SPIN_REST))) {
+        note_sleep(self, task);
         return false;
     }
     self->spin_rests = 0;
+    self->spins_long = false;
     /* relaxed, both loads: the generation is constant for who has a reference, the other is a hint. */
     uint8_t told = auri_word_told(auri_load_rlx(&task->word));
     bool tells = auri_task_tells(task);
-    uint64_t until = aurp_now_ns() + (SPIN_NS >> self->spin_misses);
+    uint64_t until = aurp_now_ns() + spin_ns;
     until = until < deadline ? until : deadline;
     do {
         for (int i = 0; i < SPIN_PAUSES; i++) {
             auri_cpu_relax();
             if ((!tells || auri_load_rlx(&task->store.told) == told) && auri_task_is_done(task)) {
-                self->spin_misses = 0;
+                self->spin_misses = self->sleeps = self->sleeps_fails = 0;
                 return true;
             }
         }
     } while (aurp_now_ns() < until);
     self->spin_misses += self->spin_misses < SPIN_MISSES_MAX;
+    note_sleep(self, task);
     return false;
 }
 

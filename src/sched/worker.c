@@ -395,7 +395,9 @@ static bool search_spinning(struct auri_team *team, struct auri_record *self, bo
     if (team->spin_ns == 0 || self->rests || !auri_cas_rlx(&team->spinning, &nobody, 1u)) {
         return false;
     }
-    uint64_t until = aurp_now_ns() + team->spin_ns;
+    /* Apart: until the waiter has been woken and comes with the next task. */
+    uint64_t until = aurp_now_ns() + (self->apart ? 4 * team->spin_ns : team->spin_ns);
+    self->apart = false;
     bool ran = false;
     while (!ran && aurp_now_ns() < until && auri_load_rlx(&team->stop) == 0) {
         for (int i = 0; i < SEARCH_PAUSES; i++) {
@@ -425,6 +427,20 @@ static void stop_searching(struct auri_team *team)
     auri_ec_wake_all(&team->ec);
 }
 
+/* Somebody who sleeps between short tasks says where: if it is here, we are in each other's way. */
+static void leave_waiter(struct auri_team *team, struct auri_record *self)
+{
+    uint32_t cpu = auri_load_rlx(&team->waiter_cpu); /* relaxed: late is allowed */
+
+    if (cpu != 0) {
+        auri_store_rlx(&team->waiter_cpu, 0u); /* relaxed: as above */
+        if (auri_place_leave(&team->member[self->worker].place, (int)cpu - 1)) {
+            self->rests = false;
+            self->apart = true;
+        }
+    }
+}
+
 /* Searches, then sleeps.  Returns when something was run or the thread was woken. */
 static void search_or_sleep(struct auri_team *team, struct auri_record *self)
 {
@@ -436,6 +452,7 @@ static void search_or_sleep(struct auri_team *team, struct auri_record *self)
     }
     auri_ec_search_start(&team->ec);
     for (;;) {
+        leave_waiter(team, self);
         if (search_spinning(team, self, patient)) {
             return;
         }

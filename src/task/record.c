@@ -138,6 +138,10 @@ void auri_record_give(struct auri_record *record)
     record->woke = false;
     record->spin_misses = 0;
     record->spin_rests = 0;
+    record->sleeps = 0;
+    record->sleeps_fails = 0;
+    record->spins_long = false;
+    record->apart = false;
     record->stack_low = 0;
     auri_store_rlx(&record->dry, NULL); /* relaxed: the node does not wait */
     free(record->last_error);

@@ -65,6 +65,29 @@ static void a_sleeper_gets_its_cpus_back(void **state)
     auri_place_end(&place);
 }
 
+/* Until it was there when it looked and elsewhere afterwards: the kernel may move it at any time. */
+static void one_awake_leaves(void **state)
+{
+    unsigned before = cpus_here();
+    bool left = before == 1;
+
+    (void)state;
+    memset(&place, 0, sizeof(place));
+    assert_false(auri_place_leave(&place, 1023)); /* no machine that the test meets has it */
+    while (!left) {
+        int cpu = aurp_cpu_here();
+        left = auri_place_leave(&place, cpu) && aurp_cpu_here() != cpu;
+        assert_int_equal(cpus_here(), before);
+    }
+    if (before == 1) {
+        assert_false(auri_place_leave(&place, aurp_cpu_here()));
+    }
+    auri_place_asleep(&place);
+    assert_false(auri_place_leave(&place, aurp_cpu_here())); /* others may change where it runs */
+    auri_place_end(&place);
+    assert_int_equal(cpus_here(), before);
+}
+
 static void *keep_off_always(void *unused)
 {
     (void)unused;
@@ -104,6 +127,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_sleeper_gets_its_cpus_back),
+        cmocka_unit_test(one_awake_leaves),
         cmocka_unit_test(wakers_and_sleeper_at_once),
     };
 
