@@ -8,9 +8,46 @@
 
 #define ARGS_MAX 8 /* more of them make a tuple first */
 
-/* A call by a tuple that is not made: its values go to the call as they are read. */
-static PyObject *call_star(PyObject *fn, reader *items)
+/* What is called, and with what. */
+struct calls {
+    PyObject *fn;
+    reader *items;
+    uint32_t flags;
+    PyObject *kept[ARGS_MAX]; /* the last int at each place of the arguments, or NULL */
+};
+
+/* The next value, an argument at a place of which `kept` is the last int.  Who is called mostly drops its
+ * arguments, and then that int becomes this one: the allocator does half as much for each item. */
+static PyObject *read_argument(reader *items, PyObject **kept)
 {
+#ifndef Py_GIL_DISABLED /* where a count says who else has it */
+    const char *at = items->at;
+    int32_t number = 0; /* none */
+
+    if (items->end - at > (ptrdiff_t)sizeof(number) && *at == TAG_INT32) {
+        memcpy(&number, at + 1, sizeof(number));
+    }
+    if (takes_a_digit(number)) {
+        if (*kept != NULL && Py_REFCNT(*kept) == 1) {
+            change_digit(*kept, number);
+        } else {
+            Py_XSETREF(*kept, PyLong_FromLong(number));
+        }
+        items->at = at + 1 + sizeof(number);
+        Py_XINCREF(*kept);
+        return *kept;
+    }
+#else
+    (void)kept;
+#endif
+    return read_value(items);
+}
+
+/* A call by a tuple that is not made: its values go to the call as they are read. */
+static PyObject *call_star(struct calls *calls)
+{
+    PyObject *fn = calls->fn;
+    reader *items = calls->items;
     const char *at = items->at;
     PyObject *argv[ARGS_MAX + 1];
     PyObject *value = NULL;
@@ -24,7 +61,7 @@ static PyObject *call_star(PyObject *fn, reader *items)
     }
     size_t wanted = (unsigned char)at[1];
     items->at += 2;
-    while (n < wanted && (argv[n + 1] = read_value(items)) != NULL) {
+    while (n < wanted && (argv[n + 1] = read_argument(items, &calls->kept[n])) != NULL) {
         n++;
     }
     if (n == wanted) {
@@ -37,18 +74,19 @@ static PyObject *call_star(PyObject *fn, reader *items)
 }
 
 /* The call of the next item. */
-static PyObject *call_item(PyObject *fn, reader *items, uint32_t flags)
+static PyObject *call_item(struct calls *calls)
 {
     PyObject *argv[2];
 
-    if ((flags & CALL_STAR) != 0) {
-        return call_star(fn, items);
+    if ((calls->flags & CALL_STAR) != 0) {
+        return call_star(calls);
     }
-    argv[1] = read_value(items);
+    argv[1] = read_argument(calls->items, calls->kept);
     if (argv[1] == NULL) {
         return NULL;
     }
-    PyObject *value = PyObject_Vectorcall(fn, argv + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    PyObject *value =
+        PyObject_Vectorcall(calls->fn, argv + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     Py_DECREF(argv[1]);
     return value;
 }
@@ -67,10 +105,10 @@ static int write_error(writer *w, PyObject *packed)
 }
 
 /* Runs one item; its result or exception is in w.  *ret_raised. */
-static int run_item(writer *w, PyObject *fn, reader *items, uint32_t flags, bool *ret_raised)
+static int run_item(writer *w, struct calls *calls, bool *ret_raised)
 {
     core_state *state = w->state;
-    PyObject *value = call_item(fn, items, flags);
+    PyObject *value = call_item(calls);
     PyObject *error;
     int done = 0;
 
@@ -91,8 +129,9 @@ static int run_item(writer *w, PyObject *fn, reader *items, uint32_t flags, bool
     error = core_take_exception();
     writer_clear(w);
     done = write_error(
-        w, value == NULL ? PyObject_CallFunction(state->pack_error, "OI", error, flags)
-                         : PyObject_CallFunction(state->pack_result, "OOI", error, value, flags));
+        w, value == NULL
+               ? PyObject_CallFunction(state->pack_error, "OI", error, calls->flags)
+               : PyObject_CallFunction(state->pack_result, "OOI", error, value, calls->flags));
     Py_XDECREF(value);
     Py_DECREF(error);
     return done;
@@ -125,19 +164,17 @@ struct place {
     uint64_t room;
 };
 
-static aur_err run_items(writer *w, PyObject *fn, reader *items, struct place *place, aur_out *out)
+static aur_err run_items(writer *w, struct calls *calls, struct place *place, aur_out *out)
 {
-    uint32_t flags;
     uint32_t count;
     uint64_t used = 0;
 
-    memcpy(&flags, items->base + 1, sizeof(flags));
-    memcpy(&count, items->base + HEAD_BYTES - sizeof(count), sizeof(count));
+    memcpy(&count, calls->items->base + HEAD_BYTES - sizeof(count), sizeof(count));
     for (uint32_t i = 0; i < count; i++) {
         bool raised = false;
         char *to = place->results + used;
         writer_begin_at(w, to, place->room - used);
-        if (run_item(w, fn, items, flags, &raised) < 0) {
+        if (run_item(w, calls, &raised) < 0) {
             PyErr_Print();
             aur_fail(1, "the result of an item could not be told");
             return AUR_ETASK;
@@ -156,7 +193,7 @@ static aur_err run_items(writer *w, PyObject *fn, reader *items, struct place *p
         }
         place->tally->used = used;
         __atomic_store_n(&place->tally->done, (uint64_t)i + 1, __ATOMIC_RELEASE);
-        if (raised && (flags & CALL_STOP) != 0) {
+        if (raised && (calls->flags & CALL_STOP) != 0) {
             break;
         }
     }
@@ -200,7 +237,11 @@ aur_err batch_run(core_state *state, const void *in, size_t size, aur_out *out)
         }
         Py_DECREF(error);
     } else {
-        err = run_items(&w, fn, &r, &place, out);
+        struct calls calls = { .fn = fn, .items = &r, .flags = flags };
+        err = run_items(&w, &calls, &place, out);
+        for (size_t i = 0; i < ARGS_MAX; i++) {
+            Py_XDECREF(calls.kept[i]);
+        }
         Py_DECREF(fn);
     }
     worker_leave_context(context);

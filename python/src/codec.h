@@ -56,6 +56,24 @@ static inline bool int_of_a_digit(PyObject *value, int64_t *ret)
     return true;
 }
 
+#define SHARED_MAX 1024 /* of smaller ints the interpreter may have one each, for all */
+
+/* Whether it is an int of one digit, and not a shared one. */
+static inline bool takes_a_digit(int32_t number)
+{
+    return number > SHARED_MAX && number < (int64_t)1 << PyLong_SHIFT;
+}
+
+/* Makes another such int of one that nobody else has: what to free it and to make one anew would do. */
+static inline void change_digit(PyObject *value, int32_t number)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    ((PyLongObject *)value)->long_value.ob_digit[0] = (digit)number;
+#else
+    ((PyLongObject *)value)->ob_digit[0] = (digit)number;
+#endif
+}
+
 static inline char *put_tagged(char *at, char tag, const void *value, size_t size)
 {
     *at = tag;

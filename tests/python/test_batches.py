@@ -40,6 +40,24 @@ def die_at_the_mark(path, x):
     return work.die_once(path, 3) if x == "die" else x
 
 
+_held = []
+
+
+def hold(x, y=0):
+    """Some of the arguments live on in the worker."""
+    if x % 3:
+        _held.append((x, y))
+    return x + y
+
+
+def take_held():
+    return _held
+
+
+def is_shared(x):
+    return x is int(str(x))
+
+
 class Batches(Case):
     def setUp(self):
         self.pool = auriga.Pool(2)
@@ -52,6 +70,17 @@ class Batches(Case):
         self.assertEqual(self.pool.starmap(work.add, [(x, 0) for x in edges], 7), edges)
         floats = [0.0, -1.5, math.inf, 1e-300]
         self.assertEqual(self.pool.map(work.same, floats, 4), floats)
+
+    def test_arguments_that_a_function_keeps(self):
+        # A worker makes the next int of one that nobody has any more, and of no other.
+        numbers = [s * (2**bits + d) for bits in (8, 10, 11, 15, 30, 31) for d in range(-9, 10) for s in (1, -1)]
+        pairs = [(x, x + d) for x in numbers for d in (0, 1)]
+        held = [(x, 0) for x in numbers if x % 3] + [pair for pair in pairs if pair[0] % 3]
+        with auriga.Pool(1) as pool:
+            self.assertEqual(pool.map(hold, numbers, len(numbers)), numbers)
+            self.assertEqual(pool.starmap(hold, pairs, len(pairs)), [x + y for x, y in pairs])
+            self.assertEqual(pool.apply(take_held), held)
+            self.assertEqual(pool.map(is_shared, [2000, 200, 3000, 256], 4), [False, True, False, True])
 
     def test_results_of_several_chunks_in_one_list(self):
         submit = functools.partial(self.pool._core.submit_batch, work.square, [1, 2, 3])
