@@ -74,8 +74,7 @@ def count_of(processes, strict):
 # ---- pools -------------------------------------------------------------------------------------
 
 
-def _terminate(core, feeders):
-    feeders.clear()
+def _terminate(core):
     core.terminate(False)
     core.join(None)
 
@@ -156,9 +155,8 @@ class Pool:
             memory_max=self._memory_max,
         )
         self._core.views = self._views
-        self._finalizer = util.Finalize(
-            self, _terminate, args=(self._core, self._feeders), exitpriority=15
-        )
+        # Not of the iterators: they hold the pool, which then would live as long as the program.
+        self._finalizer = util.Finalize(self, _terminate, args=(self._core,), exitpriority=15)
 
     # -- one call
 
@@ -545,6 +543,7 @@ class Pool:
         then it ends.
         """
         self._state = TERMINATE
+        self._feeders.clear()
         self._finalizer()
 
     def join(self):

@@ -380,6 +380,20 @@ class Processes(Verbs, Case):
             gc.collect()
             self.assertEqual([mark() for mark in marks], [None] * len(marks))
 
+    def test_an_iterator_that_was_left_does_not_keep_the_pool(self):
+        for ends in ("close", "terminate"):
+            with self.subTest(ends):
+                pool = self.make(1)
+                items = pool.imap(work.pid, iter(range(1000)))
+                pid = next(items)
+                del items
+                getattr(pool, ends)()
+                kept = weakref.ref(pool)
+                del pool
+                gc.collect()
+                self.assertIsNone(kept())
+                self.await_end(pid)
+
     def test_fork_keeps_state_and_descriptors(self):
         reader, writer = multiprocessing.Pipe()
         work.store(writer)
