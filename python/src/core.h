@@ -35,6 +35,7 @@ typedef struct core_state {
     unsigned waiting;    /* threads in a wait, without the GIL; atomic */
     unsigned depth;      /* worker processes between the program and this one */
     aur_pool *deliverer; /* one thread that tells Python of finished process tasks, or NULL */
+    struct kept_boot *kept_boots;
     char *kept;          /* memory of the last block, or NULL; see block.c */
     size_t kept_bytes;
     pid_t kept_by;
@@ -249,6 +250,8 @@ typedef struct pool {
 } pool;
 
 extern PyType_Spec pool_spec;
+/* Of pools that are gone: those whose threads have ended by now, or all. */
+void pool_drop_boots(core_state *state, bool all);
 /* A result of so many bytes was taken in. */
 void pool_saw(pool *self, uint64_t bytes);
 PyObject *pool_submit(pool *self, PyObject *const *argv, Py_ssize_t n);

@@ -160,6 +160,7 @@ static int clear(PyObject *module)
 static void free_state(void *module)
 {
     (void)clear(module);
+    pool_drop_boots(state_of(module), /* all= */ true); /* no thread gets the GIL any more */
     block_drop_kept(state_of(module));
 }
 

@@ -63,6 +63,58 @@ void pool_orphan(task *one)
     one->bufs_n = 0;
 }
 
+/* Made in another process, of which this one is a worker. */
+static bool is_inherited(const pool *self)
+{
+    return self->depth != self->state->depth;
+}
+
+/* ---- threads that outlive the object of their pool ------------------------------------------------- */
+
+/* What each of them calls first, and one that starts just now has still to call. */
+struct kept_boot {
+    aur_pool *core;
+    PyObject *boot;
+    struct kept_boot *next;
+};
+
+void pool_drop_boots(core_state *state, bool all)
+{
+    struct kept_boot **at = &state->kept_boots;
+    struct kept_boot *ended = NULL;
+
+    while (*at != NULL) {
+        struct kept_boot *one = *at;
+        if (all || aur_pool_join(one->core, 0) == AUR_OK) {
+            *at = one->next;
+            one->next = ended;
+            ended = one;
+        } else {
+            at = &one->next;
+        }
+    }
+    while (ended != NULL) { /* apart, since the end of a boot may run code that makes or ends pools */
+        struct kept_boot *next = ended->next;
+        aur_pool_unref(ended->core);
+        Py_DECREF(ended->boot);
+        PyMem_Free(ended);
+        ended = next;
+    }
+}
+
+/* Takes the boot of a pool whose threads have not ended; the next pool that comes or goes looks again. */
+static void keep_boot(core_state *state, pool *self)
+{
+    struct kept_boot *one = state != NULL ? PyMem_Malloc(sizeof(*one)) : NULL;
+
+    if (one != NULL) {
+        (void)aur_pool_close(self->core); /* it has no task: each would hold the object */
+        *one = (struct kept_boot){ aur_pool_ref(self->core), self->boot, state->kept_boots };
+        state->kept_boots = one;
+    }
+    self->boot = NULL; /* without memory it is never released */
+}
+
 /* ---- start --------------------------------------------------------------------------------------- */
 
 struct ask {
@@ -180,6 +232,7 @@ static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     Py_INCREF(self->boot);
+    pool_drop_boots(self->state, /* all= */ false);
     self->kind = ask.opts.kind;
     self->workers = ask.opts.workers;
     ask.opts.item_timeout_ns = timeout;
@@ -194,12 +247,6 @@ static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 }
 
 /* ---- submit -------------------------------------------------------------------------------------- */
-
-/* Made in another process, of which this one is a worker. */
-static bool is_inherited(const pool *self)
-{
-    return self->depth != self->state->depth;
-}
 
 static PyObject *get_inherited(pool *self, void *unused)
 {
@@ -541,6 +588,8 @@ static int clear(pool *self)
 static void dealloc(pool *self)
 {
     PyTypeObject *type = Py_TYPE(self);
+    PyObject *module = ((PyHeapTypeObject *)type)->ht_module; /* NULL: the interpreter ends */
+    core_state *state = module != NULL ? PyModule_GetState(module) : NULL;
 
     PyObject_GC_UnTrack(self);
     if (self->weakrefs != NULL) {
@@ -550,8 +599,13 @@ static void dealloc(pool *self)
         drop_orphan(&self->orphans[i]);
     }
     PyMem_Free(self->orphans);
-    if (!self->joined && self->core != NULL && aur_pool_join(self->core, 0) != AUR_OK) {
-        self->boot = NULL; /* a worker may be about to call it: it is never released */
+    /* Processes have a boot of their own: they are forks. */
+    if (self->kind == AUR_THREADS && self->core != NULL && !self->joined &&
+        !(state != NULL && is_inherited(self)) && aur_pool_join(self->core, 0) != AUR_OK) {
+        keep_boot(state, self);
+    }
+    if (state != NULL) {
+        pool_drop_boots(state, /* all= */ false);
     }
     (void)clear(self);
     aur_pool_unref(self->core);

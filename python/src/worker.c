@@ -202,6 +202,7 @@ int worker_process_init(void *ctx, int index)
     if (worker_state != NULL) {
         worker_state->deliverer = NULL;
         worker_state->waiting = 0; /* those threads are in the program */
+        worker_state->kept_boots = NULL;
         worker_state->depth++;
         done = PyObject_CallFunction(ctx != NULL ? ctx : worker_boot, "i", index);
     }

@@ -2,15 +2,21 @@
 
 import asyncio
 import concurrent.futures
+import gc
 import multiprocessing
 import os
 import threading
 import unittest
+import weakref
 
 import auriga
 import auriga.stdlib
 import work
 from support import Case
+
+
+class Mark:
+    pass
 
 
 class Executors:
@@ -22,6 +28,19 @@ class Executors:
                 list(executor.map(work.square, range(20), chunksize=6)), [x * x for x in range(20)]
             )
             self.assertEqual(list(executor.map(work.square, range(9), buffersize=2))[-1], 64)
+
+    def test_without_a_shutdown_nothing_is_kept(self):
+        mark = Mark()
+        kept = weakref.ref(mark)
+        executor = self.make(2, initializer=work.store, initargs=(mark,))
+        self.assertEqual(executor.submit(work.add, 1).result(), 3)
+        del executor, mark
+        gc.collect()
+        work.store(None)  # threads have it there
+        while issubclass(self.make, auriga.ThreadPoolExecutor) and kept() is not None:
+            with auriga.ThreadPool(1) as pool:  # the next pool lets go what threads had that have ended
+                pool.apply(gc.collect)
+        self.assertIsNone(kept())
 
     def test_is_standard(self):
         executor = self.make(1)
