@@ -21,8 +21,10 @@
 
 /* Slabs: 64 to 512 in steps of 64, then four sizes per doubling up to 32 KiB: at most a fifth of a
  * slot is wasted from 512 on.  Blocks are large enough for 8 slots of the largest size, and small
- * enough that a cold one is committed in well under a millisecond. */
+ * enough that a cold one is committed in well under a millisecond.  The first of a size is smaller, if 8 slots
+ * are in it. */
 enum { SLOT_BYTES_MIN = 64, SLOT_BYTES_MAX = 32 << 10, BLOCK_BYTES = 256 << 10, CLASSES = 32 };
+enum { FIRST_BLOCK_BYTES = 64 << 10 };
 enum { LEAF_PAGES = 512 };
 
 enum extent_state { EXTENT_FREE, EXTENT_BUSY, EXTENT_USED };
@@ -48,6 +50,7 @@ struct block; /* a slab: see small.c */
 struct slot_class {
     struct block *partial; /* the one with the last freed slot first */
     struct block *empty;   /* one is kept, so that a lone slot does not make and break blocks */
+    uint32_t blocks;
 };
 
 struct leaf {

@@ -63,9 +63,18 @@ static void partial_remove_locked(struct block *b)
     }
 }
 
-static struct block *block_new(uint32_t class)
+/* Most pools need a few slots of a size.  A page that is committed for nothing costs as much as one that is used:
+ * 3 us, with its end. */
+static uint32_t block_bytes(const struct slot_class *class, uint32_t slot_bytes)
 {
-    uint32_t slots = BLOCK_BYTES / class_bytes(class);
+    bool few = class->blocks == 0 && slot_bytes <= FIRST_BLOCK_BYTES / 8;
+
+    return few ? FIRST_BLOCK_BYTES : BLOCK_BYTES;
+}
+
+static struct block *block_new(uint32_t class, uint32_t bytes)
+{
+    uint32_t slots = bytes / class_bytes(class);
     size_t bits = (slots + 63) / 64 * sizeof(uint64_t);
     size_t head = (sizeof(struct block) + slots * sizeof(uint16_t) + 7) / 8 * 8;
     struct block *b = calloc(1, head + bits);
@@ -81,7 +90,8 @@ static struct block *block_new(uint32_t class)
 
 static void block_delete_locked(auri_arena *a, struct block *b)
 {
-    (void)auri_pages_set_locked(a, b->extent->offset, BLOCK_BYTES / a->page_bytes, NULL);
+    (void)auri_pages_set_locked(a, b->extent->offset, b->extent->bytes / a->page_bytes, NULL);
+    a->classes[b->class].blocks--;
     auri_extent_release_locked(a, b->extent);
     free(b);
 }
@@ -132,7 +142,8 @@ static void fetch_ahead(auri_arena *a, uint64_t offset, uint64_t size)
 
 aur_err auri_small_alloc(auri_arena *a, uint64_t size, uint64_t *ret_offset)
 {
-    struct slot_class *class = &a->classes[class_of(size)];
+    uint32_t number = class_of(size);
+    struct slot_class *class = &a->classes[number];
     struct extent *e = NULL;
 
     pthread_mutex_lock(&a->lock);
@@ -142,9 +153,10 @@ aur_err auri_small_alloc(auri_arena *a, uint64_t size, uint64_t *ret_offset)
     }
     struct block *b = class->partial;
     if (b == NULL) {
+        uint32_t bytes = block_bytes(class, class_bytes(number));
         pthread_mutex_unlock(&a->lock);
-        b = block_new(class_of(size));
-        aur_err err = b != NULL ? auri_extent_alloc(a, BLOCK_BYTES, true, &e) : AUR_ENOMEM;
+        b = block_new(number, bytes);
+        aur_err err = b != NULL ? auri_extent_alloc(a, bytes, true, &e) : AUR_ENOMEM;
         if (err != AUR_OK) {
             free(b);
             return err;
@@ -152,6 +164,7 @@ aur_err auri_small_alloc(auri_arena *a, uint64_t size, uint64_t *ret_offset)
         pthread_mutex_lock(&a->lock);
         b->extent = e;
         e->block = b;
+        class->blocks++;
         partial_insert_locked(class, b);
     }
     *ret_offset = slot_take_locked(a, b);

@@ -178,6 +178,26 @@ static void sizes_are_rounded_as_documented(void **state)
     auri_arena_delete(a);
 }
 
+static void a_few_small_ones_take_little(void **state)
+{
+    (void)state;
+    auri_arena *a = arena_new(256 * MIB);
+    uint64_t first = get(a, 8 * KIB);
+
+    assert_int_equal(auri_arena_committed(a), 64 * KIB);
+    for (int i = 1; i < 8; i++) {
+        get(a, 8 * KIB);
+    }
+    assert_int_equal(auri_arena_committed(a), 64 * KIB);
+    get(a, 8 * KIB); /* many, it seems */
+    assert_int_equal(auri_arena_committed(a), 320 * KIB);
+    auri_arena_free(a, first);
+    assert_int_equal(get(a, 8 * KIB), first);
+    get(a, 32 * KIB); /* 8 of these are more */
+    assert_int_equal(auri_arena_committed(a), 576 * KIB);
+    auri_arena_delete(a);
+}
+
 /* ---- placement ----------------------------------------------------------------------------- */
 
 static void the_last_freed_is_reused_first(void **state)
@@ -573,6 +593,7 @@ int main(void)
         cmocka_unit_test(random_traffic_matches_the_shadow),
         cmocka_unit_test(frees_in_any_order_coalesce),
         cmocka_unit_test(sizes_are_rounded_as_documented),
+        cmocka_unit_test(a_few_small_ones_take_little),
         cmocka_unit_test(the_last_freed_is_reused_first),
         cmocka_unit_test(many_blocks_reuse_the_last_freed_slot),
         cmocka_unit_test(a_growing_payload_commits_the_difference),
