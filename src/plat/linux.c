@@ -8,7 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -142,12 +144,34 @@ unsigned aurp_thread_count(void)
     return count;
 }
 
+#define STACK_GAP_BYTES (UINT64_C(128) << 20)
+
+/* The first thread's stack as the kernel makes it: the path of the program lies at its upper end, and below
+ * it at least STACK_GAP_BYTES are left to it alone.  0: this is not it, or it may have more. */
+static uintptr_t first_stack_low(void)
+{
+    const char *path = (const char *)getauxval(AT_EXECFN);
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    struct rlimit limit;
+
+    if (path == NULL || getrlimit(RLIMIT_STACK, &limit) != 0 || limit.rlim_cur > STACK_GAP_BYTES) {
+        return 0;
+    }
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t top = ((uintptr_t)path + strlen(path) + page) & ~(page - 1);
+    return here < top && top - here < limit.rlim_cur ? top - limit.rlim_cur : 0;
+}
+
+/* The C library reads /proc/self/maps for the first thread, which takes longer than the start of a worker. */
 uintptr_t aurp_stack_low(void)
 {
     pthread_attr_t attr;
-    void *low = NULL;
+    void *low = (void *)first_stack_low();
     size_t size = 0;
 
+    if (low != NULL) {
+        return (uintptr_t)low;
+    }
     if (pthread_getattr_np(pthread_self(), &attr) != 0) {
         return 0;
     }
