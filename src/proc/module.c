@@ -228,6 +228,15 @@ static int find_wanted(struct dl_phdr_info *info, size_t size, void *ctx)
     return 1;
 }
 
+/* This library's own module alone: what is linked with it is asked for most, and to look at the ids of others
+ * means to fetch a page of each. */
+static int find_at_home(struct dl_phdr_info *info, size_t size, void *ctx)
+{
+    bool home = segment_of(info, (uintptr_t)find_at_home - info->dlpi_addr) != NULL;
+
+    return home ? find_wanted(info, size, ctx) : 0;
+}
+
 aur_err auri_module_decode(const auri_module_ref *ref, const char *path, const void **ret_addr)
 {
     wanted w = { .ref = ref, .err = AUR_ESTALE };
@@ -235,7 +244,10 @@ aur_err auri_module_decode(const auri_module_ref *ref, const char *path, const v
     if (ref->id_size == 0 || ref->id_size > AURI_MODULE_ID_MAX) {
         return AUR_ENOFUNC; /* never made by auri_module_encode() */
     }
-    dl_iterate_phdr(find_wanted, &w);
+    dl_iterate_phdr(find_at_home, &w);
+    if (w.err == AUR_ESTALE) {
+        dl_iterate_phdr(find_wanted, &w);
+    }
     if (w.err == AUR_ESTALE && path != NULL && path[0] != '\0' && dlopen != NULL) {
         void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
         if (module != NULL) {
