@@ -11,13 +11,14 @@ that it executes is compared first (``_surroundings``): if it has changed, the t
 What the program hands over by itself, the working directory and ``sys.path``, goes with each pool.
 """
 
+import functools
 import os
 import sys
 import threading
 
 _NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid_for_children", "time_for_children", "user", "uts")
-_STATUS = ("Umask", "Uid", "Gid", "Groups", "Cap", "NoNewPrivs", "Seccomp", "Cpus_allowed:",
-           "Mems_allowed:")
+_STATUS = (b"Umask", b"Uid", b"Gid", b"Groups", b"Cap", b"NoNewPrivs", b"Seccomp", b"Cpus_allowed:",
+           b"Mems_allowed:")
 _QUIET = frozenset(
     """argparse ast base64 bisect bz2 calendar cmath collections contextlib copy csv dataclasses
     datetime decimal difflib dis email enum fnmatch fractions functools glob gzip hashlib heapq hmac html
@@ -40,43 +41,52 @@ def _reset():
     _templates.clear()
 
 
-os.register_at_fork(after_in_child=_reset)
+@functools.cache
+def _watch_forks():
+    """With the first template, since templates load this module, too, and fork all the time."""
+    os.register_at_fork(after_in_child=_reset)
 
 
 # ---- the program's side ------------------------------------------------------------------------
 
 
-def _read(path):
+def _read(name, folder):
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
     except OSError:
         return b""
+    try:
+        return os.read(fd, 1 << 16)
+    finally:
+        os.close(fd)
+
+
+def _inode(name, folder):
+    try:
+        return os.stat(name, dir_fd=folder).st_ino
+    except OSError:
+        return None
 
 
 def _surroundings():
     """What a process that was executed now would get from this one."""
     from . import _core
 
-    status = _read("/proc/thread-self/status").decode("ascii", "replace").splitlines()
-    spaces = []
-    for name in _NAMESPACES:
-        try:
-            spaces.append(os.stat(f"/proc/thread-self/ns/{name}").st_ino)
-        except OSError:
-            spaces.append(None)
     root = os.stat("/")
-    return (
-        _core.environment(),
-        [line for line in status if line.startswith(_STATUS)],
-        spaces,
-        (root.st_dev, root.st_ino),
-        _read("/proc/thread-self/limits"),
-        _read("/proc/thread-self/cgroup"),
-        _read("/proc/thread-self/oom_score_adj"),
-        (os.getpgrp(), os.getsid(0), os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0)),
-        (os.isatty(1), os.isatty(2)),
-    )
+    me = os.open("/proc/thread-self", os.O_PATH | os.O_CLOEXEC)
+    try:
+        return (
+            _core.environment(),
+            [line for line in _read("status", me).split(b"\n") if line.startswith(_STATUS)],
+            [_inode("ns/" + name, me) for name in _NAMESPACES],
+            [_read(name, me) for name in ("limits", "cgroup", "oom_score_adj")],
+            (root.st_dev, root.st_ino),
+            (os.getpgrp(), os.getsid(0), os.getpriority(os.PRIO_PROCESS, 0),
+             os.sched_getscheduler(0)),
+            (os.isatty(1), os.isatty(2)),
+        )
+    finally:
+        os.close(me)
 
 
 def _quiet_ones():
@@ -108,11 +118,10 @@ class _Template:
     def __init__(self, names, data):
         import pickle
         import socket
-        from multiprocessing import resource_tracker
 
         from . import _nursery
 
-        tracker = resource_tracker.getfd()
+        tracker = _nursery.tracker_fd()
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.pidfd = -1
         host = os.pidfd_open(os.getpid())
@@ -219,11 +228,12 @@ def _fitting(start_method, data):
 
 def start(start_method, data, fds, make):
     """The pool that make(fds=) makes by the template; None if there is none to be had."""
-    from multiprocessing import resource_tracker
+    from . import _nursery
 
-    fds = (fds[0], resource_tracker.getfd(), 1, 2, *fds[1:])
+    fds = (fds[0], _nursery.tracker_fd(), 1, 2, *fds[1:])
     if len(fds) >= _REQUEST_FDS:
         return None
+    _watch_forks()
     with _lock:
         try:
             template = _fitting(start_method, data)
@@ -290,7 +300,7 @@ def _preload(names, data):
     return alone and not any(type(one) is _core.Pool for one in gc.get_objects())
 
 
-def _serve(asked, host):
+def _serve(asked, host, has_main):
     """A fork for each request, until the program has ended or hangs up."""
     import select
     import socket
@@ -312,6 +322,7 @@ def _serve(asked, host):
         resource_tracker._resource_tracker._fd = tracker  # in the copy
         try:
             boot = _nursery._ExecBoot(data, others)
+            boot.prepare(has_main)
             _core.fork_nursery(boot, pool, out, err, asked.fileno(), host)
         finally:
             resource_tracker._resource_tracker._fd = None
@@ -324,7 +335,7 @@ def main(fd, host, tracker, data):
     import pickle
     import signal
     import socket
-    from multiprocessing import resource_tracker
+    from multiprocessing import resource_tracker, util
 
     from . import _nursery
 
@@ -333,6 +344,7 @@ def main(fd, host, tracker, data):
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
+    util._close_stdin()  # for all workers
     _nursery.load(tracker)
     del sys.path[0]
     with os.fdopen(data, "rb") as file:
@@ -353,6 +365,6 @@ def main(fd, host, tracker, data):
     os.close(pidfd)
     try:
         if fit:
-            _serve(asked, host)
+            _serve(asked, host, "__main__" in names)
     finally:
         os._exit(0)

@@ -34,8 +34,9 @@ class _Identity:
         self.parent = self.process._ParentProcess(parent.name, os.getpid(), -1)
         self.stdin = stdin
 
-    def prepare_fresh(self, host):
-        """In a worker that is not a copy of the program."""
+    def prepare_fresh(self, host, stdin):
+        """In a process that is not a copy of the program, whose sys.stdin may be as it should be."""
+        self.stdin = stdin
         self.parent = self.process._ParentProcess("MainProcess", host, -1)
 
     def take(self, index):
@@ -56,6 +57,8 @@ class _Identity:
         process._parent_process = parent
         if self.stdin is None or sys.stdin is None:
             util._close_stdin()
+            return
+        if sys.stdin is self.stdin:
             return
         try:
             sys.stdin.close()
@@ -81,7 +84,14 @@ class Boot:
         self.initargs = initargs
         self.daemon = daemon
         self.log = log
-        self.host = os.getpid()
+
+    @classmethod
+    def fresh(cls, name, daemon, log, host, initializer=None, initargs=(), *, stdin=None):
+        """For workers that are not copies of the program, in a process that is as they should begin."""
+        boot = cls(name, initializer, initargs, daemon, log)
+        boot.identity = _Identity(name, daemon)
+        boot.identity.prepare_fresh(host, stdin)
+        return boot
 
     def forked(self, make):
         """make() starts a pool whose workers are copies of this process; they inherit what is open."""
@@ -94,11 +104,7 @@ class Boot:
             os.close(fd)
 
     def __call__(self, index):
-        identity = self.identity
-        if identity is None:
-            identity = _Identity(self.name, self.daemon)
-            identity.prepare_fresh(self.host)
-        identity.take(index)
+        self.identity.take(index)
         if self.initializer is None:
             return
         try:

@@ -79,6 +79,41 @@ if __name__ == "__main__":
     print(ask("spawn", os.getcwd), ask("spawn") == fourth)
 """
 
+HANDED = HEAD + """
+import multiprocessing.util, pathlib
+
+def seen():
+    return os.getcwd(), sys.argv[1:], sys.path[-1], bytes(multiprocessing.current_process().authkey)
+
+def handlers():
+    logger = multiprocessing.util._logger
+    return logger and (logger.level, len(logger.handlers))
+
+def change(step):
+    if step == 1:
+        os.chdir("/")
+    elif step == 2:
+        sys.argv.append("more")
+    elif step == 3:
+        multiprocessing.current_process().authkey = b"another"
+    elif step == 4:
+        sys.path.append(pathlib.PurePosixPath("/there"))  # no plain value
+    elif step == 5:
+        sys.path.append("/somewhere")
+
+if __name__ == "__main__":
+    for method in ("forkserver", "spawn"):
+        template = ask(method)
+        for step in range(6):
+            change(step)
+            same = [ask(method, seen) == seen() for _ in range(3)]
+            with_initializer = ask(method, seen, init=os.getpid) == seen()
+            print(*same, with_initializer, end=", ")
+        print(ask(method) == template)
+    multiprocessing.log_to_stderr(50)
+    print(*(ask(method, handlers) for method in ("spawn", "forkserver", "forkserver")))
+"""
+
 IMPORTS = HEAD + """
 print(f"import {__name__}", flush=True)
 started = [os.getpid()]
@@ -300,6 +335,10 @@ class Template(Case):
 
     def test_replaced_when_workers_would_differ(self):
         self.prints(REPLACED, "here\nTrue False\n0o27\nTrue\nTrue\n/ True\n")
+
+    def test_each_pool_gets_what_the_program_has_now(self):
+        self.prints(HANDED, 2 * (6 * "True True True True, " + "True\n") +
+                    "(50, 1) (50, 1) (50, 1)\n")
 
     def test_spawn_loads_the_main_module_in_each_worker(self):
         status, out, err = run_program(IMPORTS.replace("{method}", "spawn"))
