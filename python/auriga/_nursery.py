@@ -13,7 +13,7 @@ import os
 import sys
 
 _inherited = ()  # in a worker: the descriptors that came with its pool
-_prepared = None  # in the template: what _prepare() returned last
+HEAD_MAX = 1 << 16  # in a message to the template
 
 
 class _DupFd:
@@ -66,110 +66,119 @@ def tracker_fd():
     return resource_tracker.getfd()
 
 
-def _write(start_method, boot):
-    """(file, descriptors that go with it, preparation) of a pool whose workers run boot.
+class State:
+    """What a pool's workers are told: plain values, the head, and what is in pickles for each worker to load.
 
-    The file is the size of its head (8 bytes), the head, and pickles.  The head is plain values, so that a
-    process which is not a worker may read it; what is in pickles is each worker's to load.
+    In the file are the size of the head (8 bytes), the head, and pickles.
     """
-    import marshal
-    from multiprocessing import context, reduction, spawn
 
-    popen = _Popen()
-    data = spawn.get_preparation_data("auriga-worker")
-    data["start_method"] = start_method
-    fd = os.memfd_create("auriga-nursery", os.MFD_CLOEXEC)
-    try:
+    def __init__(self, start_method, boot):
+        import marshal
+        from multiprocessing import spawn
+
+        data = spawn.get_preparation_data("auriga-worker")
+        data["start_method"] = start_method
+        self.data = data
+        self.about = data, (boot.name, boot.daemon, boot.log, os.getpid())
+        self.boot = boot
+        self.file = self.fds = None
+        try:
+            self.head = marshal.dumps(self.about)
+        except ValueError:  # sys.path holds objects, for instance
+            self.head = b""
+
+    def write(self):
+        """The descriptors of the file and of what goes with it."""
+        from multiprocessing import context, reduction
+
+        if self.fds is not None:
+            return self.fds
+        popen = _Popen()
+        fd = os.memfd_create("auriga-nursery", os.MFD_CLOEXEC)
+        self.file = fd
         with os.fdopen(fd, "wb", closefd=False) as out:
             context.set_spawning_popen(popen)
             try:
-                about = data, (boot.name, boot.daemon, boot.log, os.getpid())
-                try:
-                    head = marshal.dumps(about)
-                except ValueError:  # sys.path holds objects, for instance
-                    head = b""
-                out.write(len(head).to_bytes(8, "little") + head)
-                if not head:
-                    reduction.dump(about, out)
-                if boot.initializer is not None:
-                    reduction.dump((boot.initializer, boot.initargs), out)
+                out.write(len(self.head).to_bytes(8, "little") + self.head)
+                if not self.head:
+                    reduction.dump(self.about, out)
+                if self.boot.initializer is not None:
+                    reduction.dump((self.boot.initializer, self.boot.initargs), out)
             finally:
                 context.set_spawning_popen(None)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd, popen.fds, data
+        self.fds = fd, *popen.fds
+        return self.fds
+
+    def common(self, has_main):
+        """What the template can do for all workers: the head, or nothing of use."""
+        if self.boot.initializer is not None or len(self.head) >= HEAD_MAX:
+            return b""
+        if self.data["log_to_stderr"] or "log_level" in self.data:
+            return b""  # each time would add a handler
+        has_main = has_main or not any(key.startswith("init_main") for key in self.data)
+        return self.head if has_main else b""
+
+    def close(self):
+        if self.file is not None:
+            os.close(self.file)
+            self.file = None
 
 
 def start(start_method, boot, make):
     """make(argv=, fds=) or make(fds=): the pool, by the template or by a program of its own."""
     from . import _template
 
-    fd, others, data = _write(start_method, boot)
+    line = _template.ask(start_method)
+    state = None
     try:
-        pool = _template.start(start_method, data, (fd, *others), make)
+        state = State(start_method, boot)
+        pool = _template.start(start_method, state, line, make)
         if pool is not None:
             return pool
+        fds = state.write()
         tracker = tracker_fd()
-        call = f"from auriga._nursery import main; main({fd}, {tracker}, {tuple(others)})"
+        call = f"from auriga._nursery import main; main({tracker}, {fds})"
         argv = [*interpreter(), "-c", program(call)]
         argv = tuple(os.fsencode(arg) for arg in argv)
-        return make(argv=argv, fds=(fd, tracker, *others))
+        return make(argv=argv, fds=(tracker, *fds))
     finally:
-        os.close(fd)
+        if line is not None:
+            line.close()
+        if state is not None:
+            state.close()
 
 
-def _prepare(head):
-    """(head, whether it names a main module, Boot) once this process is as a head wants it; or None."""
+def prepare(head):
+    """In the template: this process as the head wants it, and a Boot for workers like that; or None."""
     import marshal
     from multiprocessing import spawn
 
     from . import _worker
 
-    if not head:
-        return None
     data, about = marshal.loads(head)
-    if data["log_to_stderr"] or "log_level" in data:
-        return None  # each time would add a handler
-    ours = {key: value for key, value in data.items() if not key.startswith("init_main")}
     try:
-        spawn.prepare(ours)
+        spawn.prepare({key: value for key, value in data.items() if not key.startswith("init_main")})
     except OSError:
-        return None  # the working directory is gone: each worker will say so
-    return head, len(ours) < len(data), _worker.Boot.fresh(*about, stdin=sys.stdin)
+        return None  # the working directory: each worker will say so
+    return _worker.Boot.fresh(*about, stdin=sys.stdin)
 
 
-class _ExecBoot:
-    """Called in each new worker: first its environment, then what the host sent."""
+class ExecBoot:
+    """Called in each new worker: first its environment, then what the host sent.
 
-    boot = None  # with the environment, if that is as it should be before the fork
+    With the descriptors of a state's file, or without if it is what the template has been prepared for.
+    """
 
-    def __init__(self, fd, others):
-        self.fd = fd
-        self.others = others
+    def __init__(self, *fds):
+        self.fds = fds
+        self.prepared = None
 
-    def prepare(self, has_main):
-        """Before the fork, in the template: what no worker has to do for itself.
-
-        Two pools of a program mostly have this in common, so what the last one needed is kept.
-        """
-        global _prepared
-        size = os.fstat(self.fd).st_size
-        file = os.pread(self.fd, size, 0)
-        end = 8 + int.from_bytes(file[:8], "little")
-        if _prepared is None or _prepared[0] != file[8:end]:
-            _prepared = _prepare(file[8:end])
-        if _prepared is not None and end == size and (has_main or not _prepared[1]):
-            self.boot = _prepared[2]
-
-    def __call__(self, index):
-        boot = self.boot
-        if boot is None:
-            boot = self._load()
-        os.close(self.fd)
+    def __call__(self, index, *fds):
+        fds = fds or self.fds
+        boot = self._load(*fds) if fds else self.prepared
         boot(index)
 
-    def _load(self):
+    def _load(self, fd, *others):
         import io
         import marshal
         import pickle
@@ -178,14 +187,15 @@ class _ExecBoot:
         from . import _worker
 
         global _inherited
-        _inherited = self.others
-        file = io.BytesIO(os.pread(self.fd, os.fstat(self.fd).st_size, 0))
+        _inherited = others
+        file = io.BytesIO(os.pread(fd, os.fstat(fd).st_size, 0))
+        os.close(fd)
         head = file.read(int.from_bytes(file.read(8), "little"))
         process.current_process()._inheriting = True
         try:
             data, about = marshal.loads(head) if head else pickle.load(file)
             spawn.prepare(data)
-            more = pickle.load(file) if file.tell() < len(file.getbuffer()) else (None, ())
+            more = pickle.load(file) if file.tell() < len(file.getbuffer()) else ()
         finally:
             del process.current_process()._inheriting
         return _worker.Boot.fresh(*about, *more)
@@ -207,10 +217,10 @@ def load(tracker):
     resource_tracker._resource_tracker._fd = tracker
 
 
-def main(fd, tracker, others):
+def main(tracker, fds):
     """The program of a nursery of its own."""
     from . import _core
 
     load(tracker)
     del sys.path[0]
-    _core.run_nursery(_ExecBoot(fd, others))
+    _core.run_nursery(ExecBoot(*fds))

@@ -6,6 +6,10 @@ that workers need, and ends with the program.  For forkserver it also loads what
 modules of the standard library that the program has loaded and that start nothing (``_QUIET``): the
 main module, which each worker imports for itself, most likely imports them.
 
+A pool asks for its nursery first of all (``ask``).  That is forked while the program looks whether the
+template fits and gathers what workers are told, and waits for the pool on a line of its own.  What workers
+have in common the template does before it forks (``_Template.prepare``).
+
 A worker by spawn has to be what a new interpreter would be.  So whatever a process hands to a program
 that it executes is compared first (``_surroundings``): if it has changed, the template is replaced.
 What the program hands over by itself, the working directory and ``sys.path``, goes with each pool.
@@ -26,7 +30,7 @@ _QUIET = frozenset(
     re secrets select selectors shutil socket ssl statistics string struct subprocess tarfile tempfile
     textwrap tokenize traceback typing urllib uuid xml zipfile zlib zoneinfo""".split()
 )
-_REQUEST_FDS = 8  # of AUR_START_EXEC without exec_argv, the template's socket among them
+_REQUEST_FDS = 8  # of AUR_START_EXEC without exec_argv, the line among them
 
 _lock = threading.Lock()
 _templates = {}  # start method: _Template
@@ -115,6 +119,9 @@ def _to_preload(start_method, data):
 class _Template:
     """The program's end: a socket, and a pidfd."""
 
+    told = b""  # what it was asked to prepare for
+    fits = False  # and whether it could; None: it has not said so yet
+
     def __init__(self, names, data):
         import pickle
         import socket
@@ -124,6 +131,7 @@ class _Template:
         tracker = _nursery.tracker_fd()
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.pidfd = -1
+        self.has_main = "__main__" in names
         host = os.pidfd_open(os.getpid())
         fd = os.memfd_create("auriga-template", os.MFD_CLOEXEC)
         try:
@@ -144,6 +152,27 @@ class _Template:
             self.pidfd = fds[0]
         if not self.fit:
             self.stop()
+
+    def prepare(self, head):
+        """Tells it what the workers of the next pool will have in common, if that is new."""
+        if not head or head == self.told or self.fits is None:
+            return
+        try:
+            self.socket.send(b"p" + head)
+        except OSError:
+            return  # it has ended: the next pool will see
+        self.told, self.fits = head, None
+
+    def prepared(self):
+        """What it is prepared for."""
+        import socket
+
+        if self.fits is None:
+            try:
+                self.fits = self.socket.recv(1, socket.MSG_DONTWAIT) == b"y"
+            except OSError:
+                pass  # not yet: the next pool will know
+        return self.told if self.fits else b""
 
     def forget(self):
         """In a forked child: it is the parent's."""
@@ -226,28 +255,81 @@ def _fitting(start_method, data):
     return template
 
 
-def start(start_method, data, fds, make):
-    """The pool that make(fds=) makes by the template; None if there is none to be had."""
-    from . import _nursery
+class _Line:
+    """To a nursery that the template forks now, and that waits for its pool."""
 
-    fds = (fds[0], _nursery.tracker_fd(), 1, 2, *fds[1:])
-    if len(fds) >= _REQUEST_FDS:
-        return None
+    def __init__(self, template):
+        import socket
+
+        self.template = template
+        self.head = template.prepared()  # what the nursery is prepared for
+        self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            socket.send_fds(template.socket, [b"n"], [theirs.fileno()])
+        except OSError:
+            self.socket.close()
+            raise
+        finally:
+            theirs.close()
+
+    def close(self):
+        """If no pool came, the nursery ends, whoever has a copy of the socket."""
+        import socket
+
+        try:
+            self.socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self.socket.close()
+
+
+def ask(start_method):
+    """A line by the template that there is, while what to say is made ready; None if there is none."""
     _watch_forks()
     with _lock:
+        template = _templates.get(start_method)
         try:
-            template = _fitting(start_method, data)
+            return _Line(template) if template is not None else None
+        except OSError:
+            return None
+
+
+def _drop(start_method, template):
+    if _templates.get(start_method) is template:
+        del _templates[start_method]
+        template.stop()
+
+
+def start(start_method, state, line, make):
+    """The pool that make(fds=) makes by the template, over a line that fits; None if it cannot be had."""
+    from . import _nursery
+
+    ours = None
+    with _lock:
+        try:
+            template = _fitting(start_method, state.data)
+            if template is not None and (line is None or line.template is not template):
+                line = ours = _Line(template)
         except OSError:
             template = None
         if template is None:
             return None
+        head = state.common(template.has_main)
         try:
-            return make(fds=(template.socket.fileno(), *fds))
-        except Exception:  # it has ended, or its fork failed: whatever it was, the other way will tell
-            if _templates.get(start_method) is template:
-                del _templates[start_method]
-                template.stop()
-            return None
+            fds = state.write() if not head or line.head != head else ()
+            fds = (line.socket.fileno(), _nursery.tracker_fd(), 1, 2, *fds)
+            if len(fds) > _REQUEST_FDS:
+                return None
+            try:
+                pool = make(fds=fds)
+            except Exception:  # it has ended, or its fork failed: whatever it was, the other way will tell
+                _drop(start_method, template)
+                return None
+        finally:
+            if ours is not None:
+                ours.close()
+        template.prepare(head)
+        return pool
 
 
 # ---- the template ------------------------------------------------------------------------------
@@ -300,14 +382,14 @@ def _preload(names, data):
     return alone and not any(type(one) is _core.Pool for one in gc.get_objects())
 
 
-def _serve(asked, host, has_main):
+def _serve(asked, host, tracker):
     """A fork for each request, until the program has ended or hangs up."""
     import select
     import socket
-    from multiprocessing import resource_tracker
 
     from . import _core, _nursery
 
+    boot = _nursery.ExecBoot()
     poll = select.poll()
     poll.register(asked, select.POLLIN)
     poll.register(host, select.POLLIN)
@@ -315,19 +397,17 @@ def _serve(asked, host, has_main):
         ready = [fd for fd, _ in poll.poll()]
         if host in ready:
             return
-        byte, fds, _, _ = socket.recv_fds(asked, 1, _REQUEST_FDS, socket.MSG_CMSG_CLOEXEC)
-        if not byte:
+        message, fds, _, _ = socket.recv_fds(asked, 1 + _nursery.HEAD_MAX, 1, socket.MSG_CMSG_CLOEXEC)
+        if not message:
             return
-        pool, data, tracker, out, err, *others = fds
-        resource_tracker._resource_tracker._fd = tracker  # in the copy
+        if message[:1] == b"p":
+            boot.prepared = _nursery.prepare(message[1:])
+            asked.send(b"n" if boot.prepared is None else b"y")
+            continue
         try:
-            boot = _nursery._ExecBoot(data, others)
-            boot.prepare(has_main)
-            _core.fork_nursery(boot, pool, out, err, asked.fileno(), host)
+            _core.fork_nursery(boot, *fds, asked.fileno(), host, tracker)
         finally:
-            resource_tracker._resource_tracker._fd = None
-        for fd in fds:
-            os.close(fd)
+            os.close(*fds)
 
 
 def main(fd, host, tracker, data):
@@ -335,7 +415,7 @@ def main(fd, host, tracker, data):
     import pickle
     import signal
     import socket
-    from multiprocessing import resource_tracker, util
+    from multiprocessing import util
 
     from . import _nursery
 
@@ -352,8 +432,7 @@ def main(fd, host, tracker, data):
         quiet, names, main = pickle.load(file)
     _load_quietly(quiet)
     fit = not names or _preload(names, main)
-    resource_tracker._resource_tracker._fd = None  # it is to end when the program closes its end
-    os.close(tracker)
+    os.dup2(nothing, tracker, inheritable=False)  # it is to end when the program closes its end
     os.dup2(nothing, 1)
     os.dup2(nothing, 2)
     os.close(nothing)
@@ -365,6 +444,6 @@ def main(fd, host, tracker, data):
     os.close(pidfd)
     try:
         if fit:
-            _serve(asked, host, "__main__" in names)
+            _serve(asked, host, tracker)
     finally:
         os._exit(0)

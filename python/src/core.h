@@ -277,8 +277,9 @@ void worker_thread_fini(void *ctx, int index);
 int worker_process_init(void *ctx, int index);
 void worker_process_fini(void *ctx, int index);
 PyObject *worker_run_nursery(PyObject *module, PyObject *boot);
-/* fds: the pool's socket; what become stdout and stderr; two that are the caller's only. */
-PyObject *worker_fork_nursery(PyObject *module, PyObject *boot, const int fds[5]);
+/* A nursery that waits for its pool.  fds: where it will hear of it; two that are the caller's only, the latter the
+ * host's pidfd; the number that the resource tracker's pipe shall have. */
+PyObject *worker_fork_nursery(PyObject *module, PyObject *boot, const int fds[4]);
 /* Enters a copy of the worker's context, if the call is to leave nothing behind there.  -1: exception. */
 int worker_enter_context(uint32_t flags, PyObject **ret_context);
 void worker_leave_context(PyObject *context);

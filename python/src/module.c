@@ -30,9 +30,9 @@ static PyObject *run_nursery(PyObject *module, PyObject *boot)
 static PyObject *fork_nursery(PyObject *module, PyObject *args)
 {
     PyObject *boot;
-    int fds[5];
+    int fds[4];
 
-    return PyArg_ParseTuple(args, "Oiiiii", &boot, &fds[0], &fds[1], &fds[2], &fds[3], &fds[4])
+    return PyArg_ParseTuple(args, "Oiiii", &boot, &fds[0], &fds[1], &fds[2], &fds[3])
                ? worker_fork_nursery(module, boot, fds)
                : NULL;
 }
@@ -83,8 +83,7 @@ static PyMethodDef methods[] = {
     { "run_nursery", run_nursery, METH_O,
       "run_nursery(boot): becomes the process that forks a pool's workers" },
     { "fork_nursery", fork_nursery, METH_VARARGS,
-      "fork_nursery(boot, socket, out, err, asked, host): forks it; asked and host are closed "
-      "there" },
+      "fork_nursery(boot, line, asked, host, tracker): forks one that waits for its pool" },
     { "environment", environment, METH_NOARGS, "The strings of this process's environment" },
     { "cpu_count", cpu_count, METH_NOARGS, "CPUs this process may use; quotas count" },
     { "completed", wait_set, METH_O, "The set behind as_completed()" },

@@ -7,14 +7,19 @@
 #include "core.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* The interpreter of a worker process; set once before its first task, and in no other process.
  * A byte-string body has no argument of its own to find it by. */
 static core_state *worker_state;
-static PyObject *worker_boot; /* of a spawned one */
+static PyObject *worker_boot; /* of a spawned one; its arguments after the worker's number: */
+static int worker_fds[8];
+static unsigned worker_fds_n;
 
 /* ---- threads ----------------------------------------------------------------------------------- */
 
@@ -192,6 +197,27 @@ static core_state *find_state(void)
     return state;
 }
 
+/* n: how many of worker_fds go with the number. */
+static PyObject *call_boot(PyObject *boot, int index, unsigned n)
+{
+    PyObject *args = PyTuple_New(1 + (Py_ssize_t)n);
+    PyObject *done = NULL;
+
+    for (unsigned i = 0; args != NULL && i <= n; i++) {
+        PyObject *number = PyLong_FromLong(i == 0 ? index : worker_fds[i - 1]);
+        if (number == NULL) {
+            Py_CLEAR(args);
+        } else {
+            PyTuple_SET_ITEM(args, i, number);
+        }
+    }
+    if (args != NULL) {
+        done = PyObject_Call(boot, args, NULL);
+        Py_DECREF(args);
+    }
+    return done;
+}
+
 int worker_process_init(void *ctx, int index)
 {
     PyObject *done = NULL;
@@ -204,7 +230,7 @@ int worker_process_init(void *ctx, int index)
         worker_state->waiting = 0; /* those threads are in the program */
         worker_state->kept_boots = NULL;
         worker_state->depth++;
-        done = PyObject_CallFunction(ctx != NULL ? ctx : worker_boot, "i", index);
+        done = ctx != NULL ? call_boot(ctx, index, 0) : call_boot(worker_boot, index, worker_fds_n);
     }
     failed = done == NULL;
     if (done == NULL) {
@@ -239,20 +265,61 @@ PyObject *worker_run_nursery(PyObject *module, PyObject *boot)
     return core_raise(worker_state, err, NULL);
 }
 
-/* What a forked nursery has of the template's: its own stdout and stderr, nothing else. */
-static void leave_template(int out, int err, int asked, int host)
+enum { ORDER_POOL, ORDER_TRACKER, ORDER_OUT, ORDER_ERR, ORDER_MORE, ORDER_FDS_MAX = 8 };
+
+/* Waits for the descriptors that the program hands over, ORDER_MORE at least.  How many; 0: it does not want a
+ * nursery any more, or has ended. */
+static unsigned take_order(int line, int host, int *ret_fds)
 {
-    dup2(out, 1);
-    dup2(err, 2);
-    close(out);
-    close(err);
-    close(asked);
-    close(host);
+    char room[CMSG_SPACE(ORDER_FDS_MAX * sizeof(int))] = { 0 };
+    char byte;
+    struct iovec piece = { &byte, 1 };
+    struct msghdr message = {
+        .msg_iov = &piece, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof(room)
+    };
+    struct pollfd polls[2] = { { .fd = line, .events = POLLIN }, { .fd = host, .events = POLLIN } };
+
+    while (poll(polls, 2, -1) < 0 && errno == EINTR) {
+    }
+    if (polls[1].revents != 0 || recvmsg(line, &message, MSG_CMSG_CLOEXEC) != 1) {
+        return 0;
+    }
+    struct cmsghdr *with = CMSG_FIRSTHDR(&message);
+    if (with == NULL || with->cmsg_type != SCM_RIGHTS) {
+        return 0;
+    }
+    unsigned n = (unsigned)((with->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+    memcpy(ret_fds, CMSG_DATA(with), n * sizeof(int));
+    return n;
+}
+
+/* It has of the template's what the program hands over: stdout and stderr, the tracker's, nothing else. */
+static _Noreturn void be_nursery(const int fds[4])
+{
+    int order[ORDER_FDS_MAX];
+
+    close(fds[1]);
+    unsigned n = take_order(fds[0], fds[2], order);
+    if (n < ORDER_MORE) {
+        _exit(0);
+    }
+    close(fds[0]);
+    close(fds[2]);
+    dup3(order[ORDER_TRACKER], fds[3], O_CLOEXEC);
+    dup2(order[ORDER_OUT], 1);
+    dup2(order[ORDER_ERR], 2);
+    close(order[ORDER_TRACKER]);
+    close(order[ORDER_OUT]);
+    close(order[ORDER_ERR]);
+    worker_fds_n = n - ORDER_MORE;
+    memcpy(worker_fds, order + ORDER_MORE, worker_fds_n * sizeof(int));
+    (void)aur_nursery_serve(order[ORDER_POOL]);
+    _exit(1); /* the pool is gone */
 }
 
 /* What Python does after a fork is done in the workers, which the nursery forks: it runs no Python itself, and
  * would only copy some 300 pages for that.  Who ends is not waited for. */
-PyObject *worker_fork_nursery(PyObject *module, PyObject *boot, const int fds[5])
+PyObject *worker_fork_nursery(PyObject *module, PyObject *boot, const int fds[4])
 {
     struct sigaction unheard = { .sa_handler = SIG_DFL, .sa_flags = SA_NOCLDWAIT };
 
@@ -263,9 +330,7 @@ PyObject *worker_fork_nursery(PyObject *module, PyObject *boot, const int fds[5]
     PyOS_BeforeFork();
     pid_t pid = fork();
     if (pid == 0) {
-        leave_template(fds[1], fds[2], fds[3], fds[4]);
-        (void)aur_nursery_serve(fds[0]);
-        _exit(1); /* the pool is gone */
+        be_nursery(fds);
     }
     int failed = errno;
     PyOS_AfterFork_Parent();

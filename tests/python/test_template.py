@@ -293,6 +293,49 @@ if __name__ == "__main__":
             pass  # a nursery that has ended leaves no zombie
 """
 
+NESTED = HEAD + """
+def inner(method):
+    return ask(method, abs, -7)
+
+if __name__ == "__main__":
+    for method in ("spawn", "forkserver"):
+        context = multiprocessing.get_context(method)
+        for initializer in (None, os.getpid):
+            with auriga.ProcessPoolExecutor(1, context, initializer) as executor:
+                print(*executor.map(inner, ("fork", "spawn", "forkserver")), end=" ")
+"""
+
+ABANDONED = HEAD + """
+from auriga import _template
+
+def nurseries(template):
+    with open(f"/proc/{template}/task/{template}/children") as file:
+        return [int(pid) for pid in file.read().split()]
+
+def waiting(template):
+    while not nurseries(template):
+        pass
+    return nurseries(template)[0]
+
+if __name__ == "__main__":
+    template = ask("spawn")
+    while nurseries(template):
+        pass
+    line = _template.ask("spawn")
+    nursery = waiting(template)
+    copy = os.dup(line.socket.fileno())  # as a process that was forked meanwhile has it
+    line.close()
+    end_of(nursery)
+    try:
+        ask("spawn", abs, -1, init=print, initargs=(threading.Lock(),))
+    except TypeError:
+        while nurseries(template):
+            pass
+    line = _template.ask("spawn")
+    print(waiting(template), flush=True)
+    sys.stdin.read()
+"""
+
 LIVING = HEAD + """
 if __name__ == "__main__":
     print(ask("spawn"), ask("forkserver"), flush=True)
@@ -322,12 +365,18 @@ class Template(Case):
                 self.assertTrue(ended(int(last.split()[1])))  # the end of the program waits for it
 
     def test_gone_with_a_killed_program(self):
+        self.ends_with_its_program(LIVING, 2)
+
+    def test_no_nursery_waits_for_a_pool_that_does_not_come(self):
+        self.ends_with_its_program(ABANDONED, 1)
+
+    def ends_with_its_program(self, text, processes):
         path = pathlib.Path(self.folder()) / "program.py"
-        path.write_text(LIVING)
+        path.write_text(text)
         with subprocess.Popen([sys.executable, str(path)], env=environment(), text=True,
                               stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
             pids = [int(word) for word in program.stdout.readline().split()]
-            self.assertEqual([ended(pid) for pid in pids], [False, False])
+            self.assertEqual([ended(pid) for pid in pids], [False] * processes)
             program.send_signal(signal.SIGKILL)
             program.wait()
         for pid in pids:
@@ -351,6 +400,9 @@ class Template(Case):
         lines = sorted(out.splitlines())
         expected = ["True True __mp_main__", "import __main__", "import __mp_main__"]
         self.assertEqual((status, lines), (0, expected), err)
+
+    def test_workers_make_pools(self):
+        self.prints(NESTED, 12 * "7 ")
 
     def test_main_modules_that_must_not_be_forked(self):
         # Threads do not survive a fork, and a module that fails may have done half of its work.
