@@ -126,6 +126,11 @@ void aurp_thread_detach(aurp_thread thread)
     pthread_detach(thread.id);
 }
 
+void aurp_yield(void)
+{
+    (void)sched_yield();
+}
+
 unsigned aurp_thread_count(void)
 {
     char text[1024];

@@ -53,6 +53,9 @@ int aurp_thread_start(aurp_thread *ret_thread, void *(*fn)(void *), void *arg, c
 void aurp_thread_join(aurp_thread thread);
 void aurp_thread_detach(aurp_thread thread);
 
+/* Lets who else wants this CPU have it first. */
+void aurp_yield(void);
+
 /* How many threads this process has now (0 if that cannot be told).  One that has been joined may
  * still be counted for a moment. */
 unsigned aurp_thread_count(void);

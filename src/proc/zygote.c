@@ -137,6 +137,7 @@ static int fork_worker(zygote *z, const auri_zygote_message *request, const int 
     int pid = (int)fork();
 
     if (pid == 0) {
+        aurp_yield(); /* the next worker is made, and the host told, before this one takes the CPU */
         leave_nursery(z);
         live_as_worker(&order, z->start.worker_main, z->start.ctx, fds, n);
     }
