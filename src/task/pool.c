@@ -81,6 +81,9 @@ AURI_HOT void auri_pool_hold(aur_pool *pool)
 /* The last hold is gone. */
 AURI_APART static void end(aur_pool *pool)
 {
+    if (pool->generation != auri_process_generation_now()) {
+        return; /* a copy in a forked child: where it has mappings, the child may have its own */
+    }
     unlist(pool); /* from here on nobody finds it */
     if (pool->impl != NULL) {
         pool->backend->destroy(pool);

@@ -338,6 +338,9 @@ static void task_free(auri_task *task)
     bool holds =
         (auri_load_rlx(&task->word) & AURI_F_HOLDS) != 0; /* relaxed: nobody else is left */
 
+    if (holds && pool->generation != auri_process_generation_now()) {
+        return; /* a copy in a forked child: its place, its result and its pool are the parent's */
+    }
     if (holds && pool->backend->drop != NULL) {
         pool->backend->drop(task);
     }

@@ -24,6 +24,10 @@ def both(size):
     return memoryview(b"a" * size), [memoryview(b"b" * size)], b"c" * size
 
 
+def collect(_):
+    return gc.collect()
+
+
 def numbers(n):
     import numpy
 
@@ -31,6 +35,19 @@ def numbers(n):
 
 
 class Views(Case):
+    def test_garbage_that_workers_inherit(self):
+        """Views of a pool that is gone are in a cycle when the next one forks, whose workers collect it."""
+        self.addCleanup(gc.enable)
+        gc.disable()
+        with auriga.Pool(2, views=True) as pool:
+            views = pool.map(work.memory, [SIZE] * 4, 1)
+        views.append(views)
+        del views
+        with auriga.Pool(2) as pool:
+            self.assertGreater(max(pool.map(collect, range(8), 1)), 0)
+            for got in [pool.apply_async(work.big, (SIZE,)) for _ in range(8)]:
+                self.assertEqual(len(got.get()), SIZE)
+
     def test_memory_of_every_verb(self):
         with auriga.Pool(1, views=True) as pool, \
                 auriga.ProcessPoolExecutor(1, views=True) as executor:
