@@ -11,6 +11,9 @@ import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
 
+# Whether the address sanitizer watches this process, which reserves terabytes of addresses.
+WATCHED = "libasan" in os.environ.get("LD_PRELOAD", "")
+
 
 def environment():
     env = dict(os.environ)

@@ -12,7 +12,7 @@ import unittest
 import auriga
 import auriga.stdlib
 import work
-from support import Case
+from support import WATCHED, Case
 
 
 variable = contextvars.ContextVar("variable", default=None)
@@ -198,6 +198,7 @@ class Extras(Case):
         with auriga.ThreadPool(1) as pool:
             self.assertRaises(ValueError, pool.map, work.add, [1], timeout=1)
 
+    @unittest.skipIf(WATCHED, "its addresses count, too")
     def test_memory_limit(self):
         with auriga.Pool(1, memory_max=1 << 30) as pool:
             self.assertRaises(MemoryError, pool.apply, work.big, (2 << 30,))
