@@ -410,7 +410,7 @@ class AutoPool(Pool):
         items = iterable if isinstance(iterable, (list, tuple, range)) else list(iterable)
         if items and chunksize is not None and chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
-        return func, items, star, chunksize, _progress.start(progress, len(items))
+        return func, items, star, chunksize, _progress.start(self, progress, len(items))
 
     def _map(
         self, func, iterable, star, chunksize, limits, progress=None, callback=None,
@@ -452,7 +452,7 @@ class AutoPool(Pool):
         if chunksize < 1:
             raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
         func = _with(func, kwds)
-        progress = _progress.start(progress, _progress.length(iterable))
+        progress = _progress.start(self, progress, _progress.length(iterable))
         if progress is not None:
             chunksize = 1  # it counts items, not chunks
         submit = functools.partial(self._submit_chunk, self._verdict_of(func), func, star)
@@ -492,6 +492,7 @@ class AutoPool(Pool):
 
     def terminate(self):
         self._state = TERMINATE
+        _progress.stop(self)
         self._threads.terminate()
         if self._inner is not None:
             self._inner.terminate()

@@ -104,6 +104,7 @@ class Pool:
 
     _strict = False
     _flags = _POOL_ERRORS | _CONTEXT
+    _shown = ()  # the progress of its maps
 
     def __init__(
         self,
@@ -352,7 +353,7 @@ class Pool:
         limits = self._limits_of(*limits)
         if self._core.inherited or (limits and limits[0]):
             chunksize = 1  # the library times calls, and takes no batches from worker processes
-        progress = _progress.start(progress, len(iterable))
+        progress = _progress.start(self, progress, len(iterable))
         if progress is not None:
             chunksize = 1  # it counts items, not chunks
         tasks = []
@@ -462,7 +463,7 @@ class Pool:
             raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
         func = _with(func, kwds)
         limits = self._limits_of(*limits)
-        progress = _progress.start(progress, _progress.length(iterable))
+        progress = _progress.start(self, progress, _progress.length(iterable))
         timed = (limits and limits[0]) or progress is not None
         chunked = chunksize > 1 and not timed and not self._core.inherited
         if chunked:
@@ -544,6 +545,7 @@ class Pool:
         """
         self._state = TERMINATE
         self._feeders.clear()
+        _progress.stop(self)
         self._finalizer()
 
     def join(self):
@@ -677,4 +679,5 @@ class ThreadPool(Pool):
     def terminate(self):
         """What has not run will not; a call that runs goes on to its end, which join() awaits."""
         self._state = TERMINATE
+        _progress.stop(self)
         self._core.terminate(False)

@@ -1,27 +1,42 @@
 """How far a map is: a line on the terminal, or calls of a function."""
 
+import os
 import sys
 import threading
 import time
+import weakref
 
 from . import _core
 
 _REDRAW = 0.1  # seconds
 
 
-def start(wanted, total):
+def start(pool, wanted, total):
     """What counts the items of a map, or None if nobody would see it.  total may be None."""
     if wanted is None or wanted is False:
         return None
     if wanted is not True:
         if not callable(wanted):
             raise TypeError("progress must be True or a callable")
-        return Progress(wanted, total)
-    try:
-        terminal = sys.stderr.isatty()
-    except (AttributeError, ValueError):  # none, or closed
-        return None
-    return Progress(Line(sys.stderr), total) if terminal else None
+        progress = Progress(wanted, total)
+    else:
+        try:
+            terminal = sys.stderr.isatty()
+        except (AttributeError, ValueError):  # none, or closed
+            return None
+        if not terminal:
+            return None
+        progress = Progress(Line(sys.stderr), total)
+    if not pool._shown:
+        pool._shown = weakref.WeakSet()
+    pool._shown.add(progress)
+    return progress
+
+
+def stop(pool):
+    """The pool ends what it has: no item will be finished any more."""
+    for progress in list(pool._shown):
+        progress.stop()
 
 
 def length(iterable):
@@ -38,6 +53,7 @@ class Progress:
         self._all = threading.Event()
         self._done = 0
         self._total = total
+        self._stopped = False
         self._last = None  # the total, once no item can be added
         if total is not None:
             self.last(total)
@@ -46,6 +62,9 @@ class Progress:
         """An item is finished."""
         with self._lock:
             if self._all.is_set():
+                return
+            if self._stopped:
+                self._end()
                 return
             self._done += 1
             try:
@@ -64,8 +83,17 @@ class Progress:
             self._last = self._total = total
             self._check()
 
+    def stop(self):
+        """Nobody is told of what is cancelled now."""
+        self._stopped = True
+        if self._lock.acquire(blocking=False):  # else who has it will see, or the next item
+            try:
+                self._end()
+            finally:
+                self._lock.release()
+
     def _check(self):
-        if self._done == self._last:
+        if self._stopped or self._done == self._last:
             self._end()
 
     def _end(self):
@@ -118,10 +146,18 @@ class Line:
 
     def _write(self, end):
         try:
-            self._stream.write(f"\r{self._text}\x1b[K{end}")
+            self._stream.write(f"\r{self._text[:self._room()]}\x1b[K{end}")
             self._stream.flush()
         except (OSError, ValueError):
             pass  # the terminal is gone; the work is not
+
+    def _room(self):
+        """Characters on a line: what is longer would begin a new one each time."""
+        try:
+            columns = os.get_terminal_size(self._stream.fileno()).columns
+        except (AttributeError, ValueError, OSError):
+            return None
+        return columns - 1 if columns > 1 else None  # 0: it does not say
 
 
 def describe(done, total, seconds):

@@ -1,9 +1,13 @@
 """progress=: who is told, of what, and when nobody is."""
 
+import fcntl
 import os
 import pty
+import re
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import unittest
 from unittest import mock
@@ -18,6 +22,23 @@ import auriga
 with auriga.{kind}(2) as pool:
     assert pool.map(abs, range(9), 4, progress=True) == list(range(9))
     assert list(pool.imap(abs, iter(range(9)), progress=True)) == list(range(9))
+"""
+ENDED = """
+import auriga, signal, sys, threading
+drawn = threading.Event()
+class Stream:
+    def __getattr__(self, name):
+        return getattr(sys.__stderr__, name)
+    def write(self, text):
+        sys.__stderr__.write(text)
+        drawn.set()
+def work(x):
+    return x if x == 0 else signal.pause()
+sys.stderr = Stream()
+with auriga.Pool(1) as pool:
+    results = pool.imap(work, range(9), progress=True)
+    drawn.wait()
+sys.__stderr__.write("after\\n")
 """
 KINDS = ("Pool", "ThreadPool")
 
@@ -148,32 +169,50 @@ class Processes(Told, Case):
                 for _ in range(4):  # as many as are submitted ahead
                     self.assertRaises(auriga.CancelledError, next, results)
                 self.assertRaises(StopIteration, next, results)
-                self.assertEqual(seen, [(done, 4) for done in range(1, 5)])
+                self.assertEqual(seen, [])  # of what was cancelled, nothing was finished
 
 
 class Terminal(Case):
+    def run_there(self, text, columns=80):
+        """(status, output) of a program whose stderr is a terminal."""
+        main, other = pty.openpty()
+        fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        with open(main, "rb", buffering=0) as out:
+            program = subprocess.Popen([sys.executable, "-c", text], env=environment(), stderr=other)
+            os.close(other)
+            text = b""
+            try:
+                while data := out.read(4096):
+                    text += data
+            except OSError:  # how a terminal ends
+                pass
+            return program.wait(), text.decode()
+
     def test_a_line(self):
         for kind in KINDS:
             with self.subTest(kind=kind):
-                main, other = pty.openpty()
-                with open(main, "rb", buffering=0) as out:
-                    program = subprocess.Popen(
-                        [sys.executable, "-c", PROGRAM.format(kind=kind)],
-                        env=environment(), stderr=other,
-                    )
-                    os.close(other)
-                    text = b""
-                    try:
-                        while data := out.read(4096):
-                            text += data
-                    except OSError:  # how a terminal ends
-                        pass
-                    self.assertEqual(program.wait(), 0, text)
-                lines = text.decode().split("\r\n")
+                status, text = self.run_there(PROGRAM.format(kind=kind))
+                self.assertEqual(status, 0, text)
+                lines = text.split("\r\n")
                 self.assertEqual(len(lines), 3, text)
                 self.assertEqual(lines[2], "")
                 for line in lines[:2]:
                     self.assertIn("\r9/9 items, ", line)
+
+    def test_a_narrow_terminal(self):
+        status, text = self.run_there(PROGRAM.format(kind="Pool"), columns=12)
+        self.assertEqual(status, 0, text)
+        drawn = re.findall("\r([^\r\n\x1b]+)\x1b", text)
+        self.assertGreater(len(drawn), 1)
+        for line in drawn:
+            self.assertEqual(len(line), 11)  # as the last place often wraps, too
+
+    def test_the_end_of_the_pool(self):
+        status, text = self.run_there(ENDED)
+        self.assertEqual(status, 0, text)
+        first, after, rest = text.split("\r\n")
+        self.assertRegex(first, "\r1/9 items, [^\r]+$")
+        self.assertEqual((after, rest), ("after", ""))
 
     def test_the_line_is_drawn_before_the_wait_ends(self):
         class Stream:
