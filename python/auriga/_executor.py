@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import sys
 import threading
 import time
 import weakref
@@ -18,7 +19,6 @@ from ._pool import _BREAK_ON_DEATH, _THREADS, WORKERS_MAX, start_processes
 _BAD_ARGS_DIE = 4
 _CONTEXT = 32
 
-_live = weakref.WeakSet()  # core pools to be joined before the interpreter goes
 _exiting = False
 _lock = threading.Lock()
 
@@ -27,14 +27,40 @@ def _at_exit():
     global _exiting
     with _lock:
         _exiting = True
-        pools = [pool for pool, owner in list(_owners.items()) if owner == os.getpid()]
+        pools = {
+            pool: strict for pool, (owner, strict) in list(_owners.items()) if owner == os.getpid()
+        }
+    if _ends_by_interrupt():
+        _interrupt(pools)
     for pool in pools:
         pool.close()
-    for pool in pools:
-        pool.join(None)
+    try:
+        for pool in pools:
+            pool.join(None)
+    except KeyboardInterrupt:
+        _interrupt(pools)
+        raise
 
 
-_owners = weakref.WeakKeyDictionary()  # core pool -> the process that made it
+def _ends_by_interrupt():
+    """Whether the program ends because nobody has caught a KeyboardInterrupt."""
+    last = getattr(sys, "last_type", None)  # a prompt goes on after it
+    return isinstance(last, type) and issubclass(last, KeyboardInterrupt) and not hasattr(sys, "ps1")
+
+
+def _interrupt(pools):
+    """The user does not want to wait: what has not begun will not, and workers are ended, but for pools
+    that behave like the standard library's."""
+    for pool, strict in pools.items():
+        if strict:
+            continue
+        if pool.kind == _THREADS:
+            pool.cancel_pending()
+        else:
+            pool.terminate(False)
+
+
+_owners = weakref.WeakKeyDictionary()  # core pool -> (the process that made it, strict)
 threading._register_atexit(_at_exit)
 os.register_at_fork(
     before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
@@ -95,7 +121,7 @@ class _PoolExecutor(Executor):
         finally:
             self._starting = None
         with _lock:
-            _owners[core] = os.getpid()
+            _owners[core] = os.getpid(), self._strict
         self._core = core
         self._finalizer = weakref.finalize(self, _close, core)
         self._finalizer.atexit = False
@@ -179,6 +205,9 @@ class _PoolExecutor(Executor):
 
         wait: whether to return only when all of it has ended.
         cancel_futures: whether calls that have not started are cancelled.
+
+        If a KeyboardInterrupt ends this wait or the block, what has not started is cancelled, and
+        worker processes are ended.
         """
         with self._shutdown_lock:
             self._shutdown = True
@@ -189,7 +218,17 @@ class _PoolExecutor(Executor):
             core.cancel_pending()
         core.close()
         if wait:
-            core.join(None)
+            try:
+                core.join(None)
+            except KeyboardInterrupt:
+                _interrupt({core: self._strict})
+                raise
+
+    def __exit__(self, exc_type, exc_val, exc_tb):
+        if self._core is not None and exc_type is not None:
+            if issubclass(exc_type, KeyboardInterrupt):
+                _interrupt({self._core: self._strict})
+        return super().__exit__(exc_type, exc_val, exc_tb)
 
 
 def _results(executor, submit, items, end, buffersize):

@@ -176,18 +176,29 @@ if __name__ == "__main__":
 """
 
 INTERRUPTED = """
-import signal, sys, time, auriga
+import signal, auriga
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
-def wait(x):
+def wait(x=None):
     print("started", flush=True)
-    time.sleep(600)
+    signal.pause()
 def main():
     with auriga.{kind}(1) as pool:
-        try:
-            pool.apply({call})
-        except KeyboardInterrupt:
-            print("interrupted", flush=True)
-main()
+        {call}
+try:
+    main()
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+ENDED = """
+import signal, auriga
+signal.signal(signal.SIGINT, signal.default_int_handler)
+def wait():
+    print("started", flush=True)
+    signal.pause()
+executor = auriga.ProcessPoolExecutor(1)
+future = executor.submit(wait)
+{call}
 """
 
 AT_EXIT = """
@@ -267,23 +278,53 @@ class Starts(Case):
 
 
 class Signals(Case):
-    def interrupt(self, kind, call):
+    def run_interrupted(self, text):
+        """(status, output after the first line) of a program that has SIGINT for itself."""
         program = subprocess.Popen(
-            [sys.executable, "-c", INTERRUPTED.format(kind=kind, call=call)],
-            stdout=subprocess.PIPE, text=True, env=environment(), start_new_session=True,
+            [sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=environment(), start_new_session=True,
         )
         with program:
             self.assertEqual(program.stdout.readline(), "started\n")
             os.kill(program.pid, signal.SIGINT)
             # The end of the output: no process that has it open is left.
-            self.assertEqual(program.stdout.read(), "interrupted\n")
-        self.assertEqual(program.returncode, 0)
+            out, err = program.communicate()
+        return program.returncode, out, err
 
-    def test_interrupt_of_a_wait_for_a_process(self):
-        self.interrupt("Pool", "wait, (1,)")
+    def interrupt(self, kind, *calls):
+        for call in calls:
+            with self.subTest(kind=kind, call=call):
+                text = INTERRUPTED.format(kind=kind, call=call)
+                self.assertEqual(self.run_interrupted(text), (0, "interrupted\n", ""))
+
+    def test_interrupt_of_a_call(self):
+        self.interrupt(
+            "Pool", "pool.apply(wait)", "pool.apply_async(wait).get(3600)",
+            "pool.apply_async(wait, callback=print).wait()",
+            "pool.apply_async(wait); pool.close(); pool.join()",
+        )
 
     def test_interrupt_of_a_map(self):
-        self.interrupt("Pool", "wait, (1,)")
+        self.interrupt(
+            "Pool", "pool.map(wait, range(3))", "pool.map(wait, range(3), 1, progress=lambda *at: None)",
+            "list(pool.imap(wait, range(9), 3))", "list(pool.imap_unordered(wait, range(9)))",
+        )
+        self.interrupt("AutoPool", "pool.map(wait, range(3), timeout=3600)")
+
+    def test_interrupt_of_an_executor(self):
+        self.interrupt(
+            "ProcessPoolExecutor", "pool.submit(wait).result()", "list(pool.map(wait, range(3)))",
+            "auriga.wait([pool.submit(wait)])", "list(auriga.as_completed([pool.submit(wait)]))",
+            "pool.submit(wait)", "pool.submit(wait); pool.shutdown()",
+        )
+
+    def test_interrupt_that_ends_the_program(self):
+        for call in ("future.result()", "pass"):  # with the latter, it is over
+            with self.subTest(call=call):
+                status, out, err = self.run_interrupted(ENDED.format(call=call))
+                self.assertEqual((out, err.count("Traceback")), ("", 1), err)
+                self.assertIn("KeyboardInterrupt", err)
+                self.assertEqual(status, -signal.SIGINT if call != "pass" else 0)
 
 
 class Inherited(Case):
