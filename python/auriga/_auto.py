@@ -46,10 +46,12 @@ def _run(fn, star, items):
             results.extend(calls)
             if len(results) < n:  # to extend() that was the end, and the exception is gone
                 raise StopIteration("raised by the function")
-        except Exception as error:
+        except BaseException as error:
             if first is None:
                 first = error
                 _helpers.note_item(error, len(results))
+            if not isinstance(error, Exception):
+                raise
             results.append(None)
     if first is not None:
         raise first
@@ -558,7 +560,11 @@ class _MapRun:
         def n():
             return self._at - start
 
-        task = _settled(lambda: _measured_here(self._verdict, self._stretch, n))
+        try:
+            task = _settled(lambda: _measured_here(self._verdict, self._stretch, n))
+        except BaseException as error:  # not of the kind that waits for the others
+            _name_item(error, start, False)
+            raise
         self.parts.add(task, n())
 
     def _stretch(self):
@@ -571,10 +577,12 @@ class _MapRun:
             items = self._take(size if self.parts.progress is None else 1)
             try:
                 results += _run(self._fn, self._star, items)
-            except Exception as error:
+            except BaseException as error:
                 if first is None:
                     first = error
-                    _helpers.note_item(error, len(results) + getattr(error, "_auriga_item", 0))
+                    _helpers.note_item(error, len(results) + (_helpers.noted_item(error) or 0))
+                if not isinstance(error, Exception):
+                    raise
                 results += items  # their places
             if self.parts.progress is not None or time.perf_counter() > end:
                 break

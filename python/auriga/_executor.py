@@ -15,6 +15,7 @@ from . import _context, _core, _helpers
 from ._errors import PoolClosed
 from ._futures import Future
 from ._pool import _BREAK_ON_DEATH, _THREADS, WORKERS_MAX, start_processes
+from ._results import _name_item
 
 _BAD_ARGS_DIE = 4
 _CONTEXT = 32
@@ -181,7 +182,8 @@ class _PoolExecutor(Executor):
             all, at once.
 
         Raises ValueError or TypeError if a number makes no sense.  The iterator raises what fn
-        raised for an item, and is at its end then.
+        raised for an item, with a note of its number where exceptions have notes, and is at its
+        end then.
 
         >>> with auriga.ThreadPoolExecutor(2) as executor:
         ...     list(executor.map(pow, [2, 3, 10], [5, 2, 3]))
@@ -244,7 +246,7 @@ class _PoolExecutor(Executor):
         return super().__exit__(exc_type, exc_val, exc_tb)
 
 
-def _results(executor, submit, items, end, buffersize):
+def _results(executor, submit, items, end, buffersize, chunksize=0):
     """Submits now, and hands out results as they are asked for."""
     limit = buffersize if buffersize is not None else None
     if submit is None:
@@ -255,10 +257,12 @@ def _results(executor, submit, items, end, buffersize):
     fs.reverse()
     pace = _helpers.Pace()
     owner = weakref.ref(executor)
+    strict = executor._strict
     del executor
 
     def results():
         nonlocal items
+        n = 0  # results, or chunks of them, that were handed out
         try:
             while fs:
                 if limit is not None and items is not None and owner() is not None:
@@ -267,13 +271,16 @@ def _results(executor, submit, items, end, buffersize):
                         items = None
                     else:
                         fs.insert(0, submit(args))
-                    yield _take(fs, end)
+                    yield _take(fs, end, n, chunksize, strict)
+                    n += 1
                     continue
                 left = None if end is None else end - time.monotonic()
                 values = _core.take_values(fs, left, pace.next())
                 if values is None:
-                    yield _take(fs, end)
+                    yield _take(fs, end, n, chunksize, strict)
+                    n += 1
                     continue
+                n += len(values)
                 values.reverse()
                 while values:
                     yield values.pop()
@@ -284,11 +291,15 @@ def _results(executor, submit, items, end, buffersize):
     return results()
 
 
-def _take(fs, end):
+def _take(fs, end, n, chunksize, strict):
     future = fs.pop()
     try:
         try:
             return future.result(None if end is None else end - time.monotonic())
+        except BaseException as error:
+            if future.done() and not future.cancelled():
+                _name_item(error, n * (chunksize or 1), not chunksize, strict)
+            raise
         finally:
             future.cancel()
     finally:
@@ -450,9 +461,13 @@ class ProcessPoolExecutor(_PoolExecutor):
         flags = self._flags | 1 | (16 if self._strict else 0)
 
         def submit(chunk):
-            return self._begin().submit_batch(fn, chunk, 0, len(chunk), flags, 0)
+            core = self._begin()
+            try:
+                return core.submit_batch(fn, chunk, 0, len(chunk), flags, 0)
+            except BaseException as error:
+                return self._not_submitted(error)
 
-        return _flat(_results(self, submit, chunks, end, buffersize))
+        return _flat(_results(self, submit, chunks, end, buffersize, chunksize))
 
 
 _own_submits = (_PoolExecutor.submit, ProcessPoolExecutor.submit)

@@ -149,7 +149,11 @@ def pack_result_error(error, value, flags):
         return pack_error(error, flags)
     from multiprocessing.pool import MaybeEncodingError
 
-    return pack_error(MaybeEncodingError(error, value), 0)
+    try:
+        told = MaybeEncodingError(error, value)
+    except Exception:  # of its repr()
+        told = MaybeEncodingError(type(error).__name__, f"{type(value).__name__} without a repr()")
+    return pack_error(told, 0)
 
 
 def load_error(data):
@@ -161,16 +165,32 @@ def load_error(data):
         if hasattr(why, "add_note"):
             why.add_note("the task's own exception cannot be loaded in this process")
         raise why from cause
-    error.__cause__ = cause
+    if not isinstance(error, BaseException):
+        error = TypeError(f"an exception of the task arrived as {type(error).__name__}")
+    _set_cause(error, cause)
     return error
+
+
+# A class may forbid its attributes, as a frozen dataclass does.
+_set_cause = BaseException.__cause__.__set__
 
 
 def note_item(error, item):
     """Which item of its batch an exception is of; read by the result of the map."""
-    try:
-        error._auriga_item = item
-    except AttributeError:
-        pass
+    error.__dict__["_auriga_item"] = item
+
+
+def noted_item(error):
+    """The same again, once; None: nobody has noted it."""
+    return error.__dict__.pop("_auriga_item", None)
+
+
+def add_note(error, note):
+    """As the method, of which 3.10 knows nothing."""
+    if hasattr(BaseException, "add_note"):
+        notes = error.__dict__.setdefault("__notes__", [])
+        if isinstance(notes, list) and note not in notes:
+            notes.append(note)
 
 
 # ---- failures that the library reports ---------------------------------------------------------

@@ -188,16 +188,16 @@ class MapResult(AsyncResult):
 def _name_item(error, first, single, strict=False):
     """Says in the exception which item of the map it is of, as far as that is known.
     strict: nothing, as in the standard library."""
-    within = error.__dict__.pop("_auriga_item", None) if hasattr(error, "__dict__") else None
+    within = _helpers.noted_item(error)
     item = first if single else None if within is None else first + within
     if item is None or strict:
         return
-    if hasattr(type(error), "item"):  # one of ours
+    from ._errors import ItemTimeout, WorkerDied
+
+    if isinstance(error, (ItemTimeout, WorkerDied)):
         error.item = item
-    elif hasattr(error, "add_note"):
-        note = f"item {item} of the map"
-        if note not in getattr(error, "__notes__", ()):
-            error.add_note(note)
+    else:
+        _helpers.add_note(error, f"item {item} of the map")
 
 
 _WINDOW_MAX = 1024

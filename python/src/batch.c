@@ -417,6 +417,7 @@ static int write_items(writer *w, PyObject *items, Py_ssize_t lo, Py_ssize_t hi,
         int done = write_item(w, item, flags);
         Py_DECREF(item);
         if (done < 0) {
+            batch_note_item(w->state, NULL, i - lo);
             return -1;
         }
         if (i - lo == SAMPLE) {

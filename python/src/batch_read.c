@@ -116,6 +116,23 @@ static void note_size(const struct batch *b, pool *owner)
     }
 }
 
+void batch_note_item(core_state *state, PyObject *error, Py_ssize_t item)
+{
+    PyObject *raised = error == NULL ? core_take_exception() : NULL;
+    PyObject *noted = PyObject_CallMethod(state->helpers, "note_item", "On",
+                                          raised != NULL ? raised : error, item);
+
+    if (noted == NULL) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(noted);
+    if (raised != NULL) {
+        PyObject *type = (PyObject *)Py_TYPE(raised);
+        Py_INCREF(type);
+        PyErr_Restore(type, raised, PyException_GetTraceback(raised));
+    }
+}
+
 PyObject *batch_results(struct batch *b, pool *owner, PyObject *into, PyObject **ret_error,
                         aur_err *ret_err)
 {
@@ -129,13 +146,8 @@ PyObject *batch_results(struct batch *b, pool *owner, PyObject *into, PyObject *
     note_size(b, owner);
     for (size_t i = 0; good && i < b->pieces_n; i++) {
         good = read_piece(&b->pieces[i], b->views, state, &f, ret_error);
-        if (!good && *ret_error != NULL) {
-            PyObject *noted =
-                PyObject_CallMethod(state->helpers, "note_item", "On", *ret_error, f.n);
-            if (noted == NULL) {
-                PyErr_Clear();
-            }
-            Py_XDECREF(noted);
+        if (!good) {
+            batch_note_item(state, *ret_error, f.n);
         }
     }
     if (good && b->err != AUR_OK) {

@@ -56,4 +56,8 @@ struct batch {
     struct told *told;
 };
 
+/* Notes for the result of the map which item of its batch an exception is of; NULL: the one that is
+ * set, which stays. */
+void batch_note_item(core_state *state, PyObject *error, Py_ssize_t item);
+
 #endif

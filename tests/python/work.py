@@ -4,6 +4,7 @@ import contextvars
 import os
 import signal
 import sys
+import threading
 
 
 def add(x, y=2):
@@ -130,6 +131,51 @@ class LostError(Exception):
 
 def fail_lost(x):
     raise LostError(x, "more")
+
+
+class FrozenError(Exception):
+    def __setattr__(self, name, value):
+        raise AttributeError(f"cannot assign to field {name!r}")  # as a frozen dataclass
+
+
+class ItemError(Exception):
+    item = "mine"
+
+
+class SpeechlessError(Exception):
+    """Cannot be pickled, nor shown."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def __repr__(self):
+        raise RuntimeError("no words")
+
+
+def on_three(fn, x):
+    return fn(x) if x == 3 else x
+
+
+def fail_frozen_on_three(x):
+    if x == 3:
+        raise FrozenError("three")
+    return x
+
+
+def exit_on_three(x):
+    return leave(4) if x == 3 else x
+
+
+def fail_with_item(x):
+    raise ItemError(x)
+
+
+def fail_speechless(x):
+    raise SpeechlessError
+
+
+def make_speechless(x):
+    return SpeechlessError()
 
 
 def get_setting(_=None):

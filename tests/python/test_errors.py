@@ -1,0 +1,105 @@
+"""What errors say: which item, of which function, where; also those that make it hard."""
+
+import functools
+import threading
+import unittest
+
+import auriga
+import auriga.stdlib
+import work
+from support import Case
+
+NOTES = hasattr(Exception, "add_note")
+VERBS = ("map", "map_async", "imap", "imap_unordered")
+
+
+class Items(Case):
+    def failure(self, pool, verb, fn, items, size):
+        """The exception of the only item that fails."""
+        try:
+            results = getattr(pool, verb)(fn, items, chunksize=size)
+            results = results.get() if verb.endswith("async") else iter(results)
+        except BaseException as error:
+            return error
+        errors = []
+        while True:
+            try:
+                next(results)
+            except StopIteration as error:
+                if not error.args:
+                    break
+                errors.append(error)
+            except BaseException as error:
+                errors.append(error)
+        self.assertEqual(len(errors), 1)
+        return errors[0]
+
+    def check(self, pool, fn, kind, items=range(9), verbs=VERBS, sizes=(1, 3, 9)):
+        for verb in verbs:
+            for size in sizes:
+                with self.subTest(pool=type(pool).__name__, verb=verb, size=size):
+                    error = self.failure(pool, verb, fn, items, size)
+                    self.assertIs(type(error), kind)
+                    if NOTES:
+                        self.assertEqual(error.__notes__[-1], "item 3 of the map")
+                    self.assertNotIn("_auriga_item", error.__dict__)
+
+    def test_exceptions_that_forbid_attributes(self):
+        for make in (auriga.Pool, auriga.ThreadPool, auriga.AutoPool):
+            with make(2) as pool:
+                self.check(pool, work.fail_frozen_on_three, work.FrozenError)
+
+    def test_exceptions_that_are_no_errors(self):
+        for make in (auriga.Pool, auriga.ThreadPool, auriga.AutoPool):
+            with make(2) as pool:
+                self.check(pool, work.exit_on_three, SystemExit)
+
+    def test_what_cannot_be_loaded(self):
+        with auriga.Pool(2) as pool:
+            self.check(pool, functools.partial(work.on_three, work.fail_lost), TypeError)
+            self.check(pool, functools.partial(work.on_three, work.make_unloadable), RuntimeError)
+
+    def test_what_cannot_be_pickled(self):
+        from multiprocessing.pool import MaybeEncodingError
+
+        with auriga.Pool(2) as pool:
+            items = [*range(3), threading.Lock(), 4]
+            self.check(pool, work.same, TypeError, items)
+            for fn in (work.unpicklable, work.make_speechless, work.fail_speechless):
+                self.check(pool, functools.partial(work.on_three, fn), MaybeEncodingError)
+
+    def test_a_class_with_an_item_of_its_own(self):
+        for make in (auriga.Pool, auriga.ThreadPool):
+            with make(1) as pool:
+                error = self.failure(pool, "map", work.fail_with_item, range(1, 4), 2)
+                self.assertEqual(error.item, "mine")
+
+    def test_maps_of_executors(self):
+        for make in (auriga.ProcessPoolExecutor, auriga.ThreadPoolExecutor):
+            with make(2) as pool:
+                self.check(pool, work.fail_frozen_on_three, work.FrozenError, verbs=("map",))
+                results = pool.map(work.fail_frozen_on_three, range(9), buffersize=2)
+                with self.assertRaises(work.FrozenError) as caught:
+                    list(results)
+                if NOTES:
+                    self.assertEqual(caught.exception.__notes__, ["item 3 of the map"])
+        with auriga.ProcessPoolExecutor(2) as pool:
+            for size in (1, 3):
+                error = self.failure(pool, "map", work.die_on_three, range(9), size)
+                self.assertEqual(error.item, 3)
+        for make in (auriga.stdlib.ProcessPoolExecutor, auriga.stdlib.ThreadPoolExecutor):
+            with make(2) as pool:
+                for size in (1, 3):
+                    error = self.failure(pool, "map", work.fail, range(9), size)
+                    self.assertEqual(error.__dict__, {})
+
+    def test_a_chunk_of_an_executor_that_cannot_be_sent(self):
+        for package in (auriga, auriga.stdlib):
+            with package.ProcessPoolExecutor(1) as pool:
+                results = pool.map(work.same, [1, 2, threading.Lock(), 4], chunksize=2)
+                self.assertEqual([next(results), next(results)], [1, 2])
+                self.assertRaises(TypeError, next, results)
+
+
+if __name__ == "__main__":
+    unittest.main()
