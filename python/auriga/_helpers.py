@@ -6,10 +6,11 @@ imported where it happens.
 
 import sys
 import weakref
-from _pickle import PickleBuffer, Pickler, loads as _loads
+from _pickle import PickleBuffer, Pickler, PicklingError, loads as _loads
+from functools import partial
 from io import BytesIO
 from time import monotonic
-from types import FunctionType
+from types import FunctionType, MethodType
 
 _APART = 1 << 16  # bytes; smaller buffers stay inside the pickle
 _POOL_ERRORS = 8  # CALL_POOL_ERRORS of core.h
@@ -92,19 +93,43 @@ class _ByValue:
         return _loads, (self.data,)
 
 
+class _Stuck:
+    """One that cannot travel; who pickles it is told why."""
+
+    __slots__ = ("func", "name")
+
+    def __init__(self, func, name):
+        self.func = func
+        self.name = name
+
+    def __reduce__(self):
+        raise PicklingError(
+            f"{self.name} is not found in a module by its name, so that it cannot be pickled; if "
+            "cloudpickle is installed, it travels by value"
+        )
+
+
 def portable(fn):
     """fn, or what stands for it if it is a lambda, a local function or one typed at a prompt, and
     cloudpickle is there to write it."""
-    if type(fn) is not FunctionType:
-        return fn
-    if "<" not in fn.__qualname__:
-        if fn.__module__ != "__main__" or hasattr(sys.modules["__main__"], "__file__"):
+    home = fn if type(fn) is FunctionType else _home(fn)
+    if "<" not in home.__qualname__:
+        if home.__module__ != "__main__" or hasattr(sys.modules["__main__"], "__file__"):
             return fn
     try:
         import cloudpickle
     except ImportError:
-        return fn
+        return _Stuck(fn, home.__qualname__) if "<" in home.__qualname__ else fn
     return _ByValue(fn, cloudpickle.dumps(fn, 5))
+
+
+def _home(fn):
+    """The function or class that pickle has to find to write fn."""
+    while type(fn) is partial:
+        fn = fn.func
+    if type(fn) is MethodType:
+        fn = fn.__self__
+    return fn if isinstance(fn, (FunctionType, type)) else type(fn)
 
 
 # ---- exceptions that travel --------------------------------------------------------------------

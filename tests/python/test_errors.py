@@ -1,6 +1,8 @@
 """What errors say: which item, of which function, where; also those that make it hard."""
 
 import functools
+import pickle
+import sys
 import threading
 import unittest
 
@@ -99,6 +101,58 @@ class Items(Case):
                 results = pool.map(work.same, [1, 2, threading.Lock(), 4], chunksize=2)
                 self.assertEqual([next(results), next(results)], [1, 2])
                 self.assertRaises(TypeError, next, results)
+
+
+class Functions(Case):
+    """Those that pickle does not find."""
+
+    def nameless(self):
+        class Local:
+            def __call__(self, x):
+                return x + 1
+
+            def method(self, x):
+                return x + 2
+
+        yield lambda x: x
+        yield functools.partial(lambda x, y: x * y, y=3)
+        yield Local()
+        yield functools.partial(functools.partial(Local().method))
+
+    def hide_cloudpickle(self):
+        before = sys.modules.get("cloudpickle")
+        if before is not None:
+            self.addCleanup(sys.modules.__setitem__, "cloudpickle", before)
+        self.addCleanup(sys.modules.pop, "cloudpickle")
+        sys.modules["cloudpickle"] = None
+
+    def test_are_refused_with_a_hint(self):
+        self.hide_cloudpickle()
+        with auriga.Pool(1) as pool, auriga.ProcessPoolExecutor(1) as executor:
+            for fn in self.nameless():
+                calls = (
+                    lambda: pool.apply(fn, (1,)), lambda: pool.map(fn, [1, 2], 2),
+                    lambda: list(pool.imap(fn, [1])), lambda: executor.submit(fn, 1).result(),
+                    lambda: list(executor.map(fn, [1, 2], chunksize=2)),
+                )
+                for call in calls:
+                    with self.assertRaisesRegex(pickle.PicklingError, "Functions.*cloudpickle"):
+                        call()
+        with auriga.AutoPool(1) as pool:  # threads pickle nothing
+            self.assertEqual(pool.map(lambda x: x + 1, range(3)), [1, 2, 3])
+
+    def test_travel_by_value(self):
+        try:
+            import cloudpickle  # noqa: F401
+        except ImportError:
+            self.skipTest("there is no cloudpickle for this interpreter")
+        for method in ("fork", "spawn"):
+            context = auriga.get_context(method)
+            with auriga.Pool(1, context=context) as pool:
+                self.assertEqual([pool.apply(fn, (5,)) for fn in self.nameless()], [5, 15, 6, 7])
+                self.assertEqual(pool.map(lambda x, y: x - y, [5, 6], kwds={"y": 2}), [3, 4])
+                got = pool.istarmap_unordered(lambda x, y: x - y, [(5,)], kwds={"y": 2})
+                self.assertEqual(list(got), [3])
 
 
 if __name__ == "__main__":
