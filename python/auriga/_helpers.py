@@ -38,12 +38,27 @@ def _reducers():
 
 
 def _reduce_memory(view):
-    buffer = PickleBuffer(view if view.c_contiguous else view.tobytes())
-    return _memory, (buffer, view.format, view.shape)
+    item = memoryview(bytes(view.itemsize))
+    try:
+        item.cast(view.format)
+    except ValueError:
+        raise TypeError(f"cannot pickle a memoryview of format {view.format!r}") from None
+    if view.nbytes == 0:
+        if view.ndim != 1:
+            raise TypeError(f"cannot pickle a memoryview of shape {view.shape}")
+        return _no_memory, (item.tobytes(), view.format)
+    buffer = view
+    if not view.c_contiguous:
+        buffer = view.tobytes() if view.readonly else bytearray(view.tobytes())
+    return _memory, (PickleBuffer(buffer), view.format, view.shape)
 
 
 def _memory(buffer, format, shape):
     return memoryview(buffer).cast("B").cast(format, shape)
+
+
+def _no_memory(item, format):
+    return memoryview(item).cast(format)[:0]
 
 
 def _dump(obj, buffers, table):

@@ -1,6 +1,7 @@
 """Large buffers of results as views of the memory that they came in."""
 
 import array
+import ctypes
 import gc
 import os
 import signal
@@ -98,6 +99,28 @@ class Views(Case):
                 self.assertEqual((got.format, got.shape, got), (view.format, view.shape, view))
             got = pool.apply(doubles, (20_000,))
             self.assertEqual((got.format, got[19_999]), ("d", 19_999.0))
+
+    def test_nothing_in_it(self):
+        with auriga.Pool(1) as pool:
+            for view in (memoryview(b""), memoryview(array.array("d")), doubles(9)[3:3]):
+                got = pool.apply(work.same, (view,))
+                self.assertEqual((got.format, got.shape), (view.format, (0,)))
+
+    def test_a_step_keeps_who_may_write(self):
+        with auriga.Pool(1) as pool:
+            for data in (b"abcdef", bytearray(b"abcdef")):
+                got = pool.apply(work.same, (memoryview(data)[::2],))
+                self.assertEqual((got, got.readonly), (b"ace", type(data) is bytes))
+
+    def test_what_no_memoryview_can_be_made_of(self):
+        class Pair(ctypes.Structure):
+            _fields_ = [("a", ctypes.c_int), ("b", ctypes.c_double)]
+
+        none = memoryview((ctypes.c_int * 0 * 5)())  # of no bytes, in two dimensions
+        with auriga.Pool(1) as pool:
+            for view in (memoryview((Pair * 3)()), memoryview((ctypes.c_int * 3)()), none):
+                with self.assertRaisesRegex(TypeError, "cannot pickle a memoryview of "):
+                    pool.apply(work.same, (view,))
 
     def test_they_travel_again(self):
         with auriga.Pool(1, views=True) as pool:
