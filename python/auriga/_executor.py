@@ -240,10 +240,13 @@ class _PoolExecutor(Executor):
                 raise
 
     def __exit__(self, exc_type, exc_val, exc_tb):
-        if self._core is not None and exc_type is not None:
-            if issubclass(exc_type, KeyboardInterrupt):
-                _interrupt({self._core: self._strict})
+        if exc_type is not None and issubclass(exc_type, KeyboardInterrupt):
+            self._end_now()
         return super().__exit__(exc_type, exc_val, exc_tb)
+
+    def _end_now(self):
+        if self._core is not None:
+            _interrupt({self._core: self._strict})
 
 
 def _results(executor, submit, items, end, buffersize, chunksize=0):

@@ -70,6 +70,7 @@ class AurigaBackend(AutoBatchingMixin, ParallelBackendBase):
 
     def abort_everything(self, ensure_ready=True):
         self.terminate()
+        self._executor._end_now()  # nobody wants what still runs: after a timeout, that may be for long
         if ensure_ready:
             self.configure(self.parallel.n_jobs, self.parallel)
 

@@ -236,6 +236,24 @@ class Extras(Case):
             calls = (joblib.delayed(work.fail)(i) for i in range(3))
             self.assertRaises(ValueError, joblib.Parallel(), calls)
 
+    def test_joblib_ends_what_it_gave_up(self):
+        try:
+            import joblib
+        except ImportError:
+            self.skipTest("there is no joblib for this interpreter")
+        import auriga.joblib
+
+        auriga.joblib.register()
+        path = os.path.join(self.folder(), "open")
+        os.mkfifo(path)
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, fd)
+        calls = [joblib.delayed(work.hold_open)(path)] * 2
+        with joblib.parallel_backend("auriga", n_jobs=2):
+            self.assertRaises(TimeoutError, joblib.Parallel(timeout=0.1), calls)
+        os.set_blocking(fd, True)
+        self.assertEqual(os.read(fd, 1), b"")  # the end: nobody is left who has it open
+
     def test_joblib_takes_functions_without_a_name(self):
         try:
             import cloudpickle  # noqa: F401

@@ -196,6 +196,12 @@ def wait_for_file(path):
         return path
 
 
+def hold_open(path):
+    """Does not end."""
+    with open(path, "w"):
+        signal.pause()
+
+
 def open_or_wait(path):
     """Waits for the file, if there is a name of one."""
     return wait_for_file(path) if path else path
