@@ -68,20 +68,8 @@ os.register_at_fork(
 )
 
 
-_forgotten = set()  # core pools whose executor is gone, but perhaps not its work
-
-
 def _close(core):
     core.close()
-    _forgotten.add(core)
-    _drop_ended()
-
-
-def _drop_ended():
-    for pool in list(_forgotten):
-        # A fork has no hand in the pools of its parent, and a task cannot wait for its own pool.
-        if _owners.get(pool, (0,))[0] != os.getpid() or (not _core.in_task() and pool.join(0)):
-            _forgotten.discard(pool)
 
 
 def _exit_error():
@@ -125,7 +113,6 @@ class _PoolExecutor(Executor):
         return self._core
 
     def _make(self):
-        _drop_ended()
         self._starting = os.getpid()
         try:
             core = self._start_core()

@@ -201,21 +201,6 @@ future = executor.submit(wait)
 {call}
 """
 
-FORGOTTEN = """
-import os, auriga
-def work(path, x):
-    open(path).close()
-    os.write(1, b"worked %d\\n" % x)
-def main(path):
-    executor = auriga.{executor}(1)
-    for i in range(3):
-        executor.submit(work, path, i)
-path = os.path.join(os.path.dirname(__file__), "gate")
-os.mkfifo(path)
-main(path)
-os.open(path, os.O_RDWR)  # the gate opens when nobody has the executor any more
-"""
-
 AT_EXIT = """
 import atexit, os, auriga
 def late():
@@ -378,12 +363,6 @@ class Ends(Case):
                 lines = out.splitlines()
                 self.assertEqual(sorted(lines[:3]), ["worked 0", "worked 1", "worked 2"])
                 self.assertIn("cannot schedule new futures", lines[3])
-
-    def test_work_of_a_forgotten_executor(self):
-        for executor in ("ThreadPoolExecutor", "ProcessPoolExecutor"):
-            with self.subTest(executor=executor):
-                status, out, err = run_program(FORGOTTEN.format(executor=executor))
-                self.assertEqual((status, out), (0, "worked 0\nworked 1\nworked 2\n"), err)
 
     def test_output_is_written_once(self):
         status, out, err = run_program(
