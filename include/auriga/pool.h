@@ -74,6 +74,11 @@ enum {
                                 of its other pools included, whose memory then lives as long */
     AUR_POOL_BREAK_ON_DEATH = 8, /* process pools: a worker that dies unasked breaks the pool, as
                                       if no worker could be started any more */
+    AUR_POOL_FIFO = 16, /* thread pools: calls begin in the order of their submits, those of tasks
+                            included; only what a task waits for comes first.  Without this a worker
+                            takes several at once, of which others may begin the last first, and
+                            begins the newest of what its tasks submit; that is cheaper where calls
+                            take less than a microsecond */
 };
 
 #define AUR_NO_SPARES UINT32_MAX

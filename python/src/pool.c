@@ -176,9 +176,9 @@ static void fill_hooks(pool *self, aur_options *opts)
     if (opts->kind == AUR_THREADS) {
         opts->worker_init = worker_thread_init;
         opts->worker_fini = worker_thread_fini;
-        /* A task runs in a thread of its pool, always; and one that waits for the GIL only seems to
-         * be blocked. */
-        opts->flags |= AUR_POOL_NO_HELP | AUR_POOL_FIXED;
+        /* A task runs in a thread of its pool, always; one that waits for the GIL only seems to be
+         * blocked; and tasks begin in the order of their submits, as those of Python's pools. */
+        opts->flags |= AUR_POOL_NO_HELP | AUR_POOL_FIXED | AUR_POOL_FIFO;
     } else {
         opts->worker_init = worker_process_init;
         opts->worker_fini = worker_process_fini;

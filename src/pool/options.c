@@ -18,7 +18,8 @@ _Static_assert(sizeof(aur_call_options) == CALL_OPTIONS_BYTES_FIRST,
                "fields are only ever appended");
 
 #define FLAGS_SHARED ((uint32_t)(AUR_POOL_NO_HELP | AUR_POOL_FIXED))
-#define FLAGS_ALL (FLAGS_SHARED | (uint32_t)(AUR_POOL_KEEP_FDS | AUR_POOL_BREAK_ON_DEATH))
+#define FLAGS_PROCESSES ((uint32_t)(AUR_POOL_KEEP_FDS | AUR_POOL_BREAK_ON_DEATH))
+#define FLAGS_ALL (FLAGS_SHARED | FLAGS_PROCESSES | (uint32_t)AUR_POOL_FIFO)
 #define RETRY_ALL ((uint32_t)(AUR_RETRY_WORKER | AUR_RETRY_DEADLINE | AUR_RETRY_ERROR))
 
 /* No struct of options will ever be longer: a size beyond it was never set, and what it says must not
@@ -93,6 +94,11 @@ static aur_err check_numbers(const aur_options *opts, aur_diag *diag)
 static aur_err check_together(const aur_options *opts, aur_diag *diag)
 {
     if (opts->kind == AUR_PROCESSES || opts->kind == AUR_AUTO) {
+        if ((opts->flags & AUR_POOL_FIFO) != 0) {
+            return REFUSE(diag,
+                          "aur_options.flags is 0x%x, and AUR_POOL_FIFO is for pools of threads",
+                          (unsigned)opts->flags);
+        }
         if (opts->queue_policy == AUR_QUEUE_CALLER_RUNS) {
             return REFUSE(diag,
                           "aur_options.queue_policy is AUR_QUEUE_CALLER_RUNS, but a call of a "
@@ -112,7 +118,7 @@ static aur_err check_together(const aur_options *opts, aur_diag *diag)
         }
         return AUR_OK;
     }
-    if ((opts->flags & ~FLAGS_SHARED) != 0) {
+    if ((opts->flags & FLAGS_PROCESSES) != 0) {
         return REFUSE(diag, "aur_options.flags is 0x%x, which is for pools of processes",
                       (unsigned)opts->flags);
     }

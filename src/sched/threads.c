@@ -436,8 +436,8 @@ static aur_err threads_submit(aur_pool *pool, auri_task *task)
     /* A task that submits more than a deque holds is ahead of the thieves.  They take what is in the inbox
      * all at once, while for each single steal from a deque that grows they and its owner would take the
      * lines of its ends from each other: bench/inside.  So it does not grow. */
-    if (self == NULL || self->pool != pool || !auri_deque_has_room(self->deque) ||
-        !auri_deque_push(self->deque, task)) {
+    if (self == NULL || self->pool != pool || (pool->flags & AUR_POOL_FIFO) != 0 ||
+        !auri_deque_has_room(self->deque) || !auri_deque_push(self->deque, task)) {
         auri_team_push(team, task);
         auri_team_notify_pushed(team);
     } else {

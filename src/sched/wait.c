@@ -235,6 +235,24 @@ bool auri_needs_substitute(const struct auri_record *self)
     return auri_is_worker_in_task(self) && self->blocking == 0;
 }
 
+/* Where calls begin in order, what a task waits for comes first (take_in_order() in worker.c): a stand-in
+ * that began the next in line might have to wait as well, and so on until there is none left.  True: it
+ * is queued.  Whoever finds its other pointer, in the inbox, finds it claimed. */
+static bool put_first(struct auri_record *self, auri_task *task)
+{
+    aur_pool *pool = self->pool;
+
+    if (task->pool != pool || (pool->flags & AUR_POOL_FIFO) == 0 ||
+        auri_word_state(auri_load_acq(&task->word)) != AURI_QUEUED) {
+        return false;
+    }
+    auri_task_ref(task);
+    if (!auri_deque_push(self->deque, task)) {
+        auri_task_unref(task); /* no memory: it comes in its turn; not the last reference */
+    }
+    return true;
+}
+
 /* Sleeps on the task's futex until it is done, once. */
 static aur_err sleep_on(struct auri_record *self, auri_task *task, aur_deadline deadline)
 {
@@ -287,6 +305,9 @@ static aur_err sleep_until_done(struct auri_record *self, auri_task *task, aur_d
 {
     bool compensate = auri_needs_substitute(self);
     auri_lane_share(self); /* a guest's, too */
+    if (compensate) {
+        (void)put_first(self, task);
+    }
     aur_err err = compensate ? auri_block(self) : AUR_OK;
 
     if (err != AUR_OK) {
@@ -430,6 +451,8 @@ aur_err auri_wait_word(_Atomic(uint32_t) *word, uint32_t value, auri_task *const
         err = auri_detect(self, &error);
     }
     if (err == AUR_OK && compensate) {
+        for (size_t i = 0; i < n && !put_first(self, tasks[i]); i++) {
+        }
         err = auri_block(self);
         compensate = err == AUR_OK;
     } else {

@@ -68,8 +68,14 @@ static void refill_fifo(struct auri_team *team)
     auri_store_rel(&team->fifo_filled, oldest != NULL);
 }
 
+static bool begins_in_order(const struct auri_team *team)
+{
+    return (team->pool->flags & AUR_POOL_FIFO) != 0;
+}
+
 /* Takes one task from outside, and moves up to BATCH more to the own deque, where others can steal
- * them.  NULL: none, or (unless the caller is patient) another worker is at it. */
+ * them; but in order only by one thread, so none where calls begin in order.  NULL: none, or (unless the
+ * caller is patient) another worker is at it. */
 static auri_task *take_outside(struct auri_team *team, struct auri_record *self, bool patient)
 {
     if (auri_load_acq(&team->fifo_filled) == 0 && auri_load_acq(&team->inbox) == NULL) {
@@ -80,12 +86,14 @@ static auri_task *take_outside(struct auri_team *team, struct auri_record *self,
     } else if (pthread_mutex_trylock(&team->fifo_lock) != 0) {
         return NULL;
     }
-    if (team->fifo == NULL) {
+    bool refills = team->fifo == NULL;
+    if (refills) {
         refill_fifo(team);
     }
     auri_task *batch[BATCH];
+    uint32_t most = begins_in_order(team) ? 1 : BATCH;
     uint32_t n = 0;
-    while (n < BATCH && team->fifo != NULL) {
+    while (n < most && team->fifo != NULL) {
         auri_task *task = team->fifo;
         batch[n++] = task;
         team->fifo = task->next;
@@ -93,7 +101,8 @@ static auri_task *take_outside(struct auri_team *team, struct auri_record *self,
         bool hinted = auri_task_is_sole(task) && auri_ahead_of(task) != NULL;
         auri_task_prefetch(hinted ? auri_ahead_of(task) : task);
     }
-    auri_store_rel(&team->fifo_filled, team->fifo != NULL);
+    bool rest = team->fifo != NULL;
+    auri_store_rel(&team->fifo_filled, rest);
     pthread_mutex_unlock(&team->fifo_lock);
     bool several = n > 1;
     /* Newest first, so that the owner, who takes at the bottom, gets the oldest first. */
@@ -105,7 +114,9 @@ static auri_task *take_outside(struct auri_team *team, struct auri_record *self,
     }
     if (several) {
         self->outside_end = auri_deque_end(self->deque);
-        auri_team_notify(team); /* the others could not see them while they were in `batch` */
+    }
+    if (several || (refills && rest)) {
+        auri_team_notify(team); /* for a moment the others could not see them anywhere */
     }
     return n == 1 ? batch[0] : NULL;
 }
@@ -169,6 +180,23 @@ static auri_task *steal(struct auri_team *team, struct auri_record *self)
         }
     }
     return NULL;
+}
+
+/* Where calls begin in order: what a task waits for, which is all that the deques hold there
+ * (put_first() in wait.c), then the oldest. */
+static auri_task *take_in_order(struct auri_team *team, struct auri_record *self, bool patient)
+{
+    uint32_t end = auri_load_acq(&team->member_end);
+
+    for (uint32_t i = 0; i < end; i++) {
+        struct auri_deque *deque = auri_load_acq(&team->member[i].deque);
+        bool filled = deque != NULL && !auri_deque_looks_empty(deque);
+        auri_task *task = filled ? steal_one(deque) : NULL;
+        if (task != NULL) {
+            return task;
+        }
+    }
+    return take_outside(team, self, patient);
 }
 
 /* The same without loops. */
@@ -320,6 +348,9 @@ static auri_task *find_near(struct auri_team *team, struct auri_record *self)
 {
     auri_task *task = NULL;
 
+    if (begins_in_order(team)) {
+        return take_in_order(team, self, false);
+    }
     if (++self->ticks % FAIRNESS == 0 && auri_deque_end(self->deque) > self->outside_end) {
         task = take_outside(team, self, false);
     }
@@ -354,9 +385,11 @@ static void found_loop(struct auri_team *team)
 /* Looks everywhere once, as a searcher.  True: it ran something and is no searcher any more. */
 static bool search_once(struct auri_team *team, struct auri_record *self, bool patient)
 {
-    auri_task *task = take_outside(team, self, patient);
+    bool in_order = begins_in_order(team);
+    auri_task *task =
+        in_order ? take_in_order(team, self, patient) : take_outside(team, self, patient);
 
-    if (task == NULL) {
+    if (task == NULL && !in_order) {
         task = steal(team, self);
     }
     if (task != NULL) {

@@ -117,7 +117,9 @@ static void test_bad_fields(void **state)
     BAD(AUR_SERIAL, retry_on, 8, "0x8");
     BAD(AUR_SERIAL, flags, AUR_POOL_KEEP_FDS, "0x4");
     BAD(AUR_THREADS, flags, AUR_POOL_BREAK_ON_DEATH, "0x8");
-    BAD(AUR_PROCESSES, flags, 16, "0x10");
+    BAD(AUR_PROCESSES, flags, AUR_POOL_FIFO, "0x10");
+    BAD(AUR_AUTO, flags, AUR_POOL_FIFO | AUR_POOL_FIXED, "0x12");
+    BAD(AUR_THREADS, flags, 32, "0x20");
     BAD(AUR_THREADS, tasks_per_worker_max, 7, "7");
     BAD(AUR_THREADS, memory_max_bytes, 77, "77");
     BAD(AUR_SERIAL, memory_max_bytes, 1, "1");
@@ -176,6 +178,7 @@ static void test_good_fields(void **state)
     GOOD(retry_on, AUR_RETRY_WORKER | AUR_RETRY_DEADLINE | AUR_RETRY_ERROR);
     GOOD(flags, AUR_POOL_NO_HELP);
     GOOD(flags, AUR_POOL_FIXED);
+    GOOD(flags, AUR_POOL_FIFO);
     GOOD(item_timeout_ns, UINT64_MAX);
     GOOD(worker_ctx, &out);
     GOOD(name, "");

@@ -208,6 +208,20 @@ static void host_joins(void)
     MODEL_CHECK(ran[0] == 1 && ran[1] == 1);
 }
 
+static void submit_one_that(void (*does)(auri_task *), unsigned i)
+{
+    task[i] = task_for(i);
+    auri_task_set_run(task[i], does);
+    hand_in(task[i]);
+}
+
+static void host_awaits(unsigned i)
+{
+    MODEL_CHECK(auri_wait_task(task[i], AUR_NO_DEADLINE) == AUR_OK);
+    MODEL_CHECK(ran[i] == 1);
+    auri_task_unref(task[i]);
+}
+
 /* A worker submits to its own deque, and another one steals. */
 static void run_nesting(auri_task *self)
 {
@@ -234,6 +248,35 @@ static void host_nests(void)
     stop();
 }
 
+/* The same where calls begin in order: all of them come by the inbox, and are taken one at a time. */
+static void host_keeps_order(void)
+{
+    (void)auri_self();
+    pool.flags = AUR_POOL_NO_HELP | AUR_POOL_FIXED | AUR_POOL_FIFO;
+    start(2);
+    submit_one_that(run_nesting, 0);
+    submit(3);
+    for (unsigned i = 0; i < TASKS; i++) {
+        host_awaits(i);
+    }
+    stop();
+}
+
+/* The first call blocks until the second one has run, which another worker must see, although it lay with the
+ * first one when a worker took that. */
+static void host_blocks_in_order(void)
+{
+    (void)auri_self();
+    pool.flags = AUR_POOL_NO_HELP | AUR_POOL_FIXED |
+                 AUR_POOL_FIFO; /* no monitor to make good what was missed */
+    start(2);
+    submit_one_that(run_event, 0);
+    submit_one_that(run_event, 1);
+    host_awaits(0);
+    host_awaits(1);
+    stop();
+}
+
 /* A call waits for the next one, which only another worker can run: a spare.  When the wait is over one of
  * the two is too many, and goes to the lot. */
 static void run_waiting(auri_task *self)
@@ -250,20 +293,6 @@ static void run_submitting(auri_task *self)
     submit(self->store.bytes[0] + 1u);
     run_waiting(self);
     auri_task_unref(task[self->store.bytes[0] + 1u]);
-}
-
-static void submit_one_that(void (*does)(auri_task *), unsigned i)
-{
-    task[i] = task_for(i);
-    auri_task_set_run(task[i], does);
-    hand_in(task[i]);
-}
-
-static void host_awaits(unsigned i)
-{
-    MODEL_CHECK(auri_wait_task(task[i], AUR_NO_DEADLINE) == AUR_OK);
-    MODEL_CHECK(ran[i] == 1);
-    auri_task_unref(task[i]);
 }
 
 /* Twice: the second spare comes out of the lot, or is a new thread if the first one did not want to
@@ -472,6 +501,8 @@ static const struct model_client clients[] = {
     SPINNING("pool/spinning", host_waits_two_workers),
     POOL("pool/two-workers", host_waits_two_workers),
     POOL("pool/nested", host_nests),
+    POOL("pool/fifo", host_keeps_order),
+    POOL("pool/fifo-blocks", host_blocks_in_order),
 };
 
 int main(int argc, char **argv)

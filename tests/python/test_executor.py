@@ -192,7 +192,7 @@ class StandardProcesses(Executors, Case):
         self.assertEqual(len(set(pids)), 3)
 
 
-class OneThread:
+class InOrder:
     def test_order(self):
         """One worker is a queue, also for what comes while it works."""
         with self.make(1) as executor:
@@ -203,8 +203,42 @@ class OneThread:
             self.assertEqual(list(results), [None] * 500)
         self.assertEqual(order, list(range(1000)))
 
+    def test_order_beside_a_task_that_waits(self):
+        """Two workers are held while tasks are submitted; then one is, by the first of these."""
+        begun, go = threading.Semaphore(0), [threading.Event() for _ in range(3)]
 
-class Threads(Executors, OneThread, Case):
+        def hold(number):
+            begun.release()
+            go[number].wait()
+
+        order = []
+        with self.make(2) as executor:
+            for number in range(2):
+                executor.submit(hold, number)
+            for _ in range(2):
+                begun.acquire()
+            executor.submit(hold, 2)
+            futures = [executor.submit(order.append, i) for i in range(200)]
+            go[0].set()
+            go[1].set()
+            auriga.wait(futures)
+            go[2].set()
+        self.assertEqual(order, list(range(200)))
+
+    def test_more_tasks_wait_than_threads_stand_in(self):
+        with self.make(2) as executor:
+            begun, go = threading.Event(), threading.Event()
+            executor.submit(lambda: (begun.set(), go.wait()))
+            executor.submit(go.wait)
+            begun.wait()
+            futures = []
+            results = executor.map(lambda i: futures[i].result(), range(1000))
+            futures += [executor.submit(work.square, i) for i in range(1000)]
+            go.set()
+            self.assertEqual(list(results), [i * i for i in range(1000)])
+
+
+class Threads(Executors, InOrder, Case):
     make = auriga.ThreadPoolExecutor
 
     def test_names(self):
@@ -213,7 +247,7 @@ class Threads(Executors, OneThread, Case):
         self.assertEqual(name, "mine_0")
 
 
-class StandardThreads(Executors, OneThread, Case):
+class StandardThreads(Executors, InOrder, Case):
     make = auriga.stdlib.ThreadPoolExecutor
 
 

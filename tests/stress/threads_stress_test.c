@@ -299,11 +299,12 @@ static int ping(pair_ptr pair, int depth)
 static void two_pools_wait_for_each_other(void **state)
 {
     (void)state;
-    for (uint32_t no_help = 0; no_help < 2; no_help++) {
+    static const uint32_t flags[] = { 0, AUR_POOL_NO_HELP, AUR_POOL_NO_HELP | AUR_POOL_FIFO };
+    for (size_t way = 0; way < sizeof(flags) / sizeof(flags[0]); way++) {
         aur_options opts = AUR_OPTIONS_INIT;
         struct pair pair;
         opts.workers = 1;
-        opts.flags = no_help != 0 ? AUR_POOL_NO_HELP : 0;
+        opts.flags = flags[way];
         AURT_OK(aur_pool_new(&opts, &pair.pool[0], NULL));
         AURT_OK(aur_pool_new(&opts, &pair.pool[1], NULL));
         aur_future *root[20];
