@@ -35,36 +35,56 @@ _HOMES = {
         "TooDeepError",
         "WorkerDied",
     ),
-    "_helpers": ("RemoteTraceback",),
+    "_remote": ("RemoteTraceback",),
+    "_starts": ("get_context",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _STANDARD = {
-    "ALL_COMPLETED": "concurrent.futures",
-    "FIRST_COMPLETED": "concurrent.futures",
-    "FIRST_EXCEPTION": "concurrent.futures",
-    "Executor": "concurrent.futures",
-    "InvalidStateError": "concurrent.futures",
-    "get_context": "multiprocessing",
-    "set_start_method": "multiprocessing",
-    "get_start_method": "multiprocessing",
-    "freeze_support": "multiprocessing",
-    "current_process": "multiprocessing",
-    "parent_process": "multiprocessing",
-    "active_children": "multiprocessing",
-    "Process": "multiprocessing",
-    "Queue": "multiprocessing",
-    "SimpleQueue": "multiprocessing",
-    "Manager": "multiprocessing",
-    "Lock": "multiprocessing",
-    "RLock": "multiprocessing",
-    "Event": "multiprocessing",
-    "Semaphore": "multiprocessing",
-    "Value": "multiprocessing",
-    "Array": "multiprocessing",
-    "Pipe": "multiprocessing",
+    "concurrent.futures": (
+        "ALL_COMPLETED",
+        "FIRST_COMPLETED",
+        "FIRST_EXCEPTION",
+        "Executor",
+        "InvalidStateError",
+    ),
+    "multiprocessing": (
+        "Array",
+        "AuthenticationError",
+        "Barrier",
+        "BoundedSemaphore",
+        "BufferTooShort",
+        "Condition",
+        "Event",
+        "JoinableQueue",
+        "Lock",
+        "Manager",
+        "Pipe",
+        "Process",
+        "ProcessError",
+        "Queue",
+        "RLock",
+        "RawArray",
+        "RawValue",
+        "Semaphore",
+        "SimpleQueue",
+        "Value",
+        "active_children",
+        "allow_connection_pickling",
+        "current_process",
+        "freeze_support",
+        "get_all_start_methods",
+        "get_logger",
+        "get_start_method",
+        "log_to_stderr",
+        "parent_process",
+        "set_executable",
+        "set_forkserver_preload",
+        "set_start_method",
+    ),
 }
+_STANDARD_OF = {name: module for module, names in _STANDARD.items() for name in names}
 
-__all__ = sorted(["cpu_count", "process_cpu_count", *_HOME_OF, *_STANDARD])
+__all__ = sorted(["cpu_count", "process_cpu_count", *_HOME_OF, *_STANDARD_OF])
 
 
 def cpu_count():
@@ -85,8 +105,8 @@ def __getattr__(name):
     home = _HOME_OF.get(name)
     if home is not None:
         value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
-    elif name in _STANDARD:
-        value = getattr(importlib.import_module(_STANDARD[name]), name)
+    elif name in _STANDARD_OF:
+        value = getattr(importlib.import_module(_STANDARD_OF[name]), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value

@@ -202,6 +202,9 @@ class _PoolExecutor(Executor):
             fs.append(self._not_submitted(error))
         return fs
 
+    def __reduce__(self):
+        raise TypeError(f"cannot pickle {type(self).__name__!r} object")
+
     def shutdown(self, wait=True, *, cancel_futures=False):
         """No more work; what was accepted still runs.  Leaving a ``with`` block does so.
 
@@ -318,6 +321,7 @@ class ThreadPoolExecutor(_PoolExecutor):
     25
     """
 
+    __class__ = _helpers.StandsFor("concurrent.futures.thread", "ThreadPoolExecutor")
     _counter = itertools.count().__next__
 
     def __init__(
@@ -366,6 +370,7 @@ class ProcessPoolExecutor(_PoolExecutor):
     [1, 2, 4, 8]
     """
 
+    __class__ = _helpers.StandsFor("concurrent.futures.process", "ProcessPoolExecutor")
     _broken_error = BrokenProcessPool
     _flags = _CONTEXT
 

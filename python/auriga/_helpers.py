@@ -4,6 +4,7 @@ Imported by ``auriga._core`` itself, so it imports nothing that takes long.  Wha
 imported where it happens.
 """
 
+import importlib
 import sys
 import weakref
 from _pickle import PickleBuffer, Pickler, PicklingError, loads as _loads
@@ -150,16 +151,6 @@ def _home(fn):
 # ---- exceptions that travel --------------------------------------------------------------------
 
 
-class RemoteTraceback(Exception):
-    """The cause of an exception from a worker process: its traceback there, as text."""
-
-    def __init__(self, tb):
-        self.tb = tb
-
-    def __str__(self):
-        return self.tb
-
-
 def _pack(error, text):
     # One by one: who cannot load the exception still has its text.
     return dumps((dumps(error, None), text), None)
@@ -197,6 +188,8 @@ def pack_result_error(error, value, flags):
 
 
 def load_error(data):
+    from ._remote import RemoteTraceback
+
     packed, text = _loads(data)
     cause = RemoteTraceback('\n"""\n%s"""' % text)
     try:
@@ -325,6 +318,24 @@ class Pace:
         elif took < 0.0003 and self.ahead < 64:
             self.ahead *= 2
         return self.ahead
+
+
+class StandsFor:
+    """``__class__`` of a pool: a subclass of its own class and of the standard library's, which is what
+    ``isinstance()`` asks for next to the type itself.  So a pool is one to whoever asks for the
+    standard class, as asyncio does of its default executor, and has nothing of it in its bases."""
+
+    def __init__(self, module, name):
+        self.module = module
+        self.name = name
+
+    def __get__(self, pool, own):
+        both = own.__dict__.get("_both")
+        if both is None:
+            standard = getattr(importlib.import_module(self.module), self.name)
+            named = {"__module__": own.__module__, "__qualname__": own.__qualname__}
+            own._both = both = type(own)(own.__name__, (own, standard), named)
+        return both
 
 
 StandardFuture = None  # set by auriga._futures, without which no task is a Future

@@ -102,6 +102,7 @@ class Pool:
     [32, 9, 1000]
     """
 
+    __class__ = _helpers.StandsFor("multiprocessing.pool", "Pool")
     _strict = False
     _flags = _POOL_ERRORS | _CONTEXT
     _shown = ()  # the progress of its maps
@@ -566,7 +567,7 @@ class Pool:
         self._check_running()
         return self
 
-    def __exit__(self, *exc_info):
+    def __exit__(self, exc_type, exc_val, exc_tb):
         self.terminate()
 
     def __del__(self, _warn=warnings.warn, RUN=RUN):
@@ -580,7 +581,7 @@ class Pool:
         )
 
     def __repr__(self):
-        cls = self.__class__
+        cls = type(self)
         return (
             f"<{cls.__module__}.{cls.__qualname__} state={self._state} "
             f"pool_size={self._processes}>"
@@ -644,6 +645,7 @@ class ThreadPool(Pool):
     [1, 2, 3]
     """
 
+    __class__ = _helpers.StandsFor("multiprocessing.pool", "ThreadPool")
     _flags = _CONTEXT
 
     def __init__(self, processes=None, initializer=None, initargs=()):

@@ -8,6 +8,7 @@ A worker process that dies breaks its executor, as it does there.  (A ``Pool`` w
 does not hang: the item raises ``auriga.WorkerDied``.)
 """
 
+import multiprocessing
 from concurrent.futures import (
     ALL_COMPLETED,
     FIRST_COMPLETED,
@@ -22,12 +23,13 @@ from concurrent.futures.process import BrokenProcessPool
 from concurrent.futures.thread import BrokenThreadPool
 from multiprocessing import cpu_count
 
-from .. import _executor, _futures, _pool
+from .. import _STANDARD_OF, _executor, _futures, _pool, _starts
 from .._futures import Future as _Future
-from .._helpers import RemoteTraceback
+from .._remote import RemoteTraceback
 
 __all__ = [
     "ALL_COMPLETED",
+    "ApplyResult",
     "AsyncResult",
     "BrokenExecutor",
     "BrokenProcessPool",
@@ -49,11 +51,12 @@ __all__ = [
     "TimeoutError",
     "as_completed",
     "cpu_count",
+    "get_context",
     "wait",
 ]
 
 Future = _Future
-AsyncResult = _pool.AsyncResult
+AsyncResult = ApplyResult = _pool.AsyncResult
 MapResult = _pool.MapResult
 IMapIterator = _pool.IMapIterator
 IMapUnorderedIterator = _pool.IMapUnorderedIterator
@@ -68,7 +71,7 @@ class Pool(_pool.Pool):
     _flags = _pool._POOL_ERRORS
 
 
-class ThreadPool(_pool.ThreadPool):
+class ThreadPool(_pool.ThreadPool, Pool):
     """``multiprocessing.pool.ThreadPool``."""
 
     _strict = True
@@ -87,3 +90,15 @@ class ProcessPoolExecutor(_executor.ProcessPoolExecutor):
 
     _strict = True
     _flags = _executor._BAD_ARGS_DIE
+
+
+def get_context(method=None):
+    """``multiprocessing.get_context()``, whose ``Pool`` is that of this module."""
+    return _starts.with_pool(multiprocessing.get_context(method), Pool)
+
+
+def __getattr__(name):
+    """Whatever else ``multiprocessing`` has."""
+    if name in _STANDARD_OF:
+        return getattr(multiprocessing, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
