@@ -30,6 +30,7 @@ _HOMES = {
         "CancelledError",
         "DeadlockError",
         "ItemTimeout",
+        "OutOfResources",
         "PoolClosed",
         "TimeoutError",
         "TooDeepError",

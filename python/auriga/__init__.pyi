@@ -47,6 +47,7 @@ from ._errors import BrokenThreadPool as BrokenThreadPool
 from ._errors import CancelledError as CancelledError
 from ._errors import DeadlockError as DeadlockError
 from ._errors import ItemTimeout as ItemTimeout
+from ._errors import OutOfResources as OutOfResources
 from ._errors import PoolClosed as PoolClosed
 from ._errors import TimeoutError as TimeoutError
 from ._errors import TooDeepError as TooDeepError

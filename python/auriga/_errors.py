@@ -1,5 +1,6 @@
 """The exceptions of this package, and how a failure that the library reports becomes one."""
 
+import errno
 from concurrent.futures import BrokenExecutor, CancelledError
 from concurrent.futures import TimeoutError as _FutureTimeout
 from concurrent.futures.process import BrokenProcessPool
@@ -14,6 +15,7 @@ __all__ = [
     "CancelledError",
     "DeadlockError",
     "ItemTimeout",
+    "OutOfResources",
     "PoolClosed",
     "TimeoutError",
     "TooDeepError",
@@ -47,6 +49,10 @@ class DeadlockError(AurigaError):
 
 class TooDeepError(AurigaError):
     """Tasks that wait for tasks are nested too deeply, and no worker is left to stand in."""
+
+
+class OutOfResources(BlockingIOError, AurigaError):
+    """The system refused a process, a thread or a descriptor: an OSError, as of ``os.fork()``."""
 
 
 class PoolClosed(AurigaError):
@@ -118,6 +124,7 @@ _MAKERS = {
     "AUR_EDEADLINE": _timeout,
     "AUR_EBROKEN": lambda r: BrokenProcessPool(f"{_BROKEN}: {_say(r)}"),
     "AUR_ESHUTDOWN": lambda r: PoolClosed(_say(r)),
+    "AUR_EAGAIN": lambda r: OutOfResources(errno.EAGAIN, _say(r)),
     "AUR_E2DEEP": lambda r: TooDeepError(_say(r)),
     "AUR_EINIT": lambda r: BrokenThreadPool(
         "A thread initializer failed, the thread pool is not usable anymore"

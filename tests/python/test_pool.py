@@ -90,6 +90,18 @@ class Taken(_results.Failed):
         return self.error
 
 
+REFUSED = """
+import errno, resource
+import {module} as module
+from auriga import OutOfResources
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+try:
+    module.Pool(100)
+except OSError as error:
+    print(error.errno == errno.EAGAIN, isinstance(error, OutOfResources), isinstance(error, RuntimeError))
+"""
+
 FAILING_INITIALIZER = """
 import auriga
 
@@ -464,6 +476,11 @@ class Processes(Verbs, Case):
         self.assertEqual(status, 0)
         self.assertTrue(out.endswith(": the pool cannot start workers any more\n"), out)
         self.assertIn("ValueError: no database", err)
+
+    def test_what_the_system_refuses(self):
+        for module in ("auriga", "auriga.stdlib"):
+            status, out, err = run_program(REFUSED.format(module=module))
+            self.assertEqual((status, out), (0, "True True True\n"), err)
 
     def test_functions_without_a_name(self):
         try:
