@@ -1,6 +1,7 @@
 """ThreadPoolExecutor and ProcessPoolExecutor: the interface of ``concurrent.futures``."""
 
 import itertools
+import math
 import os
 import sys
 import threading
@@ -347,10 +348,10 @@ class ThreadPoolExecutor(_PoolExecutor):
     def _start_core(self):
         from . import _worker
 
-        boot = _worker.ThreadBoot(
-            f"{self._thread_name_prefix}_", self._initializer, tuple(self._initargs)
-        )
-        return _core.Pool(_THREADS, self._max_workers, boot, name=self._thread_name_prefix[:10])
+        name = str(self._thread_name_prefix)
+        boot = _worker.ThreadBoot(f"{name}_", self._initializer, self._initargs, daemon=False)
+        workers = math.ceil(self._max_workers)  # half of an odd number of CPUs, say
+        return _core.Pool(_THREADS, workers, boot, name=name[:10].replace("\0", "?"))
 
 
 class ProcessPoolExecutor(_PoolExecutor):
@@ -431,8 +432,10 @@ class ProcessPoolExecutor(_PoolExecutor):
         method = self._mp_context.get_start_method()
         name = {"fork": "Fork", "spawn": "Spawn", "forkserver": "ForkServer"}.get(method, "")
         boot = _worker.Boot(
-            f"{name}Process", self._initializer, tuple(self._initargs), False, True
+            f"{name}Process", self._initializer, self._initargs, False, True
         )
+        if method == "fork":
+            boot.me = _worker.unstarted(self._mp_context.Process, daemon=False)
         core = start_processes(
             self._mp_context,
             self._max_workers,

@@ -203,6 +203,7 @@ class ExecBoot:
 
 def load(tracker):
     """Imports before the fork, once for all workers."""
+    import atexit
     import io  # noqa: F401
     import multiprocessing.reduction  # noqa: F401
     import multiprocessing.spawn  # noqa: F401
@@ -215,6 +216,7 @@ def load(tracker):
     from . import _core, _worker  # noqa: F401
 
     resource_tracker._resource_tracker._fd = tracker
+    atexit._clear()  # what is registered from now on is the program's
 
 
 def main(tracker, fds):

@@ -74,8 +74,18 @@ def count_of(processes, strict):
 # ---- pools -------------------------------------------------------------------------------------
 
 
+_GRACE = 0.5  # seconds in which idle workers end by themselves; what they hold up is cut off then
+
+
 def _terminate(core):
-    core.terminate(False)
+    try:
+        # An idle worker of the standard library's pool is told to end before it is made to, and so
+        # mostly comes to write what tasks have put in queues, and to what runs at its exit.
+        if core.is_idle():
+            core.close()
+            core.join(_GRACE)
+    finally:
+        core.terminate(False)
     core.join(None)
 
 
@@ -147,7 +157,11 @@ class Pool:
         context = context or multiprocessing.get_context()
         method = context.get_start_method()
         name = {"fork": "Fork", "spawn": "Spawn", "forkserver": "ForkServer"}.get(method, "")
-        boot = _worker.Boot(f"{name}PoolWorker", initializer, tuple(initargs), True, False)
+        me = _worker.unstarted(self.Process, ctx=context)
+        me.daemon = True  # if it can be: a recipe for pools in pools has a class that ignores this
+        boot = _worker.Boot(f"{name}PoolWorker", initializer, initargs, me.daemon, False)
+        if method == "fork":
+            boot.me = me
         self._core = start_processes(
             context,
             self._processes,
@@ -159,6 +173,12 @@ class Pool:
         self._core.views = self._views
         # Not of the iterators: they hold the pool, which then would live as long as the program.
         self._finalizer = util.Finalize(self, _terminate, args=(self._core,), exitpriority=15)
+
+    @staticmethod
+    def Process(ctx, *args, **kwds):
+        """As what a worker sees itself: a process of the context.  For subclasses that want another one;
+        with *spawn* and *forkserver* only whether that is a daemon counts."""
+        return ctx.Process(*args, **kwds)
 
     # -- one call
 
@@ -656,7 +676,7 @@ class ThreadPool(Pool):
 
         from . import _worker
 
-        boot = _worker.ThreadBoot(f"ThreadPool-{next(_counter)}_", initializer, tuple(initargs))
+        boot = _worker.ThreadBoot(f"ThreadPool-{next(_counter)}_", initializer, initargs)
         self._core = _core.Pool(_THREADS, self._processes, boot, name="threads")
         self._finalizer = util.Finalize(self, _exit_threads, args=(self._core,), exitpriority=15)
 

@@ -1,6 +1,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -39,6 +40,8 @@ class Pool:
         contextvars: bool | Iterable[ContextVar[Any]] = True,
         views: bool = False,
     ) -> None: ...
+    @staticmethod
+    def Process(ctx: BaseContext, *args: Any, **kwds: Any) -> BaseProcess: ...
     def apply(
         self,
         func: Callable[..., _T],

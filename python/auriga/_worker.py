@@ -9,6 +9,10 @@ import os
 import sys
 
 
+# As multiprocessing does: until then only who was spawned, and then last of all.
+_ATEXIT_FIRST = runs_atexit = sys.version_info >= (3, 13)
+
+
 class _Identity:
     """What ``multiprocessing`` notes about a process and its parent.
 
@@ -17,14 +21,16 @@ class _Identity:
     nothing, and calls no function that has nothing to do.
     """
 
-    def __init__(self, name, daemon):
+    atexit = None  # the module, if its functions are the program's and not those of this process
+
+    def __init__(self, name, daemon, me=None):
         from multiprocessing import process, util
 
         self.process = process
         self.util = util
         self.name = name
-        self.me = process.BaseProcess(name=name, daemon=daemon)
-        process._dangling.discard(self.me)  # it is none of this process
+        self.me = me or unstarted(process.BaseProcess, daemon=daemon)
+        self.parents = self.me._identity[:-1]
         self.counter = itertools.count(1)
         self.stdin = None  # what becomes sys.stdin
 
@@ -33,6 +39,10 @@ class _Identity:
         parent = self.process.current_process()
         self.parent = self.process._ParentProcess(parent.name, os.getpid(), -1)
         self.stdin = stdin
+        if runs_atexit:
+            import atexit
+
+            self.atexit = atexit
 
     def prepare_fresh(self, host, stdin):
         """In a process that is not a copy of the program, whose sys.stdin may be as it should be."""
@@ -44,7 +54,13 @@ class _Identity:
         util._finalizer_registry.clear()
         if util._afterfork_registry.data:
             util._run_after_forkers()
+        if self.atexit is not None:
+            self.atexit._clear()
         me._name = f"{self.name}-{index + 1}"
+        me._identity = *self.parents, index + 1
+        main = sys.modules["threading"].main_thread()
+        if hasattr(main, "_native_id"):
+            main._set_native_id()
         process._process_counter = self.counter
         process._children = set()
         process._dangling.add(me)
@@ -73,10 +89,20 @@ def _log_failed_initializer():
     LOGGER.critical("Exception in initializer:", exc_info=True)
 
 
+def unstarted(make, **kwds):
+    """A process of a context, as which a worker is to see itself."""
+    from multiprocessing import process
+
+    me = make(**kwds)
+    process._dangling.discard(me)  # it is none of this process
+    return me
+
+
 class Boot:
     """Called in each new worker process with its number."""
 
     identity = None  # made before the fork
+    me = None  # a process of the context, as which a copy of this process sees itself
 
     def __init__(self, name, initializer, initargs, daemon, log):
         self.name = name
@@ -88,6 +114,8 @@ class Boot:
     @classmethod
     def fresh(cls, name, daemon, log, host, initializer=None, initargs=(), *, stdin=None):
         """For workers that are not copies of the program, in a process that is as they should begin."""
+        global runs_atexit
+        runs_atexit = runs_atexit or name.startswith("Spawn")
         boot = cls(name, initializer, initargs, daemon, log)
         boot.identity = _Identity(name, daemon)
         boot.identity.prepare_fresh(host, stdin)
@@ -95,7 +123,7 @@ class Boot:
 
     def forked(self, make):
         """make() starts a pool whose workers are copies of this process; they inherit what is open."""
-        self.identity = _Identity(self.name, self.daemon)
+        self.identity = _Identity(self.name, self.daemon, self.me)
         fd = os.open(os.devnull, os.O_RDONLY)
         try:
             self.identity.prepare(open(fd, encoding="utf-8", closefd=False))
@@ -119,15 +147,18 @@ class Boot:
 class ThreadBoot:
     """Called in each new thread with its number; False: it is of no use."""
 
-    def __init__(self, name, initializer, initargs):
+    def __init__(self, name, initializer, initargs, daemon=True):
         self.name = name
         self.initializer = initializer
         self.initargs = initargs
+        self.daemon = daemon
 
     def __call__(self, index):
         import threading
 
-        threading.current_thread().name = f"{self.name}{index}"
+        me = threading.current_thread()
+        me.name = f"{self.name}{index}"
+        me._daemonic = self.daemon  # what threads that a task starts take over
         if self.initializer is None:
             return True
         try:
@@ -138,23 +169,34 @@ class ThreadBoot:
         return True
 
 
-def end():
-    """The last thing that a worker process does.  No imports: see ``_Identity``."""
+def _finalize():
     modules = sys.modules
     util = modules.get("multiprocessing.util")
-    threading = modules["threading"]
+    if util is not None and (
+        util._finalizer_registry or util._logger or modules["multiprocessing.process"]._children
+    ):
+        util._exit_function()
+
+
+def end():
+    """The last thing that a worker process does.  No imports: see ``_Identity``."""
+    threading = sys.modules["threading"]
     try:
-        if util is not None and (
-            util._finalizer_registry or util._logger or modules["multiprocessing.process"]._children
-        ):
-            util._exit_function()
+        if not _ATEXIT_FIRST:
+            _finalize()
     finally:
         main = threading.main_thread()
         if getattr(main, "_tstate_lock", False) is None:
             main._set_tstate_lock()  # forked by a thread of C: before 3.13 _shutdown() misses this
         threading._shutdown()
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except (AttributeError, ValueError, OSError):
-                pass
+        try:
+            if runs_atexit:
+                sys.modules["atexit"]._run_exitfuncs()
+            if _ATEXIT_FIRST:
+                _finalize()
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                try:
+                    stream.flush()
+                except (AttributeError, ValueError, OSError):
+                    pass

@@ -558,6 +558,16 @@ static PyObject *pool_stats(pool *self, PyObject *unused)
                          "deaths", s.deaths, "workers", s.workers, "deadlocks", s.deadlocks);
 }
 
+/* Whether each call that was accepted has ended. */
+static PyObject *pool_is_idle(pool *self, PyObject *unused)
+{
+    aur_stats s = { .size = sizeof(s) };
+
+    (void)unused;
+    aur_err err = aur_pool_stats(self->core, &s);
+    return PyBool_FromLong(err == AUR_OK && s.submitted == s.done + s.failed + s.cancelled);
+}
+
 static PyObject *pool_explain(pool *self, PyObject *unused)
 {
     char text[2048];
@@ -626,6 +636,7 @@ static PyMethodDef methods[] = {
     { "join", (PyCFunction)pool_join, METH_O, "join(timeout or None) -> whether all has ended" },
     { "cancel_pending", (PyCFunction)pool_cancel_pending, METH_NOARGS,
       "Cancels what has not started" },
+    { "is_idle", (PyCFunction)pool_is_idle, METH_NOARGS, "Whether all its calls have ended" },
     { "stats", (PyCFunction)pool_stats, METH_NOARGS, "Counters" },
     { "explain", (PyCFunction)pool_explain, METH_NOARGS, "Sentences about the pool" },
     { NULL, NULL, 0, NULL },
