@@ -73,6 +73,13 @@ def _close(core):
     core.close()
 
 
+def _failed(error):
+    future = Future()
+    future.set_running_or_notify_cancel()
+    future.set_exception(error)
+    return future
+
+
 def _exit_error():
     return RuntimeError("cannot schedule new futures after interpreter shutdown")
 
@@ -140,7 +147,13 @@ class _PoolExecutor(Executor):
         """
         core = self._core
         if core is None or self._shutdown or _exiting or self._broken:
-            core = self._begin()
+            broken = self._broken
+            try:
+                core = self._begin()
+            except BrokenThreadPool as error:
+                if broken:
+                    raise
+                return _failed(error)  # its initializer has just raised
         try:
             return core.submit(Future, fn, args, kwargs or None, self._flags)
         except BaseException as error:
@@ -156,10 +169,7 @@ class _PoolExecutor(Executor):
             raise error
         if not isinstance(error, (Exception, SystemExit)):
             raise error
-        future = Future()  # it could not be pickled: its own failure alone
-        future.set_running_or_notify_cancel()
-        future.set_exception(error)
-        return future
+        return _failed(error)  # it could not be pickled: its own failure alone
 
     def map(self, fn, *iterables, timeout=None, chunksize=1, buffersize=None):
         """``map(fn, *iterables)`` in parallel: an iterator over the results, in order.
@@ -196,7 +206,7 @@ class _PoolExecutor(Executor):
         """A future for each tuple of arguments."""
         fs = [self.submit(fn, *args) for args in itertools.islice(items, 1)]
         while fs:
-            core = self._core
+            core = self._begin()
             error = core.submit_each(fs, items, True, Future, fn, self._flags)
             if error is None:
                 break
@@ -326,7 +336,7 @@ class ThreadPoolExecutor(_PoolExecutor):
     _counter = itertools.count().__next__
 
     def __init__(
-        self, max_workers=None, thread_name_prefix="", initializer=None, initargs=(), **ctxkwargs
+        self, max_workers=None, thread_name_prefix="", initializer=None, initargs=()
     ):
         if max_workers is None:
             cpus = getattr(os, "process_cpu_count", os.cpu_count)() or 1
@@ -464,6 +474,11 @@ class ProcessPoolExecutor(_PoolExecutor):
                 return core.submit_batch(fn, chunk, 0, len(chunk), flags, 0)
             except BaseException as error:
                 return self._not_submitted(error)
+
+        if getattr(self.submit, "__func__", None) not in _own_submits:  # a subclass is to see it all
+
+            def submit(chunk):
+                return self.submit(_helpers.run_chunk, fn, True, chunk, False)
 
         return _flat(_results(self, submit, chunks, end, buffersize, chunksize))
 

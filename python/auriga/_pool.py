@@ -256,8 +256,8 @@ class Pool:
         limits = self._limits
         if timeout is not None or retries is not None:
             limits = self._limits_of(timeout, retries)
-        args, kwds = tuple(args), dict(kwds) if kwds else None
         try:
+            args, kwds = tuple(args), dict(kwds) if kwds else None
             result = self._submit(func, args, kwds, limits)
         except Exception as error:  # its own failure, told by get()
             result = _core.settled(AsyncResult, None, error)
@@ -384,15 +384,19 @@ class Pool:
             if chunksize == 1:
                 kind, flags = _core.Task, self._flags
                 func = self._portable(func)
-                submit = self._core.submit_each
-                error = submit(tasks, iter(iterable), star, kind, func, flags, limits)
-                if error is not None:
-                    raise error
+                submit, items = self._core.submit_each, iter(iterable)
+                while error := submit(tasks, items, star, kind, func, flags, limits):
+                    self._check_own(error)
+                    tasks.append(Failed(error))
             else:
                 submit = self._chunk_submitter(func, star, limits)
                 for items, lo, hi in _ranges(iterable, max(1, chunksize)):
                     place = () if into is None else (into, n)
-                    tasks.append(submit(items, lo, hi, *place))
+                    try:
+                        tasks.append(submit(items, lo, hi, *place))
+                    except Exception as error:
+                        self._check_own(error)
+                        tasks.append(Failed(error))
                     n += hi - lo
         except Exception as error:
             tasks.append(Failed(error))
@@ -401,6 +405,14 @@ class Pool:
         if into is not None:
             into *= n  # not before the workers are busy
         return MapResult(self, tasks, chunksize, callback, error_callback, progress, into)
+
+    def _check_own(self, error):
+        """Raises it, unless it is that of one item, which could not be sent; others can."""
+        from ._errors import AurigaError, BrokenExecutor
+
+        of_the_pool = AurigaError, BrokenExecutor, MemoryError
+        if self._core.inherited or isinstance(error, of_the_pool) or not isinstance(error, Exception):
+            raise error
 
     def _call_submitter(self, func, star, limits):
         """Submits one item."""

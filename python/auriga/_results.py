@@ -100,6 +100,8 @@ class MapResult(AsyncResult):
         self._lock = threading.Lock()
         self._told = None
         self._progress = progress
+        if pool._strict and not tasks:
+            callback = None  # as there
         if callback is not None or error_callback is not None or progress is not None:
             self._told = threading.Event()
             self._left = len(tasks) + 1  # those that are not done, and this thread
@@ -227,6 +229,7 @@ class IMapIterator:
         self._ready_chunks = []
         self._pace = _helpers.Pace()
         self._items = iter(())
+        self._ended = False  # by an exception
         self._lock = threading.Lock()
         self._fed = time.monotonic()
         self._feed(window)
@@ -261,8 +264,12 @@ class IMapIterator:
                 if ended:
                     raise _cancelled()
                 number = self._submitted
-                task = self._submit(chunk)
                 self._submitted = number + 1
+                try:
+                    task = self._submit(chunk)
+                except Exception as error:
+                    self._pool._check_own(error)
+                    task = Failed(error)
             except BaseException as error:
                 self._end()
                 task = Failed(_cancelled() if self._pool._is_terminated() else error)
@@ -309,12 +316,16 @@ class IMapIterator:
     __next__ = next
 
     def _next(self, timeout):
-        while True:
+        while not self._ended:
             for item in self._items:
                 return item
             if self._ready_chunks:
                 task = self._ready_chunks.pop()
-                self._items = iter(self._get(task))
+                try:
+                    self._items = iter(self._get(task))
+                except BaseException:
+                    self._ended = self._pool._strict  # of chunks there is a generator there
+                    raise
                 self._pool._forget((task,))
                 continue
             if self._ready:
@@ -337,6 +348,7 @@ class IMapIterator:
             if self._chunks is not None:
                 self._feed_ahead()  # the workers go on while these are used
             return self._get(task)
+        raise StopIteration
 
     def _get(self, task):
         try:
