@@ -21,6 +21,12 @@ from ._results import _name_item
 _BAD_ARGS_DIE = 4
 _CONTEXT = 32
 
+# What the standard library says to those who wait, and then to those who submit.
+_BROKE = (
+    "A process in the process pool was terminated abruptly while the future was running or pending."
+)
+_BROKEN = "A child process terminated abruptly, the process pool is not usable anymore"
+
 _exiting = False
 _lock = threading.Lock()
 
@@ -166,6 +172,9 @@ class _PoolExecutor(Executor):
             raise RuntimeError("cannot schedule new futures after shutdown") from None
         if isinstance(error, (BrokenProcessPool, BrokenThreadPool)):
             self._broken = str(error)
+            if self._strict and isinstance(error, BrokenProcessPool):
+                self._broken = _BROKEN
+                raise BrokenProcessPool(_BROKEN) from error
             raise error
         if not isinstance(error, (Exception, SystemExit)):
             raise error
@@ -455,7 +464,8 @@ class ProcessPoolExecutor(_PoolExecutor):
             name="executor",
         )
         core.views = self._views
-        _helpers.on_bad_result(core, _bad_result_hook(weakref.ref(self), core))
+        if self._strict:
+            _helpers.on_error(core, _breaking(weakref.ref(self), weakref.ref(core)))
         return core
 
     def _map(self, fn, items, end, chunksize, buffersize):
@@ -493,23 +503,19 @@ def _flat(lists):
             yield results.pop()
 
 
-def _bad_result_hook(owner, core):
-    """A result that cannot be loaded in this process breaks a strict executor."""
-    core = weakref.ref(core)
+def _breaking(owner, pool):
+    """A dead worker, and a result that cannot be loaded in this process, break a strict executor."""
 
-    def hook(error):
-        executor = owner()
-        if executor is None or not executor._strict:
+    def hook(error, bad_result):
+        if not bad_result and not isinstance(error, BrokenProcessPool):
             return error
-        broken = BrokenProcessPool(
-            "A result was sent by a worker that this process cannot load; the pool is not usable "
-            "anymore."
-        )
+        executor, core = owner(), pool()
+        if executor is not None:
+            executor._broken = executor._broken or _BROKEN
+        if bad_result and core is not None:
+            core.terminate(True)
+        broken = BrokenProcessPool(_BROKE)
         broken.__cause__ = error
-        executor._broken = str(broken)
-        pool = core()
-        if pool is not None:
-            pool.terminate(True)
         return broken
 
     return hook

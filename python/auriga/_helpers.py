@@ -235,17 +235,18 @@ def make_error(report):
     return _errors.make(report)
 
 
-_bad_result_hooks = weakref.WeakKeyDictionary()
+_hooks = weakref.WeakKeyDictionary()
 
 
-def bad_result(pool, error):
-    """What a task's outcome is when its result cannot be loaded in this process."""
-    hook = _bad_result_hooks.get(pool)
-    return error if hook is None else hook(error)
+def pools_error(pool, error, bad_result):
+    """What a task's outcome is when the library says that it failed, or when its result cannot be loaded
+    in this process."""
+    hook = _hooks.get(pool)
+    return error if hook is None else hook(error, bad_result)
 
 
-def on_bad_result(pool, hook):
-    _bad_result_hooks[pool] = hook
+def on_error(pool, hook):
+    _hooks[pool] = hook
 
 
 def raise_timeout():
@@ -334,6 +335,8 @@ class StandsFor:
         if both is None:
             standard = getattr(importlib.import_module(self.module), self.name)
             named = {"__module__": own.__module__, "__qualname__": own.__qualname__}
+            if issubclass(own, standard):  # who has patched the module has put it there
+                return own
             own._both = both = type(own)(own.__name__, (own, standard), named)
         return both
 

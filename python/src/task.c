@@ -107,15 +107,20 @@ void task_fire(task *self)
     Py_XDECREF(callbacks);
 }
 
-/* What the pool makes of a result that cannot be loaded here; new, or NULL. */
-static PyObject *bad_result(task *self)
+/* What the pool makes of a failure that is not the call's own; error is stolen. */
+static PyObject *pools_error(task *self, PyObject *error, bool bad_result)
 {
-    PyObject *error = core_take_exception();
-    PyObject *instead =
-        PyObject_CallMethod(self->state->helpers, "bad_result", "OO", self->pool, error);
+    PyObject *instead = PyObject_CallMethod(self->state->helpers, "pools_error", "OOi", self->pool,
+                                            error, (int)bad_result);
 
     Py_DECREF(error);
     return instead != NULL ? instead : core_take_exception();
+}
+
+/* The same of a result that cannot be loaded here. */
+static PyObject *bad_result(task *self)
+{
+    return pools_error(self, core_take_exception(), true);
 }
 
 static void settle_bytes(task *self, aur_future *future, const char *data, size_t size)
@@ -147,7 +152,8 @@ static void settle_failure(task *self, aur_err err, const aur_error *details)
     }
     err = err == AUR_ECANCELED ? AUR_EBROKEN : err;
     PyObject *error = core_error(self->state, err, details);
-    task_finish(self, NULL, error != NULL ? error : core_take_exception());
+    task_finish(self, NULL,
+                error != NULL ? pools_error(self, error, false) : core_take_exception());
 }
 
 static void settle_batch(task *self)

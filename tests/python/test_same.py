@@ -14,7 +14,7 @@ import auriga.stdlib as futures, auriga.stdlib as mp
 from auriga.stdlib import Pool, ProcessPoolExecutor, ThreadPool, ThreadPoolExecutor
 """
 COMMON = """
-import asyncio, atexit, concurrent.futures, copy, gc, multiprocessing, multiprocessing.pool, os, pickle
+import asyncio, atexit, concurrent.futures.process, copy, gc, multiprocessing, multiprocessing.pool, os, pickle
 import signal, sys, threading, time, warnings
 from multiprocessing import util
 fork = multiprocessing.get_context("fork")
@@ -246,6 +246,30 @@ for _ in range(2):
 executor.shutdown()
 """
 
+BROKEN = """
+def boom():
+    raise RuntimeError("not here")
+class Unloadable:
+    def __reduce__(self):
+        return boom, ()
+class Two(Exception):
+    def __init__(self, one, two):
+        super().__init__(one)
+def raise_two():
+    raise Two(1, 2)
+def held():
+    time.sleep(600)
+for call in ((os._exit, 3), (Unloadable,), (same, Unloadable()), (raise_two,)):
+    with ProcessPoolExecutor(2) as executor:
+        waiting = executor.submit(held)
+        future = executor.submit(*call)
+        for one in (future, waiting):
+            say("waits", one.result)
+            print(repr(one).partition("state")[2], type(one.exception()) is concurrent.futures.process.BrokenProcessPool)
+        say("submits", lambda: executor.submit(square, 1))
+        say("maps", lambda: executor.map(square, [1]))
+"""
+
 CLASSES = """
 print(issubclass(ThreadPool, Pool), ThreadPool.__name__)
 for make, standard in ((Pool, multiprocessing.pool.Pool), (ThreadPool, multiprocessing.pool.ThreadPool),
@@ -326,6 +350,9 @@ class Same(Case):
 
     def test_initializers(self):
         self.check_kinds(INITIALIZER, ("ThreadPoolExecutor", "ProcessPoolExecutor"))
+
+    def test_broken_executors(self):
+        self.check(BROKEN)
 
     def test_classes(self):
         self.check(CLASSES)
