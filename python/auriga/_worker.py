@@ -140,6 +140,7 @@ class Boot:
         except BaseException:
             if self.log:
                 _log_failed_initializer()
+                end()  # a handler may have a queue to write
                 os._exit(1)
             raise
 

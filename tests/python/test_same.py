@@ -143,20 +143,6 @@ if __name__ == "__main__":
         print([number[0] - numbers[0][0] for number in numbers])
 """
 
-QUEUES = """
-def keep(given):
-    global queue
-    queue = given
-def put(x):
-    queue.put(x)
-if __name__ == "__main__":
-    context = multiprocessing.get_context("{method}")
-    queue = context.Queue()
-    with Pool(2, keep, (queue,), context=context) as pool:
-        pool.map(put, range(50), 1)
-    print(sorted(queue.get() for _ in range(50)))
-"""
-
 ATEXIT = """
 def register(x):
     atexit.register(print, "at exit", x, flush=True)
@@ -246,6 +232,21 @@ for _ in range(2):
 executor.shutdown()
 """
 
+LOGGED = """
+import logging.handlers
+def connect(queue):
+    logger = logging.getLogger("concurrent.futures")
+    logger.addHandler(logging.handlers.QueueHandler(queue))
+    raise ValueError("no database")
+if __name__ == "__main__":
+    context = multiprocessing.get_context("{method}")
+    queue = context.Queue()
+    with ProcessPoolExecutor(1, context, connect, (queue,)) as executor:
+        say("broken", executor.submit(square, 1).result)
+    record = queue.get()
+    print(record.levelname, record.getMessage().splitlines()[0], "no database" in record.getMessage())
+"""
+
 BROKEN = """
 def boom():
     raise RuntimeError("not here")
@@ -333,9 +334,6 @@ class Same(Case):
     def test_identity(self):
         self.check_methods(IDENTITY)
 
-    def test_queues_of_workers(self):
-        self.check_methods(QUEUES)
-
     def test_exits_of_workers(self):
         self.check_methods(ATEXIT)
 
@@ -350,6 +348,9 @@ class Same(Case):
 
     def test_initializers(self):
         self.check_kinds(INITIALIZER, ("ThreadPoolExecutor", "ProcessPoolExecutor"))
+
+    def test_what_a_failing_initializer_logs(self):
+        self.check_methods(LOGGED)
 
     def test_broken_executors(self):
         self.check(BROKEN)

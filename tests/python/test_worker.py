@@ -43,6 +43,25 @@ if __name__ == "__main__":
     print(sys.stdin.readline().strip())
 """
 
+QUEUES = """
+import multiprocessing
+import auriga{stdlib} as module
+from auriga import _pool
+
+def keep(given):
+    global queue
+    queue = given
+def put(x):
+    queue.put(x)
+if __name__ == "__main__":
+    _pool._GRACE = 600  # the machine may be busy
+    context = multiprocessing.get_context("{method}")
+    queue = context.Queue()
+    with module.Pool(2, keep, (queue,), context=context) as pool:
+        pool.map(put, range(50), 1)
+    print(sorted(queue.get() for _ in range(50)) == list(range(50)))
+"""
+
 
 class Inside(Case):
     def check(self, method, prefix):
@@ -62,6 +81,13 @@ class Inside(Case):
 
     def test_forkserver(self):
         self.check("forkserver", "ForkServer")
+
+    def test_queues_are_written_at_the_end_of_the_block(self):
+        for method in ("fork", "forkserver", "spawn"):
+            for stdlib in ("", ".stdlib"):
+                with self.subTest(method=method, stdlib=stdlib):
+                    program = QUEUES.format(method=method, stdlib=stdlib)
+                    self.assertEqual(run_program(program), (0, "True\n", ""))
 
     def test_without_stdin(self):
         text = "import sys\nsys.stdin = None\n" + (
