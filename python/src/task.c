@@ -519,17 +519,27 @@ void task_dealloc(task *self)
 
 static PyMethodDef methods[] = {
     { "wait", (PyCFunction)(void (*)(void))task_wait, METH_FASTCALL | METH_KEYWORDS,
-      "wait(timeout=None) -> bool: whether it is done" },
+      "wait($self, /, timeout=None)\n--\n\n"
+      "Waits; whether it is done." },
     { "get", (PyCFunction)task_get, METH_NOARGS, "The value, or raises the error, of a done task" },
     { "result", (PyCFunction)(void (*)(void))task_result, METH_FASTCALL | METH_KEYWORDS,
-      "result(timeout=None): waits; returns the value or raises the error" },
+      "result($self, /, timeout=None)\n--\n\n"
+      "Waits; returns the value or raises the error." },
     { "exception", (PyCFunction)(void (*)(void))task_exception, METH_FASTCALL | METH_KEYWORDS,
-      "exception(timeout=None): waits; returns the error or None" },
-    { "done", (PyCFunction)task_done, METH_NOARGS, "Whether it was cancelled or has ended" },
-    { "running", (PyCFunction)task_running, METH_NOARGS, "Whether a worker has it" },
-    { "cancelled", (PyCFunction)task_cancelled, METH_NOARGS, "Whether it was cancelled" },
+      "exception($self, /, timeout=None)\n--\n\n"
+      "Waits; returns the error or None." },
+    { "done", (PyCFunction)task_done, METH_NOARGS,
+      "done($self, /)\n--\n\n"
+      "Whether it was cancelled or has ended." },
+    { "running", (PyCFunction)task_running, METH_NOARGS,
+      "running($self, /)\n--\n\n"
+      "Whether a worker has it." },
+    { "cancelled", (PyCFunction)task_cancelled, METH_NOARGS,
+      "cancelled($self, /)\n--\n\n"
+      "Whether it was cancelled." },
     { "cancel", (PyCFunction)task_cancel, METH_NOARGS,
-      "Cancels it unless it has started; whether it is cancelled" },
+      "cancel($self, /)\n--\n\n"
+      "Cancels it unless it has started; whether it is cancelled." },
     { "on_done", (PyCFunction)task_on_done, METH_O, "on_done(fn): fn(task) once it is done" },
     { "_adopt", (PyCFunction)task_adopt, METH_O, NULL },
     { "_outcome", (PyCFunction)task_outcome, METH_NOARGS, NULL },

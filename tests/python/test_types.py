@@ -1,6 +1,8 @@
 """The stubs say what the classes have, and mypy is content with both."""
 
+import concurrent.futures
 import inspect
+import multiprocessing.pool
 import pathlib
 import shutil
 import subprocess
@@ -76,6 +78,28 @@ class Types(Case):
                         self.assertIn(f"def {name}(", stub)
                         for parameter in inspect.signature(method).parameters:
                             self.assertIn(f"{parameter}", stub)
+
+    def test_arguments_are_those_of_the_standard_library(self):
+        pairs = [
+            (auriga.Future, concurrent.futures.Future),
+            (auriga.ThreadPoolExecutor, concurrent.futures.ThreadPoolExecutor),
+            (auriga.ProcessPoolExecutor, concurrent.futures.ProcessPoolExecutor),
+            (auriga.Pool, multiprocessing.pool.Pool),
+            (auriga.ThreadPool, multiprocessing.pool.ThreadPool),
+            (auriga.AsyncResult, multiprocessing.pool.AsyncResult),
+        ]
+        for ours, theirs in pairs:
+            for name, method in inspect.getmembers(theirs, inspect.isroutine):
+                if name.startswith("_") and name not in ("__enter__", "__exit__"):
+                    continue
+                with self.subTest(method=f"{ours.__name__}.{name}"):
+                    wanted = list(inspect.signature(method).parameters)
+                    got = list(inspect.signature(getattr(ours, name)).parameters)
+                    self.assertEqual(got[: len(wanted)], wanted)
+        for made in ("ThreadPoolExecutor", "ProcessPoolExecutor"):
+            wanted = inspect.signature(getattr(concurrent.futures, made)).parameters
+            got = inspect.signature(getattr(auriga, made)).parameters
+            self.assertEqual(list(got)[: len(wanted)], list(wanted))
 
 
 if __name__ == "__main__":
