@@ -14,6 +14,8 @@ from ._results import (
     IMapIterator,
     IMapUnorderedIterator,
     MapResult,
+    _chunks,
+    _ranges,
 )
 
 _THREADS, _PROCESSES = 0, 1
@@ -636,27 +638,6 @@ def _count(name, number, most=float("inf")):
     if not 0 <= number <= most:
         raise ValueError(f"{name} is {number!r}")
     return int(number)
-
-
-def _chunks(iterable, size):
-    """Lists of so many items."""
-    iterator = iter(iterable)
-    while True:
-        chunk = list(itertools.islice(iterator, size))
-        if not chunk:
-            return
-        yield chunk
-
-
-def _ranges(iterable, size):
-    """The same as (list or tuple, from, to): nothing is copied that is one of these."""
-    if type(iterable) in (list, tuple):
-        end = len(iterable)
-        for at in range(0, end, size):
-            yield iterable, at, min(at + size, end)
-        return
-    for chunk in _chunks(iterable, size):
-        yield chunk, 0, len(chunk)
 
 
 def _exit_threads(core):

@@ -202,6 +202,27 @@ def _name_item(error, first, single, strict=False):
         _helpers.add_note(error, f"item {item} of the map")
 
 
+def _chunks(iterable, size):
+    """Lists of so many items."""
+    iterator = iter(iterable)
+    while True:
+        chunk = list(itertools.islice(iterator, size))
+        if not chunk:
+            return
+        yield chunk
+
+
+def _ranges(iterable, size):
+    """The same as (list or tuple, from, to): nothing is copied that is one of these."""
+    if type(iterable) in (list, tuple):
+        end = len(iterable)
+        for at in range(0, end, size):
+            yield iterable, at, min(at + size, end)
+        return
+    for chunk in _chunks(iterable, size):
+        yield chunk, 0, len(chunk)
+
+
 _WINDOW_MAX = 1024
 BYTES_AHEAD = 64 << 20  # of results that nobody has taken yet
 _END = object()
