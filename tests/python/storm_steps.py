@@ -48,7 +48,7 @@ def accept(r, call, *args, **kwargs):
     try:
         return call(*args, **kwargs)
     except (ValueError, RuntimeError) as error:
-        if r.may_end and type(error) in (ValueError, RuntimeError, auriga.BrokenProcessPool):
+        if r.may_end and type(error) in (ValueError, RuntimeError, auriga.PoolClosed, auriga.BrokenProcessPool):
             raise Ended from error
         raise
 
