@@ -29,6 +29,9 @@ LIBRARY = sorted((ROOT / "src").glob("*/*.c"))
 WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wno-missing-field-initializers"]
 FLAGS = ["-std=c11", "-O2", "-g", "-fPIC", "-fvisibility=hidden", "-fexceptions", "-pthread",
          "-D_GNU_SOURCE"]
+# Of the extension nobody but Python looks up a name, and the library in it is its own: another one
+# that the program has loaded for all must not take its place.
+EXPORTS = "{ global: PyInit__core; local: *; };"
 
 
 def version():
@@ -83,7 +86,9 @@ def build_package(folder):
     with tempfile.TemporaryDirectory() as objects:
         link, files = compile_all(pathlib.Path(objects))
         made = library.with_suffix(".new")
-        run([*link, *files, "-o", str(made)])
+        exports = pathlib.Path(objects) / "exports"
+        exports.write_text(EXPORTS)
+        run([*link, *files, f"-Wl,--version-script={exports}", "-o", str(made)])
         made.replace(library)
     return target
 

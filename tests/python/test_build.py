@@ -41,6 +41,9 @@ class Build(Case):
                     self.assertEqual(digest, f"sha256={want}")
             self.assertEqual(names, set())
             wheel.extractall(target)
+        (core,) = pathlib.Path(target).rglob("_core*.so")
+        symbols = subprocess.check_output(["nm", "-D", "--defined-only", core], text=True)
+        self.assertEqual([line.split()[-1] for line in symbols.splitlines()], ["PyInit__core"])
         program = "import auriga; print(auriga.Pool(1).apply(pow, (5, 2)), auriga.__file__)"
         done = subprocess.run(
             [sys.executable, "-c", program], env=dict(os.environ, PYTHONPATH=target),
