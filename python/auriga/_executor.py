@@ -45,6 +45,8 @@ def _at_exit():
     try:
         for pool in pools:
             pool.join(None)
+        if pools:
+            _core.delivered()
     except KeyboardInterrupt:
         _interrupt(pools)
         raise

@@ -186,6 +186,8 @@ PyObject *task_on_done(task *self, PyObject *fn);
 int task_tell(task *self, PyObject *fn);
 /* Has the deliverer's thread settle it and call its callbacks. */
 int task_deliver(task *self);
+/* Returns once the callbacks that are due by now have returned. */
+PyObject *told_wait(PyObject *module, PyObject *unused);
 
 /* ---- result.c: what Pool.apply_async() returns ------------------------------------------------ */
 

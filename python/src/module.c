@@ -98,6 +98,7 @@ static PyMethodDef methods[] = {
     { "settled", result_settled, METH_VARARGS,
       "A result that is done: type, value, error or None" },
     { "deliver", result_deliver, METH_O, "deliver(fn): fn(_) in the thread of the callbacks" },
+    { "delivered", told_wait, METH_NOARGS, "Waits for the callbacks that are due by now" },
     { "watch", gauge_watch, METH_VARARGS, "watch(task, gauge, seconds) -> whether it can be told" },
     { "probe", gauge_probe, METH_VARARGS,
       "probe(task, gauge[, gap]) -> (times it was held, looks)" },

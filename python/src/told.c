@@ -64,6 +64,44 @@ int task_deliver(task *self)
     return 0;
 }
 
+/* A call behind those that are due: the thread takes them in turn.  1: it is on its way. */
+static int submit_last(core_state *state, aur_future **ret_future)
+{
+    task *last = task_settled(state->call_type, state, Py_None, NULL);
+
+    if (last == NULL) {
+        return -1;
+    }
+    aur_err err = aur_fn_submit(state->deliverer, NULL, &core_deliver_fn, &last, ret_future, NULL);
+    if (err == AUR_OK) {
+        return 1;
+    }
+    Py_DECREF(last);
+    if (err == AUR_EFORKED) {
+        return 0; /* the thread is the parent's */
+    }
+    core_raise(state, err, NULL);
+    return -1;
+}
+
+PyObject *told_wait(PyObject *module, PyObject *unused)
+{
+    core_state *state = PyModule_GetState(module);
+    aur_future *future = NULL;
+    aur_err err = AUR_OK;
+    int got = state->deliverer != NULL ? submit_last(state, &future) : 0;
+
+    (void)unused;
+    if (got > 0) {
+        got = wait_future(state, future, AUR_NO_DEADLINE, &err);
+        aur_future_unref(future);
+    }
+    if (got < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
 /* Makes the library tell of the end of this task. */
 static int push(task *self)
 {

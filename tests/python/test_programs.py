@@ -201,6 +201,21 @@ future = executor.submit(wait)
 {call}
 """
 
+CALLBACKS = """
+import atexit, threading, auriga
+told = []
+gate = threading.Event()
+def tell(future):
+    if threading.current_thread() is not threading.main_thread():
+        gate.wait()
+    told.append(future.result())
+executor = auriga.{executor}(2)
+for x in range(20000):
+    executor.submit(abs, x).add_done_callback(tell)
+threading._register_atexit(gate.set)  # before the wait for all work, with most of them still to come
+atexit.register(lambda: print(sorted(told) == list(range(20000))))  # after it
+"""
+
 AT_EXIT = """
 import atexit, os, auriga
 def late():
@@ -363,6 +378,12 @@ class Ends(Case):
                 lines = out.splitlines()
                 self.assertEqual(sorted(lines[:3]), ["worked 0", "worked 1", "worked 2"])
                 self.assertIn("cannot schedule new futures", lines[3])
+
+    def test_callbacks_at_the_end(self):
+        for executor in ("ThreadPoolExecutor", "ProcessPoolExecutor"):
+            with self.subTest(executor=executor):
+                done = run_program(CALLBACKS.format(executor=executor))
+                self.assertEqual(done, (0, "True\n", ""))
 
     def test_output_is_written_once(self):
         status, out, err = run_program(
