@@ -36,7 +36,9 @@ def _at_exit():
     with _lock:
         _exiting = True
         pools = {
-            pool: strict for pool, (owner, strict) in list(_owners.items()) if owner == os.getpid()
+            pool: strict
+            for pool, (owner, strict) in [*_owners.items(), *_forgotten.items()]
+            if owner == os.getpid()
         }
     if _ends_by_interrupt():
         _interrupt(pools)
@@ -77,8 +79,23 @@ os.register_at_fork(
 )
 
 
+# The same of executors that are gone, but perhaps not their work.  It ends by itself; only the end of
+# the program waits for it.  (Threads need none of this: their tasks hold the pool.)
+_forgotten = {}
+
+
 def _close(core):
     core.close()
+    owner = _owners.get(core, (0, False))
+    if core.kind != _THREADS and owner[0] == os.getpid() and not core.has_ended():
+        _forgotten[core.rest()] = owner
+    _drop_ended()
+
+
+def _drop_ended():
+    for pool, (owner, _) in list(_forgotten.items()):
+        if owner != os.getpid() or pool.has_ended():  # a fork has no hand in the pools of its parent
+            _forgotten.pop(pool, None)
 
 
 def _failed(error):
@@ -129,6 +146,7 @@ class _PoolExecutor(Executor):
         return self._core
 
     def _make(self):
+        _drop_ended()
         self._starting = os.getpid()
         try:
             core = self._start_core()

@@ -257,8 +257,15 @@ void pool_drop_boots(core_state *state, bool all);
 /* A result of so many bytes was taken in. */
 void pool_saw(pool *self, uint64_t bytes);
 PyObject *pool_submit(pool *self, PyObject *const *argv, Py_ssize_t n);
+
+/* ---- orphans.c -------------------------------------------------------------------------------- */
+
 /* Keeps what a process task whose object goes away still needs, and takes it from the task. */
-void pool_orphan(task *self);
+void orphans_add(task *self);
+/* Cancels those that have not started. */
+void orphans_withdraw(pool *self);
+/* The pool's object goes away: from now on the library drops what they need. */
+void orphans_leave(pool *self);
 
 /* ---- names.c -------------------------------------------------------------------------------- */
 

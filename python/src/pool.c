@@ -6,63 +6,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* ---- orphans ------------------------------------------------------------------------------------- */
-
-struct orphan {
-    aur_future *future;
-    aur_buf **bufs;
-    size_t bufs_n;
-};
-
-static void drop_orphan(struct orphan *orphan)
-{
-    for (size_t i = 0; i < orphan->bufs_n; i++) {
-        aur_buf_unref(orphan->bufs[i]);
-    }
-    PyMem_Free(orphan->bufs);
-    aur_future_unref(orphan->future);
-}
-
-static void drop_done_orphans(pool *self)
-{
-    size_t kept = 0;
-
-    for (size_t i = 0; i < self->orphans_n; i++) {
-        if (aur_future_done(self->orphans[i].future)) {
-            drop_orphan(&self->orphans[i]);
-        } else {
-            self->orphans[kept++] = self->orphans[i];
-        }
-    }
-    self->orphans_n = kept;
-}
-
-void pool_orphan(task *one)
-{
-    pool *self = one->pool;
-
-    if (one->future == NULL || aur_future_done(one->future)) {
-        return;
-    }
-    if (self->orphans_n == self->orphans_room) {
-        drop_done_orphans(self);
-    }
-    if (self->orphans_n * 2 >= self->orphans_room) {
-        size_t room = self->orphans_room == 0 ? 64 : self->orphans_room * 2;
-        struct orphan *orphans = PyMem_Realloc(self->orphans, room * sizeof(*orphans));
-        if (orphans != NULL) {
-            self->orphans = orphans;
-            self->orphans_room = room;
-        } else if (self->orphans_n == self->orphans_room) {
-            return; /* it runs all the same, and cannot be cancelled any more */
-        }
-    }
-    self->orphans[self->orphans_n++] = (struct orphan){ one->future, one->bufs, one->bufs_n };
-    one->future = NULL;
-    one->bufs = NULL;
-    one->bufs_n = 0;
-}
-
 /* Made in another process, of which this one is a worker. */
 static bool is_inherited(const pool *self)
 {
@@ -513,6 +456,29 @@ static PyObject *pool_join(pool *self, PyObject *timeout)
     return PyBool_FromLong(err == AUR_OK);
 }
 
+static PyObject *pool_has_ended(pool *self, PyObject *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(self->joined || aur_pool_join(self->core, 0) == AUR_OK);
+}
+
+/* The same pool of the library in an object that has nothing else: no boot, no tasks. */
+static PyObject *pool_rest(pool *self, PyObject *unused)
+{
+    pool *rest = (pool *)Py_TYPE(self)->tp_alloc(Py_TYPE(self), 0);
+
+    (void)unused;
+    if (rest != NULL) {
+        rest->state = self->state;
+        rest->core = aur_pool_ref(self->core);
+        rest->tasks.next = rest->tasks.prev = &rest->tasks;
+        rest->kind = self->kind;
+        rest->workers = self->workers;
+        rest->depth = self->depth;
+    }
+    return (PyObject *)rest;
+}
+
 /* Cancels every task that has not started.  The oldest ones, as many as there are workers, count as
  * started: a worker may be about to take them. */
 static PyObject *pool_cancel_pending(pool *self, PyObject *unused)
@@ -534,9 +500,7 @@ static PyObject *pool_cancel_pending(pool *self, PyObject *unused)
     for (Py_ssize_t i = 0; all != NULL && i < PyList_GET_SIZE(all); i++) {
         (void)task_withdraw((task *)PyList_GET_ITEM(all, i));
     }
-    for (size_t i = 0; i < self->orphans_n; i++) {
-        (void)aur_future_withdraw(self->orphans[i].future);
-    }
+    orphans_withdraw(self);
     if (all == NULL) {
         return NULL;
     }
@@ -605,10 +569,7 @@ static void dealloc(pool *self)
     if (self->weakrefs != NULL) {
         PyObject_ClearWeakRefs((PyObject *)self);
     }
-    for (size_t i = 0; i < self->orphans_n; i++) {
-        drop_orphan(&self->orphans[i]);
-    }
-    PyMem_Free(self->orphans);
+    orphans_leave(self);
     /* Processes have a boot of their own: they are forks. */
     if (self->kind == AUR_THREADS && self->core != NULL && !self->joined &&
         !(state != NULL && is_inherited(self)) && aur_pool_join(self->core, 0) != AUR_OK) {
@@ -634,6 +595,9 @@ static PyMethodDef methods[] = {
     { "close", (PyCFunction)pool_close, METH_NOARGS, "No new tasks from now on" },
     { "terminate", (PyCFunction)pool_terminate, METH_O, "Ends everything; whether it is broken" },
     { "join", (PyCFunction)pool_join, METH_O, "join(timeout or None) -> whether all has ended" },
+    { "has_ended", (PyCFunction)pool_has_ended, METH_NOARGS, "Closes it; whether all has ended" },
+    { "rest", (PyCFunction)pool_rest, METH_NOARGS,
+      "rest() -> the pool without what it was made with" },
     { "cancel_pending", (PyCFunction)pool_cancel_pending, METH_NOARGS,
       "Cancels what has not started" },
     { "is_idle", (PyCFunction)pool_is_idle, METH_NOARGS, "Whether all its calls have ended" },

@@ -504,7 +504,7 @@ void task_dealloc(task *self)
     PyObject_GC_UnTrack(self);
     task_unlink(self);
     if (self->phase < TASK_CANCELLED && self->kind == TASK_PROCESS) {
-        pool_orphan(self); /* it still runs, and its arguments are still read */
+        orphans_add(self); /* it still runs, and its arguments are still read */
     }
     aur_future_unref(self->future);
     if (self->batch != NULL) {

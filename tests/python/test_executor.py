@@ -12,6 +12,7 @@ import weakref
 import auriga
 import auriga.stdlib
 import work
+from auriga import _executor
 from support import Case
 
 
@@ -150,7 +151,24 @@ class Executors:
             self.assertRaises(ValueError, executor.map, work.add, [1], chunksize=0)
 
 
-class Processes(Executors, Case):
+class Forgotten:
+    def test_work_goes_on_and_nothing_is_kept(self):
+        mark = Mark()
+        kept = weakref.ref(mark)
+        with self.gate() as gate:
+            executor = self.make(2, initializer=work.store, initargs=(mark,))
+            for _ in range(3):
+                executor.submit(work.wait_for_file, gate)
+            del executor, mark
+            gc.collect()
+            self.assertIsNone(kept())
+            self.assertFalse(all(pool.has_ended() for pool in _executor._forgotten))
+        while _executor._forgotten:  # until its last process has ended
+            with self.make(1) as executor:  # the next one looks at those that were forgotten
+                executor.submit(work.add, 1).result()
+
+
+class Processes(Executors, Forgotten, Case):
     make = auriga.ProcessPoolExecutor
 
     def test_a_death_costs_one_call(self):
@@ -172,7 +190,7 @@ class Processes(Executors, Case):
             self.assertEqual(executor.submit(work.add, 1).result(), 3)
 
 
-class StandardProcesses(Executors, Case):
+class StandardProcesses(Executors, Forgotten, Case):
     make = auriga.stdlib.ProcessPoolExecutor
 
     def test_a_death_breaks_it(self):

@@ -191,14 +191,41 @@ except KeyboardInterrupt:
 """
 
 ENDED = """
-import signal, auriga
+import os, signal, threading, auriga
 signal.signal(signal.SIGINT, signal.default_int_handler)
+gate = os.pipe()
 def wait():
+    os.read(gate[0], 1)
     print("started", flush=True)
     signal.pause()
+def start():
+    os.write(gate[1], b".")
 executor = auriga.ProcessPoolExecutor(1)
 future = executor.submit(wait)
 {call}
+"""
+
+FORGOTTEN = """
+import atexit, gc, os, auriga, auriga.stdlib
+def work(path, x, data):
+    open(path).close()
+    good = data == bytes([x]) * (1 << 20)
+    os.write(1, b"worked %d\\n" % x if good else b"its argument was another one\\n")
+    with open(path + ".end", "w") as end:
+        end.write(".")
+def main(path):
+    executor = auriga.{executor}(1)
+    for x in range(3):
+        executor.submit(work, path, x, bytes([x]) * (1 << 20))
+path = os.path.join(os.path.dirname(__file__), "gate")
+os.mkfifo(path)
+os.mkfifo(path + ".end")
+ends = os.open(path + ".end", os.O_RDWR)
+main(path)
+gc.collect()
+atexit.register(print, "end")  # after the wait for all work
+os.open(path, os.O_RDWR)  # the gate opens when nobody has the executor any more
+{end}
 """
 
 CALLBACKS = """
@@ -334,12 +361,13 @@ class Signals(Case):
         )
 
     def test_interrupt_that_ends_the_program(self):
-        for call in ("future.result()", "pass"):  # with the latter, it is over
+        late = "threading._register_atexit(start)"  # then nothing is left of the program but to wait
+        for call in ("start(); future.result()", late, "del executor, future; " + late):
             with self.subTest(call=call):
                 status, out, err = self.run_interrupted(ENDED.format(call=call))
                 self.assertEqual((out, err.count("Traceback")), ("", 1), err)
                 self.assertIn("KeyboardInterrupt", err)
-                self.assertEqual(status, -signal.SIGINT if call != "pass" else 0)
+                self.assertEqual(status, 0 if late in call else -signal.SIGINT)
 
 
 class Inherited(Case):
@@ -378,6 +406,15 @@ class Ends(Case):
                 lines = out.splitlines()
                 self.assertEqual(sorted(lines[:3]), ["worked 0", "worked 1", "worked 2"])
                 self.assertIn("cannot schedule new futures", lines[3])
+
+    def test_work_of_a_forgotten_executor(self):
+        goes_on = "for _ in range(3): os.read(ends, 1)\nos._exit(0)"
+        worked = "worked 0\nworked 1\nworked 2\n"
+        for executor in ("ThreadPoolExecutor", "ProcessPoolExecutor", "stdlib.ProcessPoolExecutor"):
+            for end, want in (("", worked + "end\n"), (goes_on, worked)):
+                with self.subTest(executor=executor, end=end):
+                    done = run_program(FORGOTTEN.format(executor=executor, end=end))
+                    self.assertEqual(done, (0, want, ""))
 
     def test_callbacks_at_the_end(self):
         for executor in ("ThreadPoolExecutor", "ProcessPoolExecutor"):
