@@ -124,6 +124,19 @@ static aur_err wait_once(core_state *state, aur_future *future, struct batch *ba
     return err;
 }
 
+/* The same, with a look at signals now and then: there is no descriptor to be had to sleep on. */
+static int wait_in_turns(core_state *state, aur_future *future, struct batch *batch,
+                         aur_deadline deadline, aur_err *ret)
+{
+    int got = 0;
+
+    while (got == 0 && *ret == AUR_ETIMEDOUT && aur_deadline_in_ns(0) < deadline) {
+        *ret = wait_once(state, future, batch, earlier(deadline, aur_deadline_in_ns(FIRST_NS)));
+        got = PyErr_CheckSignals();
+    }
+    return got;
+}
+
 /* The rest of a wait in the main thread. */
 static int wait_with_signals(core_state *state, aur_future *future, struct batch *batch,
                              aur_deadline deadline, aur_err *ret)
@@ -132,8 +145,7 @@ static int wait_with_signals(core_state *state, aur_future *future, struct batch
     int got = 0;
 
     if (bell == NULL) {
-        PyErr_NoMemory();
-        return -1;
+        return wait_in_turns(state, future, batch, deadline, ret);
     }
     if (batch != NULL) {
         batch_on_done(batch, bell_ring, bell);

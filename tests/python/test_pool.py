@@ -8,6 +8,7 @@ import os
 import pathlib
 import pickle
 import random
+import resource
 import threading
 import unittest
 import weakref
@@ -524,6 +525,22 @@ class Threads(Verbs, Case):
     def test_names(self):
         with self.make(2) as pool:
             self.assertRegex(pool.apply(lambda: threading.current_thread().name), "^ThreadPool-")
+
+    def test_a_wait_without_a_descriptor_to_be_had(self):
+        with auriga.ThreadPool(1) as pool:
+            go = threading.Event()
+            result = pool.apply_async(go.wait)
+            free = os.dup(0)
+            os.close(free)
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+            try:
+                self.assertRaises(OSError, os.dup, 0)
+                self.assertRaises(auriga.TimeoutError, result.get, 0.2)
+                threading.Timer(0.2, go.set).start()  # later than the wait looks for descriptors
+                self.assertTrue(result.get())
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
     def test_what_a_worker_has_taken_is_told(self):
         """A call that waits behind the one that runs when the pool is terminated: nobody calls it any more,
