@@ -69,8 +69,8 @@ class _As:
         return self._call(*args, **kwargs)
 
 
-def _many(fn, star):
-    return _As(fn, functools.partial(_run, fn, star))
+def _many(fn, star, run=_run):
+    return _As(fn, functools.partial(run, fn, star))
 
 
 _Gauge = _core.Gauge
@@ -469,26 +469,27 @@ class AutoPool(Pool):
     def _submit_chunk(self, verdict, fn, star, chunk):
         choice = self._choose_for_one(verdict, fn) if self._at_home() else HERE
         if choice == HERE:
-            call = functools.partial(_run, fn, star, chunk)
+            call = functools.partial(_helpers.run_each, fn, star, chunk)
             return _settled(lambda: _measured_here(verdict, call, chunk.__len__))
         if choice == UNDECIDED:
             self._before_threads()
-            counted = _counted(fn, _many(fn, star), verdict, len(chunk))
+            counted = _counted(fn, _many(fn, star, _helpers.run_each), verdict, len(chunk))
             return self._in_thread(counted, (chunk,))
-        return self._send(choice, fn, star, chunk)
+        return self._send(choice, fn, star, chunk, each=True)
 
-    def _send(self, choice, fn, star, chunk):
+    def _send(self, choice, fn, star, chunk, each=False):
         """A chunk to where it was found to belong; it stays here if it cannot be pickled."""
         if choice == PROCESSES:
             inner = self._pool_of_processes()
             try:
-                task = inner._chunk_submitter(fn, star, (0, 0))(chunk, 0, len(chunk))
+                task = inner._chunk_submitter(fn, star, (0, 0), each)(chunk, 0, len(chunk))
                 inner._keep((task,))
                 return task
             except Exception:
                 pass  # if it was not a pickle that failed, the thread fails as well
         self._before_threads()
-        return self._in_thread(_many(fn, star), (chunk,))
+        run = _helpers.run_each if each else _run
+        return self._in_thread(_many(fn, star, run), (chunk,))
 
     # -- the end
 

@@ -218,6 +218,14 @@ def noted_item(error):
     return error.__dict__.pop("_auriga_item", None)
 
 
+def failed_item(error, item):
+    """What stands in its place among the results of a chunk of an iterator."""
+    from ._results import Failed
+
+    note_item(error, item)
+    return Failed(error)
+
+
 def add_note(error, note):
     """As the method, of which 3.10 knows nothing."""
     if hasattr(BaseException, "add_note"):
@@ -284,6 +292,20 @@ def thread_ends():
 
 def process_ends():
     sys.modules["auriga._worker"].end()  # its boot is there
+
+
+def run_each(fn, star, items):
+    """The items of a chunk of an iterator, whatever becomes of those before."""
+    results = []
+    for item in items:
+        try:
+            results.append(fn(*item) if star else fn(item))
+        except Exception as error:
+            results.append(failed_item(error, len(results)))
+        except BaseException as error:
+            note_item(error, len(results))
+            raise
+    return results
 
 
 def run_chunk(fn, star, items, noted):

@@ -21,7 +21,7 @@ from ._results import (
 _THREADS, _PROCESSES = 0, 1
 _FORK, _EXEC = 1, 3
 _KEEP_FDS, _BREAK_ON_DEATH = 4, 8
-_STAR, _POOL_ERRORS, _STOP, _CONTEXT = 1, 8, 16, 32
+_STAR, _POOL_ERRORS, _STOP, _CONTEXT, _EACH = 1, 8, 16, 32, 64
 
 WORKERS_MAX, RETRIES_MAX, TASKS_MAX = 4096, 65534, 2**32 - 1  # of the library
 
@@ -426,8 +426,10 @@ class Pool:
             return lambda item: submit(kind, func, tuple(item), None, flags, limits)
         return lambda item: submit(kind, func, (item,), None, flags, limits)
 
-    def _chunk_submitter(self, func, star, limits):
+    def _chunk_submitter(self, func, star, limits, each=False):
+        """Submits a chunk.  each: items that fail are Failed among the results."""
         flags = self._flags | (_STAR if star else 0) | (_STOP if self._strict else 0)
+        flags |= _EACH if each else 0
         submit = self._core.submit_batch
         func = self._portable(func)
         return lambda items, lo, hi, *into: submit(func, items, lo, hi, flags, limits[1], *into)
@@ -502,7 +504,7 @@ class Pool:
         timed = (limits and limits[0]) or progress is not None
         chunked = chunksize > 1 and not timed and not self._core.inherited
         if chunked:
-            chunk_submit = self._chunk_submitter(func, star, limits)
+            chunk_submit = self._chunk_submitter(func, star, limits, each=not self._strict)
 
             def submit(chunk):
                 task = chunk_submit(chunk, 0, len(chunk))
@@ -681,10 +683,13 @@ class ThreadPool(Pool):
             raise ValueError("a thread cannot be ended: timeout and retries are for processes")
         return ()
 
-    def _chunk_submitter(self, func, star, limits):
+    def _chunk_submitter(self, func, star, limits, each=False):
         submit = self._core.submit
         kind = _core.Task
         flags = self._flags
+        if each:
+            run = _helpers.run_each
+            return lambda items, lo, hi: submit(kind, run, (func, star, items[lo:hi]), None, flags)
         run = _helpers.run_chunk
         noted = not self._strict
         return lambda items, lo, hi: submit(

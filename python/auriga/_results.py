@@ -249,7 +249,8 @@ class IMapIterator:
         self._ready = []  # done, to be handed out from the end
         self._ready_chunks = []
         self._pace = _helpers.Pace()
-        self._items = iter(())
+        self._items = iter(())  # of a chunk, and its task
+        self._chunk = None
         self._ended = False  # by an exception
         self._lock = threading.Lock()
         self._fed = time.monotonic()
@@ -339,11 +340,15 @@ class IMapIterator:
     def _next(self, timeout):
         while not self._ended:
             for item in self._items:
+                if type(item) is Failed:
+                    self._name(item.error, self._chunk)
+                    raise item.error
                 return item
             if self._ready_chunks:
                 task = self._ready_chunks.pop()
                 try:
                     self._items = iter(self._get(task))
+                    self._chunk = task
                 except BaseException:
                     self._ended = self._pool._strict  # of chunks there is a generator there
                     raise

@@ -36,6 +36,7 @@ struct filling {
     Py_ssize_t at;
     Py_ssize_t n;
     Py_ssize_t wanted; /* results */
+    bool each;         /* what has failed is a result, too */
 };
 
 static bool fill(struct filling *f, PyObject *value)
@@ -55,6 +56,18 @@ static bool fill(struct filling *f, PyObject *value)
     return value != NULL;
 }
 
+/* The same, if that is how this batch tells of an item that failed.  False: *ret_error or an exception is set. */
+static bool fill_failed(struct filling *f, core_state *state, PyObject **ret_error)
+{
+    if (!f->each || *ret_error == NULL) {
+        return false;
+    }
+    PyObject *failed =
+        PyObject_CallMethod(state->helpers, "failed_item", "On", *ret_error, f->n);
+    Py_CLEAR(*ret_error);
+    return fill(f, failed);
+}
+
 /* Adds the piece's results.  False: *ret_error or an exception is set. */
 static bool read_piece(const struct piece *piece, bool views, core_state *state, struct filling *f,
                        PyObject **ret_error)
@@ -66,7 +79,7 @@ static bool read_piece(const struct piece *piece, bool views, core_state *state,
 
     if (piece->kind == PIECE_LOST) {
         *ret_error = core_error(state, piece->err, piece->error);
-        return false;
+        return fill_failed(f, state, ret_error);
     }
     if (piece->kind == PIECE_LARGE) {
         if (aur_future_view(piece->answer, &data, &size, 0) != AUR_OK || size < 4) {
@@ -78,7 +91,8 @@ static bool read_piece(const struct piece *piece, bool views, core_state *state,
         n = 1;
     }
     while (n-- > 0) {
-        if (!fill(f, read_one(&r, piece->kind == PIECE_RESULTS, ret_error))) {
+        if (!fill(f, read_one(&r, piece->kind == PIECE_RESULTS, ret_error)) &&
+            !fill_failed(f, state, ret_error)) {
             return false;
         }
     }
@@ -138,8 +152,10 @@ PyObject *batch_results(struct batch *b, pool *owner, PyObject *into, PyObject *
 {
     core_state *state = owner->state;
     Py_XINCREF(into);
-    struct filling f = { into != NULL ? into : PyList_New(b->count), into != NULL ? b->into_at : 0,
-                         0, b->count };
+    struct filling f = { .list = into != NULL ? into : PyList_New(b->count),
+                         .at = into != NULL ? b->into_at : 0,
+                         .wanted = b->count,
+                         .each = (b->flags & CALL_EACH) != 0 };
     bool good = f.list != NULL;
 
     /* It is done: nothing changes any more. */

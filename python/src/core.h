@@ -49,6 +49,7 @@ enum {
     CALL_POOL_ERRORS = 8,  /* as multiprocessing.Pool tells of results that cannot be pickled */
     CALL_CONTEXT = 32,     /* thread: in a copy of the caller's context; process: of the worker's */
     CALL_STOP = 16,        /* batch: the first exception ends it */
+    CALL_EACH = 64,        /* batch: what has failed is a Failed of auriga._results among its results */
 };
 
 /* ---- encode.c, decode.c: values to bytes and back ------------------------------------------------------ */

@@ -46,6 +46,37 @@ class Items(Case):
                         self.assertEqual(error.__notes__[-1], "item 3 of the map")
                     self.assertNotIn("_auriga_item", error.__dict__)
 
+    def outcomes(self, results):
+        got = []
+        while True:
+            try:
+                got.append(next(results))
+            except StopIteration:
+                return got
+            except Exception as error:
+                got.append((type(error), str(error).split(",")[0][:6]))
+                if isinstance(error, auriga.WorkerDied):
+                    got[-1] = auriga.WorkerDied, error.item
+                elif NOTES:
+                    self.assertRegex(error.__notes__[-1], "item [38] of the map")
+
+    def test_each_item_of_a_chunk_has_an_outcome_of_its_own(self):
+        want = [0, 1, 2, (ValueError, "no 3"), 4, 5, 6, 7, (ValueError, "no 8"), 9]
+        fn = work.fail_on_three_and_eight
+        for make in (auriga.Pool, auriga.ThreadPool, auriga.AutoPool):
+            for size in (1, 2, 4, 10):
+                with self.subTest(pool=make.__name__, size=size), make(2) as pool:
+                    self.assertEqual(self.outcomes(pool.imap(fn, range(10), size)), want)
+                    got = self.outcomes(pool.imap_unordered(fn, iter(range(10)), size))
+                    self.assertEqual(sorted(got, key=str), sorted(want, key=str))
+        with auriga.Pool(2) as pool:
+            for size in (2, 5, 10):
+                got = self.outcomes(pool.imap(work.die_on_three, range(10), size))
+                self.assertEqual(got, [0, 1, 2, (auriga.WorkerDied, 3), 4, 5, 6, 7, 8, 9])
+                large = [200_000] * 3 + [None] + [200_000] * 3  # results with a message of their own
+                got = self.outcomes(pool.imap(work.big, large, size))
+                self.assertEqual([len(one) for one in got], [200_000] * 3 + [2] + [200_000] * 3)
+
     def test_exceptions_that_forbid_attributes(self):
         for make in (auriga.Pool, auriga.ThreadPool, auriga.AutoPool):
             with make(2) as pool:

@@ -38,6 +38,12 @@ def fail_on(bad):
     return check
 
 
+def fail_on_three_and_eight(x):
+    if x in (3, 8):
+        raise ValueError(f"no {x}")
+    return x
+
+
 def pid(_=None):
     return os.getpid()
 
