@@ -35,6 +35,10 @@ void batch_unref(struct batch *b)
         aur_buf_unref(b->bufs[i]);
     }
     aur_future_unref(b->current);
+    if (b->inside) {
+        gate_leave(b->gate);
+    }
+    gate_unref(b->gate);
     aur_pool_unref(b->core);
     pthread_mutex_destroy(&b->lock);
     PyMem_RawFree(b->pieces);
@@ -273,6 +277,7 @@ static void settle(struct batch *b, aur_future *answer)
     struct told *told = NULL;
     aur_future *next = NULL;
     bool more = false;
+    bool leaves = false;
 
     pthread_mutex_lock(&b->lock);
     if (b->current == answer) {
@@ -284,12 +289,17 @@ static void settle(struct batch *b, aur_future *answer)
         if (b->current == NULL) {
             told = b->told;
             b->told = NULL;
+            leaves = b->inside;
+            b->inside = false;
         } else {
             next = aur_future_ref(b->current);
         }
         aur_future_unref(answer); /* the batch's own reference */
     }
     pthread_mutex_unlock(&b->lock);
+    if (leaves) {
+        gate_leave(b->gate);
+    }
     tell_all(told);
     if (next != NULL) {
         batch_ref(b);
@@ -494,6 +504,7 @@ struct batch *batch_start(pool *owner, PyObject *fn, PyObject *items, Py_ssize_t
     b->refs = 1;
     pthread_mutex_init(&b->lock, NULL);
     b->core = aur_pool_ref(owner->core);
+    b->gate = gate_ref(owner->gate);
     b->count = (uint32_t)(hi - lo);
     b->flags = flags;
     b->retries = retries;
@@ -502,7 +513,8 @@ struct batch *batch_start(pool *owner, PyObject *fn, PyObject *items, Py_ssize_t
     b->next_size = region_bytes(owner, b->count);
     int made = write_record(b, owner, fn, items, lo, hi);
     if (made == 0) {
-        aur_err err = submit_rest(b);
+        b->inside = gate_enter(b->gate);
+        aur_err err = b->inside ? submit_rest(b) : AUR_ESHUTDOWN;
         if (err != AUR_OK) {
             core_raise(owner->state, err, NULL);
             made = -1;

@@ -29,6 +29,8 @@ struct batch {
     _Atomic(int) refs;
     pthread_mutex_t lock; /* guards everything below */
     aur_pool *core;
+    struct gate *gate;
+    bool inside;         /* of the gate: there may be items left to submit */
     aur_future *current; /* the call that runs, or NULL once all is known */
     aur_err err;         /* why the rest was given up, or AUR_OK */
     char *record;        /* head, function, items: as first submitted */

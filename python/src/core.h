@@ -229,11 +229,25 @@ void batch_unref(struct batch *batch);
 /* Runs in the worker. */
 aur_err batch_run(core_state *state, const void *in, size_t size, aur_out *out);
 
+/* ---- gate.c --------------------------------------------------------------------------------- */
+
+/* Chunks that a pool still has to submit the rest of hold it open; no function blocks but gate_wait(). */
+struct gate;
+struct gate *gate_new(aur_pool *core);
+struct gate *gate_ref(struct gate *gate);
+void gate_unref(struct gate *gate);
+bool gate_enter(struct gate *gate); /* false: it closes; else gate_leave() is due */
+void gate_leave(struct gate *gate);
+void gate_close(struct gate *gate);
+/* Without the GIL, until the library's pool is closed if it is to be; false: not by the deadline. */
+bool gate_wait(struct gate *gate, aur_deadline deadline);
+
 /* ---- pool.c --------------------------------------------------------------------------------- */
 
 typedef struct pool {
     PyObject_HEAD core_state *state;
     aur_pool *core;
+    struct gate *gate;
     PyObject *boot; /* called in each new worker, and kept until the last has ended */
     bool joined;    /* they have */
     bool views;     /* large buffers of results are views of shared memory */

@@ -183,6 +183,13 @@ static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     int done = init_core(self, &ask);
     PyMem_Free(ask.argv_c);
     PyMem_Free(ask.fds_c);
+    if (done == 0) {
+        self->gate = gate_new(self->core);
+        done = self->gate != NULL ? 0 : -1;
+        if (done < 0) {
+            PyErr_NoMemory();
+        }
+    }
     if (done < 0) {
         Py_CLEAR(self);
     }
@@ -376,7 +383,7 @@ void pool_saw(pool *self, uint64_t bytes)
 static PyObject *pool_close(pool *self, PyObject *unused)
 {
     (void)unused;
-    (void)aur_pool_close(self->core);
+    gate_close(self->gate);
     Py_RETURN_NONE;
 }
 
@@ -439,7 +446,8 @@ static PyObject *pool_join(pool *self, PyObject *timeout)
     do { /* in slices, for a signal to be served */
         aur_deadline until = aur_deadline_in_ms(100);
         until = deadline < until ? deadline : until;
-        Py_BEGIN_ALLOW_THREADS err = aur_pool_join(self->core, until);
+        Py_BEGIN_ALLOW_THREADS err = gate_wait(self->gate, until) ? aur_pool_join(self->core, until)
+                                                                  : AUR_ETIMEDOUT;
         Py_END_ALLOW_THREADS if (err == AUR_ETIMEDOUT && PyErr_CheckSignals() < 0)
         {
             return NULL;
@@ -471,6 +479,7 @@ static PyObject *pool_rest(pool *self, PyObject *unused)
     if (rest != NULL) {
         rest->state = self->state;
         rest->core = aur_pool_ref(self->core);
+        rest->gate = gate_ref(self->gate);
         rest->tasks.next = rest->tasks.prev = &rest->tasks;
         rest->kind = self->kind;
         rest->workers = self->workers;
@@ -579,6 +588,7 @@ static void dealloc(pool *self)
         pool_drop_boots(state, /* all= */ false);
     }
     (void)clear(self);
+    gate_unref(self->gate);
     aur_pool_unref(self->core);
     type->tp_free(self);
     Py_DECREF(type);

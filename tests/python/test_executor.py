@@ -30,6 +30,20 @@ class Executors:
             )
             self.assertEqual(list(executor.map(work.square, range(9), buffersize=2))[-1], 64)
 
+    def test_chunks_of_an_executor_that_was_shut_down(self):
+        sizes = [200_000] * 12  # of results: too large for the room that a first chunk is given
+        for after in ("with", "wait", "no wait"):
+            with self.subTest(after):
+                executor = self.make(2)
+                results = executor.map(work.big, sizes, chunksize=6)
+                if after == "with":
+                    with executor:
+                        pass
+                else:
+                    executor.shutdown(wait=after == "wait")
+                self.assertEqual([len(one) for one in results], sizes)
+                self.assertRaises(RuntimeError, executor.submit, work.pid)
+
     def test_without_a_shutdown_nothing_is_kept(self):
         mark = Mark()
         kept = weakref.ref(mark)
