@@ -141,17 +141,22 @@ void task_watch(task *self)
     }
 }
 
-static int add_callback(task *self, PyObject *fn)
+/* A new list may mean a collection of garbage, which may let others run: the call may have ended after this. */
+static int need_callbacks(task *self)
 {
-    if (self->callbacks == NULL && (self->callbacks = PyList_New(0)) == NULL) {
-        return -1;
+    PyObject *made = self->callbacks == NULL ? PyList_New(0) : NULL;
+
+    if (self->callbacks == NULL) {
+        self->callbacks = made;
+    } else {
+        Py_XDECREF(made);
     }
-    return PyList_Append(self->callbacks, fn);
+    return self->callbacks != NULL ? 0 : -1;
 }
 
 int task_tell(task *self, PyObject *fn)
 {
-    if (add_callback(self, fn) < 0) {
+    if (need_callbacks(self) < 0 || PyList_Append(self->callbacks, fn) < 0) {
         return -1;
     }
     if (self->phase < TASK_CANCELLED) {
@@ -162,13 +167,21 @@ int task_tell(task *self, PyObject *fn)
 
 PyObject *task_on_done(task *self, PyObject *fn)
 {
-    if (self->kind != TASK_ALONE && task_is_done(self)) {
-        (void)task_settle(self);
+    for (;;) { /* until it has a list and is not done, with nothing between the looks */
+        if (self->kind != TASK_ALONE && task_is_done(self)) {
+            (void)task_settle(self);
+        }
+        if (self->phase >= TASK_CANCELLED) {
+            return PyObject_CallOneArg(fn, (PyObject *)self);
+        }
+        if (self->callbacks != NULL) {
+            break;
+        }
+        if (need_callbacks(self) < 0) {
+            return NULL;
+        }
     }
-    if (self->phase >= TASK_CANCELLED) {
-        return PyObject_CallOneArg(fn, (PyObject *)self);
-    }
-    if (add_callback(self, fn) < 0 || task_push(self) < 0) {
+    if (PyList_Append(self->callbacks, fn) < 0 || task_push(self) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

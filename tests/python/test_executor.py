@@ -30,6 +30,35 @@ class Executors:
             )
             self.assertEqual(list(executor.map(work.square, range(9), buffersize=2))[-1], 64)
 
+    def test_a_call_that_ends_while_a_callback_is_added(self):
+        called = []
+
+        class Garbage:
+            def __init__(self):
+                self.me = self
+
+            def __del__(self):
+                open(go, "w").close()
+                future.result()
+
+        with self.make(1) as executor:
+            go = os.path.join(self.folder(), "go")
+            os.mkfifo(go)
+            future = executor.submit(work.wait_for_file, go)
+            add, fn = future.on_done, called.append
+            before = gc.get_threshold()
+            gc.collect()
+            gc.disable()
+            Garbage()
+            try:
+                gc.set_threshold(1)
+                gc.enable()  # the next object may collect what is garbage
+                add(fn)
+            finally:
+                gc.set_threshold(*before)
+            gc.collect()
+        self.assertEqual(called, [future])
+
     def test_chunks_of_an_executor_that_was_shut_down(self):
         sizes = [200_000] * 12  # of results: too large for the room that a first chunk is given
         for after in ("with", "wait", "no wait"):
