@@ -428,8 +428,7 @@ class Pool:
 
     def _chunk_submitter(self, func, star, limits, each=False):
         """Submits a chunk.  each: items that fail are Failed among the results."""
-        flags = self._flags | (_STAR if star else 0) | (_STOP if self._strict else 0)
-        flags |= _EACH if each else 0
+        flags = self._flags | _STAR * bool(star) | _STOP * bool(self._strict) | _EACH * bool(each)
         submit = self._core.submit_batch
         func = self._portable(func)
         return lambda items, lo, hi, *into: submit(func, items, lo, hi, flags, limits[1], *into)
@@ -684,9 +683,7 @@ class ThreadPool(Pool):
         return ()
 
     def _chunk_submitter(self, func, star, limits, each=False):
-        submit = self._core.submit
-        kind = _core.Task
-        flags = self._flags
+        submit, kind, flags = self._core.submit, _core.Task, self._flags
         if each:
             run = _helpers.run_each
             return lambda items, lo, hi: submit(kind, run, (func, star, items[lo:hi]), None, flags)
