@@ -443,6 +443,7 @@ static PyObject *pool_join(pool *self, PyObject *timeout)
     if (wait_deadline(timeout, &deadline) < 0) {
         return NULL;
     }
+    gate_close(self->gate);
     do { /* in slices, for a signal to be served */
         aur_deadline until = aur_deadline_in_ms(100);
         until = deadline < until ? deadline : until;
@@ -467,7 +468,9 @@ static PyObject *pool_join(pool *self, PyObject *timeout)
 static PyObject *pool_has_ended(pool *self, PyObject *unused)
 {
     (void)unused;
-    return PyBool_FromLong(self->joined || aur_pool_join(self->core, 0) == AUR_OK);
+    gate_close(self->gate); /* not by the library's join, which would close on chunks */
+    bool shut = gate_wait(self->gate, 0);
+    return PyBool_FromLong(self->joined || (shut && aur_pool_join(self->core, 0) == AUR_OK));
 }
 
 /* The same pool of the library in an object that has nothing else: no boot, no tasks. */

@@ -195,6 +195,16 @@ class Executors:
 
 
 class Forgotten:
+    def test_who_looks_at_a_chunk_does_not_close_the_pool_on_it(self):
+        with self.make(1) as executor:
+            executor.submit(work.add, 1).result()
+            pool, sizes = executor._core, [200_000] * 6
+            chunk = pool.submit_batch(work.big, sizes, 0, len(sizes), 0, 0)
+            self.assertFalse(pool.has_ended())
+            self.assertFalse(pool.join(0))
+            chunk.wait()
+            self.assertEqual([len(one) for one in chunk.get()], sizes)
+
     def test_work_goes_on_and_nothing_is_kept(self):
         mark = Mark()
         kept = weakref.ref(mark)
