@@ -482,9 +482,7 @@ class AutoPool(Pool):
         if choice == PROCESSES:
             inner = self._pool_of_processes()
             try:
-                task = inner._chunk_submitter(fn, star, (0, 0), each)(chunk, 0, len(chunk))
-                inner._keep((task,))
-                return task
+                return inner._chunk_submitter(fn, star, (0, 0), each)(chunk, 0, len(chunk))
             except Exception:
                 pass  # if it was not a pickle that failed, the thread fails as well
         self._before_threads()

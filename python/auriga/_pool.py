@@ -147,7 +147,6 @@ class Pool:
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         self._feeders = set()
-        self._live = set()
         self._start(initializer, initargs, maxtasksperchild, context)
 
     def _start(self, initializer, initargs, maxtasksperchild, context):
@@ -402,8 +401,6 @@ class Pool:
                     n += hi - lo
         except Exception as error:
             tasks.append(Failed(error))
-        if chunksize != 1:
-            self._keep(tasks)
         if into is not None:
             into *= n  # not before the workers are busy
         return MapResult(self, tasks, chunksize, callback, error_callback, progress, into)
@@ -432,15 +429,6 @@ class Pool:
         submit = self._core.submit_batch
         func = self._portable(func)
         return lambda items, lo, hi, *into: submit(func, items, lo, hi, flags, limits[1], *into)
-
-    def _keep(self, tasks):
-        """Chunks that join() has to wait for: the rest of one may still have to be submitted."""
-        if len(self._live) > 256:
-            self._live.difference_update([task for task in list(self._live) if task.done()])
-        self._live.update(tasks)
-
-    def _forget(self, tasks):
-        self._live.difference_update(tasks)
 
     # -- iterators
 
@@ -506,9 +494,7 @@ class Pool:
             chunk_submit = self._chunk_submitter(func, star, limits, each=not self._strict)
 
             def submit(chunk):
-                task = chunk_submit(chunk, 0, len(chunk))
-                self._keep((task,))
-                return task
+                return chunk_submit(chunk, 0, len(chunk))
 
         else:
             chunksize = 0
@@ -592,9 +578,6 @@ class Pool:
             for feeder in list(self._feeders):
                 with feeder._lock:
                     feeder._feed(float("inf"))
-            live, self._live = self._live, set()
-            while live:
-                live.pop().wait()
             self._core.close()
         self._core.join(None)
 

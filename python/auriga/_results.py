@@ -137,7 +137,6 @@ class MapResult(AsyncResult):
                 elif self._chunksize != 1:
                     values = _core.join(values)
                 self._list = values
-                self._pool._forget(self._tasks)
                 self._tasks = ()
             return self._list
 
@@ -352,7 +351,6 @@ class IMapIterator:
                 except BaseException:
                     self._ended = self._pool._strict  # of chunks there is a generator there
                     raise
-                self._pool._forget((task,))
                 continue
             if self._ready:
                 return self._get(self._ready.pop())
