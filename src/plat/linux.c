@@ -221,6 +221,17 @@ void aurp_cpus_allow(const struct aurp_cpus *cpus)
     (void)syscall(SYS_sched_setaffinity, 0, sizeof(*cpus), cpus);
 }
 
+bool aurp_cpus_leave(int thread, int cpu)
+{
+    struct aurp_cpus before;
+
+    if (!aurp_cpus_keep_off(thread, cpu, &before)) {
+        return false;
+    }
+    (void)syscall(SYS_sched_setaffinity, thread, sizeof(before), &before);
+    return true;
+}
+
 /* ---- CPU count ----------------------------------------------------------------------------- */
 
 unsigned aurp_cpu_count_allowed(void)

@@ -113,7 +113,7 @@ unsigned aurp_cpu_quota(const char *root);
 /* The CPU that the calling thread runs on now, or -1. */
 int aurp_cpu_here(void);
 
-/* A set of CPUs; as many as most machines have.  Where there are more, the two below do nothing. */
+/* A set of CPUs; as many as most machines have.  Where there are more, the three below do nothing. */
 struct aurp_cpus {
     uint64_t bits[16];
 };
@@ -123,6 +123,9 @@ struct aurp_cpus {
 bool aurp_cpus_keep_off(int thread, int cpu, struct aurp_cpus *ret_before);
 /* Where the calling thread may run from now on. */
 void aurp_cpus_allow(const struct aurp_cpus *cpus);
+/* Sends a thread of this process away from a CPU; afterwards it may run where it could before, on that one
+ * again, too.  False as of the first.  Nobody else may change where it runs meanwhile. */
+bool aurp_cpus_leave(int thread, int cpu);
 
 /* Registers once per process a hook that runs in each child of fork().  Returns 0 or errno. */
 int aurp_at_fork_child(void (*hook)(void));

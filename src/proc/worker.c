@@ -170,11 +170,9 @@ static void await_entry(struct auri_worker_self *self, struct auri_sub_desc *ret
 static void move_apart(struct auri_worker_self *self)
 {
     int cpu = (int)auri_load_rlx(&self->ctl->leader_cpu) - 1; /* relaxed: late is allowed */
-    struct aurp_cpus before;
 
     auri_store_rlx(&self->ctl->leader_cpu, UINT32_C(0)); /* relaxed: as above */
-    if (cpu == aurp_cpu_here() && aurp_cpus_keep_off(0, cpu, &before)) {
-        aurp_cpus_allow(&before);
+    if (cpu == aurp_cpu_here() && aurp_cpus_leave(0, cpu)) {
         self->apart = true;
     }
 }

@@ -39,15 +39,9 @@ void auri_place_end(struct auri_place *place)
 
 bool auri_place_leave(struct auri_place *place, int cpu)
 {
-    struct aurp_cpus before;
-
     /* relaxed: in AWAKE, which nobody else ends, nobody else changes where we may run. */
-    if (auri_load_rlx(&place->state) != AWAKE || cpu != aurp_cpu_here() ||
-        !aurp_cpus_keep_off(aurp_thread_self(), cpu, &before)) {
-        return false;
-    }
-    aurp_cpus_allow(&before);
-    return true;
+    return auri_load_rlx(&place->state) == AWAKE && cpu == aurp_cpu_here() &&
+           aurp_cpus_leave(aurp_thread_self(), cpu);
 }
 
 bool auri_place_elsewhere(struct auri_place *place)

@@ -243,6 +243,20 @@ void aurp_cpus_allow(const struct aurp_cpus *cpus)
     log_event(HERE, 0, "its CPUs are put back");
 }
 
+bool aurp_cpus_leave(int tid, int cpu)
+{
+    struct aurp_cpus before;
+
+    if (!aurp_cpus_keep_off(tid, cpu, &before)) {
+        return false;
+    }
+    if (tid - 1 != (int)sim.self) {
+        model_failed("a thread is sent away by another one");
+    }
+    aurp_cpus_allow(&before);
+    return true;
+}
+
 int aurp_at_fork_child(void (*hook)(void))
 {
     (void)hook;
