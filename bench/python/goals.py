@@ -72,6 +72,8 @@ GOALS = [
     Goal("start fork", "start and stop of 2 workers, fork", "ms", "Pool", 2),
     Goal("start forkserver", "start and stop of 2 workers, forkserver", "ms", "Pool", 8),
     Goal("start spawn", "start and stop of 2 workers, spawn", "ms", "Pool", 5),
+    Goal("start fork many", "start and stop of 16 workers, fork", "ms", "Pool", 2),
+    Goal("start forkserver many", "start and stop of 16 workers, forkserver", "ms", "Pool", 8),
     Goal("import", "`import auriga` (`multiprocessing.pool`, `concurrent.futures.process`)", "ms", "",
          15),
 ]

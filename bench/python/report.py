@@ -73,9 +73,10 @@ def document(runs, limits):
     yield "# Benchmarks of the Python package"
     yield ""
     yield from paragraph(
-        "Written by `bench/python/run`; do not edit. 2 workers; `auriga.stdlib` and the standard "
-        "library in turn, in one process where that is possible. Each figure is the median of 9 "
-        "rounds after one for nothing, or the percentile of all trips of these rounds; the ratio "
+        "Written by `bench/python/run`; do not edit. 2 workers where it is not said otherwise; "
+        "`auriga.stdlib` and the standard library in turn, in one process where that is possible. "
+        "Each figure is the median of 9 rounds (of 5 with 16 workers) after one for nothing, or the "
+        "percentile of all trips of these rounds; the ratio "
         "says how many times better Auriga is. Times of many calls are per call. What is measured: "
         "[bench/python/rows.py](../bench/python/rows.py).")
     for run in runs:

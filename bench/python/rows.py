@@ -18,6 +18,9 @@ import time
 WORKERS = 2
 ROUNDS = 9
 METHODS = ("fork", "forkserver", "spawn")
+MANY_WORKERS = 16
+MANY_METHODS = ("fork", "forkserver")  # a round by spawn takes seconds
+MANY_ROUNDS = 5
 
 
 def add(x, y):
@@ -219,10 +222,11 @@ def program(*args):
                                 check=True).stdout)
 
 
-def start_once(module, method):
-    """From making a pool with two workers to its end, one result each."""
+def start_once(module, method, workers):
+    """From making a pool to its end, one result of each worker."""
     import multiprocessing
 
+    workers = int(workers)
     if module == "auriga":
         from auriga.stdlib import Pool
     else:
@@ -230,8 +234,8 @@ def start_once(module, method):
     context = multiprocessing.get_context(method)
 
     def run():
-        pool = Pool(WORKERS, context=context)
-        pool.map(add2, range(WORKERS), 1)
+        pool = Pool(workers, context=context)
+        pool.map(add2, range(workers), 1)
         pool.close()
         pool.join()
 
@@ -248,8 +252,13 @@ def import_once(module):
 
 def group_programs(ours_only):
     with Sides(ours_only, lambda: Name("auriga"), lambda: Name("standard")) as sides:
+        def start(method, workers):
+            return lambda side, n: program("start", side.name, method, str(workers))
+
         for method in METHODS:
-            sides.row(f"start {method}", lambda side, n, how=method: program("start", side.name, how))
+            sides.row(f"start {method}", start(method, WORKERS))
+        for method in MANY_METHODS:
+            sides.row(f"start {method} many", start(method, MANY_WORKERS), rounds=MANY_ROUNDS)
         sides.row("import", lambda side, n: program("import", side.name))
 
 
