@@ -93,11 +93,10 @@ static struct label *find_label(core_state *state, PyObject *fn)
     PyObject *capsule = key != NULL ? PyDict_GetItemWithError(state->names, key) : NULL;
 
     if (capsule == NULL && key != NULL && PyDict_GET_SIZE(state->names) < 4096) {
-        capsule = make_label(state, fn);
-        if (capsule != NULL && PyDict_SetItem(state->names, key, capsule) < 0) {
-            Py_CLEAR(capsule);
-        }
-        Py_XDECREF(capsule); /* the dictionary has it */
+        PyObject *made = make_label(state, fn);
+        /* Another thread may have been faster, and its calls point to what it has put there. */
+        capsule = made != NULL ? PyDict_SetDefault(state->names, key, made) : NULL;
+        Py_XDECREF(made); /* the dictionary has one */
     }
     PyErr_Clear(); /* a message will be poorer, and that is all */
     Py_XDECREF(key);
@@ -124,10 +123,12 @@ const char *pool_call_label(pool *self, PyObject *fn)
     if (fn != self->last_fn) {
         return pool_label(self->state, fn, NULL);
     }
-    if (self->last_label == NULL) {
-        self->last_label = pool_label(self->state, fn, NULL);
+    const char *label = self->last_label;
+    if (label == NULL) {
+        label = pool_label(self->state, fn, NULL);
+        self->last_label = fn == self->last_fn ? label : NULL; /* others may have run meanwhile */
     }
-    return self->last_label;
+    return label;
 }
 
 /* ---- functions as bytes -------------------------------------------------------------------------- */
@@ -170,11 +171,15 @@ int pool_write_fn(pool *self, writer *w, PyObject *fn, uint32_t *flags)
     } else if ((bytes = pickle_fn(self, fn)) == NULL) {
         return -1;
     } else if (by_name) {
+        PyObject *old_fn = self->last_fn;
+        PyObject *old_pickle = self->last_pickle;
         Py_INCREF(fn);
         Py_INCREF(bytes);
+        self->last_fn = fn;
+        self->last_pickle = bytes;
         self->last_label = NULL;
-        Py_XSETREF(self->last_fn, fn);
-        Py_XSETREF(self->last_pickle, bytes);
+        Py_XDECREF(old_fn); /* last, since its end may run code that submits */
+        Py_XDECREF(old_pickle);
     }
     *flags |= by_name ? CALL_FN_CACHED : 0;
     done = writer_u32(w, (uint32_t)PyBytes_GET_SIZE(bytes)) < 0 ||

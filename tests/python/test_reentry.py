@@ -1,0 +1,78 @@
+"""Code that runs in the midst of something: finalizers, pickling, inputs; and threads at the same place."""
+
+import unittest
+
+import auriga
+from support import Case, run_program
+
+SAME_FUNCTION = """
+import sys, threading, auriga
+sys.setswitchinterval(1e-6)
+executor = auriga.ThreadPoolExecutor(2)
+wrong = []
+
+def submit(barrier, fn, value):
+    barrier.wait()
+    futures = [executor.submit(fn) for _ in range(20)]
+    wrong.extend(f for f in futures if f.result() != value)
+
+for number in range(100):
+    space = {}
+    exec(compile(f"def fn():\\n return {number}", "fn.py", "exec"), space)
+    barrier = threading.Barrier(8)
+    threads = [threading.Thread(target=submit, args=(barrier, space["fn"], number)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+print(len(wrong))
+"""
+
+
+def function_of(name):
+    """A function of this module that returns its name."""
+
+    def made():
+        return name
+
+    made.__qualname__ = made.__name__ = name
+    made.__module__ = __name__
+    globals()[name] = made
+    return made
+
+
+class AtItsEnd:
+    """Calls a function when it goes away."""
+
+    def __init__(self, call):
+        self.call = call
+
+    def __del__(self):
+        self.call()
+
+
+class Finalizers(Case):
+    def test_a_function_that_submits_when_it_goes_away(self):
+        for name in ("first", "second", "third"):
+            self.addCleanup(globals().pop, name, None)
+        functions = {name: function_of(name) for name in ("first", "second", "third")}
+        results = []
+        with auriga.Pool(1) as pool:
+            functions["first"].own = AtItsEnd(
+                lambda: results.append(pool.apply_async(functions["second"]))
+            )
+            self.assertEqual(pool.apply(functions.pop("first")), "first")
+            del globals()["first"]  # the pool alone has it now
+            for name in ("third", "second", "third"):
+                results.append(pool.apply_async(functions[name]))
+            found = [result.get() for result in results]
+        self.assertEqual(found, ["second", "third", "second", "third"])
+
+
+class AtTheSamePlace(Case):
+    def test_threads_that_submit_a_function_nobody_has_submitted(self):
+        self.assertEqual(run_program(SAME_FUNCTION), (0, "0\n", ""))
+
+
+if __name__ == "__main__":
+    unittest.main()
