@@ -500,8 +500,8 @@ static PyObject *pool_cancel_pending(pool *self, PyObject *unused)
 
     (void)unused;
     for (task *one = self->tasks.prev; all != NULL && one != &self->tasks; one = one->prev) {
-        if (task_is_done(one)) {
-            continue;
+        if (Py_REFCNT(one) == 0 || task_is_done(one)) {
+            continue; /* who gives up a task may call this from what ends with it */
         }
         if (started < self->workers) {
             started++;

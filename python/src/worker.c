@@ -90,7 +90,9 @@ static uint64_t bytes_of(PyObject *value)
         uint64_t sum = 0;
         for (Py_ssize_t i = 0; i < PyList_GET_SIZE(value) && i < LOOKED_AT; i++) {
             PyObject *item = PyList_GET_ITEM(value, i);
+            Py_INCREF(item); /* to ask for its buffer may run code */
             sum += PyList_CheckExact(item) ? 0 : bytes_of(item);
+            Py_DECREF(item);
         }
         return sum;
     }

@@ -1,8 +1,10 @@
 """Code that runs in the midst of something: finalizers, pickling, inputs; and threads at the same place."""
 
 import unittest
+import weakref
 
 import auriga
+import work
 from support import Case, run_program
 
 SAME_FUNCTION = """
@@ -67,6 +69,26 @@ class Finalizers(Case):
                 results.append(pool.apply_async(functions[name]))
             found = [result.get() for result in results]
         self.assertEqual(found, ["second", "third", "second", "third"])
+
+    def test_futures_whose_end_cancels_what_has_not_begun(self):
+        for kind in (auriga.ThreadPoolExecutor, auriga.ProcessPoolExecutor):
+            calls = []
+            told = []
+            with kind(1) as executor, self.gate() as gate:
+
+                def cancel(_=None):
+                    calls.append(executor._core.cancel_pending())
+
+                held = executor.submit(work.wait_for_file, gate)
+                for number in range(20):
+                    future = executor.submit(abs, number)
+                    if number % 2:
+                        told.append(weakref.ref(future, cancel))
+                    else:
+                        future.own = AtItsEnd(cancel)
+                    del future
+            self.assertTrue(held.done())
+            self.assertEqual(len(calls), 20)
 
 
 class AtTheSamePlace(Case):
