@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <math.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -292,9 +293,11 @@ PyObject *core_error(core_state *state, aur_err err, const aur_error *error)
     aur_error none = { .item = AUR_NO_ITEM, .worker = -1, .exit_status = -1 };
     const aur_error *e = error != NULL && error->err == err ? error : &none;
     PyObject *item = e->item != AUR_NO_ITEM ? PyLong_FromUnsignedLongLong(e->item) : NULL;
+    /* What did not fit into the message may have taken a part of a letter along. */
+    PyObject *message = PyUnicode_DecodeUTF8(e->message, (Py_ssize_t)strlen(e->message), "replace");
     PyObject *made = PyObject_CallFunction(
-        state->make_error, "{s:i,s:s,s:s,s:s,s:s,s:O,s:i,s:i,s:i,s:i,s:I,s:K}", "code", (int)err,
-        "name", aur_err_name(err), "text", aur_err_text(err), "message", e->message, "site",
+        state->make_error, "{s:i,s:s,s:s,s:N,s:s,s:O,s:i,s:i,s:i,s:i,s:I,s:K}", "code", (int)err,
+        "name", aur_err_name(err), "text", aur_err_text(err), "message", message, "site",
         e->site != NULL ? e->site : "", "item", item != NULL ? item : Py_None, "worker", e->worker,
         "pid", e->pid, "signal", e->signal, "exit_status", e->exit_status, "attempts", e->attempts,
         "peak_rss", (unsigned long long)e->peak_rss);

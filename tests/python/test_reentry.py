@@ -1,5 +1,7 @@
 """Code that runs in the midst of something: finalizers, pickling, inputs; and threads at the same place."""
 
+import functools
+import threading
 import unittest
 import weakref
 
@@ -29,6 +31,8 @@ for number in range(100):
         thread.join()
 print(len(wrong))
 """
+
+LETTERS = "数" * 160
 
 
 def function_of(name):
@@ -94,6 +98,28 @@ class Finalizers(Case):
 class AtTheSamePlace(Case):
     def test_threads_that_submit_a_function_nobody_has_submitted(self):
         self.assertEqual(run_program(SAME_FUNCTION), (0, "0\n", ""))
+
+
+class Letters(Case):
+    def test_a_message_that_is_cut_within_a_letter(self):
+        """Of one length or another it is, in any encoding of several bytes."""
+        with auriga.ThreadPoolExecutor(2) as executor:
+            for more in range(3):
+                name = "x" * more + LETTERS
+                space = {}
+                exec(f"def {name}(get): return get().result()", space)
+                ready = threading.Event()
+                futures = []
+
+                def other(number):
+                    ready.wait()
+                    return futures[1 - number]
+
+                for number in range(2):
+                    futures.append(executor.submit(space[name], functools.partial(other, number)))
+                ready.set()
+                for future in futures:
+                    self.assertIsInstance(future.exception(), auriga.DeadlockError)
 
 
 if __name__ == "__main__":
