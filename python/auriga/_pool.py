@@ -6,7 +6,7 @@ import os
 import warnings
 from contextvars import copy_context
 
-from . import _context, _core, _helpers, _progress
+from . import _context, _core, _ends, _helpers, _progress
 from ._results import (
     BYTES_AHEAD,
     AsyncResult,
@@ -76,21 +76,6 @@ def count_of(processes, strict):
 # ---- pools -------------------------------------------------------------------------------------
 
 
-_GRACE = 0.5  # seconds in which idle workers end by themselves; what they hold up is cut off then
-
-
-def _terminate(core):
-    try:
-        # An idle worker of the standard library's pool is told to end before it is made to, and so
-        # mostly comes to write what tasks have put in queues, and to what runs at its exit.
-        if core.is_idle():
-            core.close()
-            core.join(_GRACE)
-    finally:
-        core.terminate(False)
-    core.join(None)
-
-
 class Pool:
     """A pool of worker processes, as ``multiprocessing.Pool``.
 
@@ -151,7 +136,6 @@ class Pool:
 
     def _start(self, initializer, initargs, maxtasksperchild, context):
         import multiprocessing
-        from multiprocessing import util
 
         from . import _worker
 
@@ -172,8 +156,7 @@ class Pool:
             memory_max=self._memory_max,
         )
         self._core.views = self._views
-        # Not of the iterators: they hold the pool, which then would live as long as the program.
-        self._finalizer = util.Finalize(self, _terminate, args=(self._core,), exitpriority=15)
+        self._finalizer = _ends.watch(self, self._core)
 
     @staticmethod
     def Process(ctx, *args, **kwds):
@@ -262,7 +245,6 @@ class Pool:
             result = self._submit(func, args, kwds, limits)
         except Exception as error:  # its own failure, told by get()
             result = _core.settled(AsyncResult, None, error)
-        result._pool = self
         if callback is not None or error_callback is not None:
             result._tell_later(callback, error_callback)
         return result
@@ -568,7 +550,7 @@ class Pool:
         self._state = TERMINATE
         self._feeders.clear()
         _progress.stop(self)
-        self._finalizer()
+        _ends.end_now(self._finalizer, self._core)
 
     def join(self):
         """Waits for the end of all work and all workers; ValueError before close() or terminate()."""
@@ -591,7 +573,6 @@ class Pool:
     def __del__(self, _warn=warnings.warn, RUN=RUN):
         if getattr(self, "_core", None) is not None and self._state == RUN:
             _warn(f"unclosed running multiprocessing pool {self!r}", ResourceWarning, source=self)
-            self._core.terminate(False)
 
     def __reduce__(self):
         raise NotImplementedError(
@@ -624,10 +605,6 @@ def _count(name, number, most=float("inf")):
     return int(number)
 
 
-def _exit_threads(core):
-    core.terminate(False)
-
-
 class ThreadPool(Pool):
     """A pool of threads, as ``multiprocessing.pool.ThreadPool``; all verbs are those of ``Pool``.
 
@@ -649,13 +626,11 @@ class ThreadPool(Pool):
         super().__init__(processes, initializer, initargs)
 
     def _start(self, initializer, initargs, maxtasksperchild, context):
-        from multiprocessing import util
-
         from . import _worker
 
         boot = _worker.ThreadBoot(f"ThreadPool-{next(_counter)}_", initializer, initargs)
         self._core = _core.Pool(_THREADS, self._processes, boot, name="threads")
-        self._finalizer = util.Finalize(self, _exit_threads, args=(self._core,), exitpriority=15)
+        self._finalizer = _ends.watch(self, self._core)
 
     def _portable(self, fn):
         return fn

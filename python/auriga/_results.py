@@ -92,7 +92,7 @@ class MapResult(AsyncResult):
     def __init__(
         self, pool, tasks, chunksize, callback=None, error_callback=None, progress=None, into=None
     ):
-        self._pool = pool
+        self._strict = pool._strict
         self._into = into  # the list that all tasks put their results to; None: each has its own
         self._tasks = tasks
         self._chunksize = chunksize  # 1: a task is a call, not a list of them
@@ -100,7 +100,7 @@ class MapResult(AsyncResult):
         self._lock = threading.Lock()
         self._told = None
         self._progress = progress
-        if pool._strict and not tasks:
+        if self._strict and not tasks:
             callback = None  # as there
         if callback is not None or error_callback is not None or progress is not None:
             self._told = threading.Event()
@@ -145,8 +145,7 @@ class MapResult(AsyncResult):
         try:
             return self._tasks[number].get()
         except BaseException as error:
-            first, strict = number * self._chunksize, self._pool._strict
-            _name_item(error, first, self._chunksize == 1, strict)
+            _name_item(error, number * self._chunksize, self._chunksize == 1, self._strict)
             raise
 
     def ready(self):

@@ -9,7 +9,6 @@
 typedef struct result {
     task task;
     PyObject *told; /* threading.Event of the callbacks; NULL or None: there are none */
-    PyObject *pool; /* of Python, which lives as long as what it was asked for */
 } result;
 
 static bool has_event(const task *self)
@@ -157,21 +156,18 @@ static PyMethodDef methods[] = {
 
 static PyMemberDef members[] = {
     { "_told", T_OBJECT, offsetof(result, told), 0, NULL },
-    { "_pool", T_OBJECT, offsetof(result, pool), 0, NULL },
     { NULL, 0, 0, 0, NULL },
 };
 
 static int traverse(result *self, visitproc visit, void *arg)
 {
     Py_VISIT(self->told);
-    Py_VISIT(self->pool);
     return task_traverse(&self->task, visit, arg);
 }
 
 static int clear(result *self)
 {
     Py_CLEAR(self->told);
-    Py_CLEAR(self->pool);
     return task_clear(&self->task);
 }
 
@@ -179,7 +175,6 @@ static void dealloc(result *self)
 {
     PyObject_GC_UnTrack(self);
     Py_CLEAR(self->told);
-    Py_CLEAR(self->pool);
     task_dealloc(&self->task);
 }
 

@@ -305,6 +305,31 @@ results = [pool.{verb} for i in range(3)]
 """
 
 
+DROPPED = """
+ends, end = os.pipe()
+def work(x):
+    print("worked", x, flush=True)
+    os.write(end, b"x")
+    return x
+def drop(pool):
+    for i in range(3):
+        pool.apply_async(work, (i,))
+    {then}
+drop({kind}(1))
+gc.collect()
+os.read(ends, 1), os.read(ends, 1), os.read(ends, 1)
+say("result", lambda: {kind}(1).apply_async(work, (3,)).get())
+say("map", lambda: {kind}(1).map_async(work, range(4), 2).get())
+say("imap", lambda: list({kind}(1).imap(work, range(4))))
+def kept():
+    pool = {kind}(1)
+    return pool.apply_async(work, (4,)), pool.map_async(work, range(5, 9), 2), pool.imap(work, (9,))
+results = kept()
+gc.collect()
+print(results[0].get(), results[1].get(), list(results[2]))
+"""
+
+
 class Same(Case):
     def check(self, text):
         folder = self.folder()
@@ -357,6 +382,10 @@ class Same(Case):
 
     def test_classes(self):
         self.check(CLASSES)
+
+    def test_dropped_pools(self):
+        for then in ("pass", "pool.close()"):
+            self.check_kinds(DROPPED, ("Pool", "ThreadPool"), then=then)
 
     def test_ends(self):
         for kind, verb in (("ThreadPoolExecutor", "submit(work, i)"), ("ProcessPoolExecutor", "submit(work, i)"),
