@@ -1,5 +1,5 @@
+import concurrent.futures
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor
 from contextvars import ContextVar
 from multiprocessing.context import BaseContext
 from typing import Any, TypeVar
@@ -11,7 +11,7 @@ from ._futures import Future
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-class _PoolExecutor(Executor):
+class _PoolExecutor(concurrent.futures.Executor):
     def submit(
         self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
     ) -> Future[_T]: ...
@@ -25,7 +25,8 @@ class _PoolExecutor(Executor):
     ) -> Iterator[_T]: ...
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None: ...
 
-class ThreadPoolExecutor(_PoolExecutor):
+# As isinstance() has them; in fact classes of their own.
+class ThreadPoolExecutor(_PoolExecutor, concurrent.futures.ThreadPoolExecutor):
     def __init__(
         self,
         max_workers: int | None = None,
@@ -34,7 +35,7 @@ class ThreadPoolExecutor(_PoolExecutor):
         initargs: Iterable[Any] = (),
     ) -> None: ...
 
-class ProcessPoolExecutor(_PoolExecutor):
+class ProcessPoolExecutor(_PoolExecutor, concurrent.futures.ProcessPoolExecutor):
     def __init__(
         self,
         max_workers: int | None = None,

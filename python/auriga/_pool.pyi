@@ -1,16 +1,19 @@
+import multiprocessing.pool
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
-from types import TracebackType
-from typing import Any, Generic, TypeVar
+from types import GenericAlias, TracebackType
+from typing import Any, Generic, TypeVar, overload
 
-from typing_extensions import Self
+from typing_extensions import Self, TypeAlias
 
 _S = TypeVar("_S")
 _T = TypeVar("_T")
+_Progress: TypeAlias = bool | Callable[[int, int | None], object] | None
 
 class AsyncResult(Generic[_T]):
+    def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
     def get(self, timeout: float | None = None) -> _T: ...
     def wait(self, timeout: float | None = None) -> None: ...
     def ready(self) -> bool: ...
@@ -25,7 +28,8 @@ class IMapIterator(Iterator[_T]):
 
 class IMapUnorderedIterator(IMapIterator[_T]): ...
 
-class Pool:
+# As isinstance() has it; in fact a class of its own, whose results are its own, too.
+class Pool(multiprocessing.pool.Pool):
     def __init__(
         self,
         processes: int | None = None,
@@ -51,7 +55,7 @@ class Pool:
         timeout: float | None = None,
         retries: int | None = None,
     ) -> _T: ...
-    def apply_async(
+    def apply_async(  # type: ignore[override]
         self,
         func: Callable[..., _T],
         args: Iterable[Any] = (),
@@ -62,16 +66,29 @@ class Pool:
         timeout: float | None = None,
         retries: int | None = None,
     ) -> AsyncResult[_T]: ...
+    @overload
     def map(
         self,
         func: Callable[[_S], _T],
         iterable: Iterable[_S],
         chunksize: int | None = None,
         *,
-        kwds: Mapping[str, Any] | None = None,
+        kwds: None = None,
         timeout: float | None = None,
         retries: int | None = None,
-        progress: bool | Callable[[int, int | None], object] | None = None,
+        progress: _Progress = None,
+    ) -> list[_T]: ...
+    @overload
+    def map(
+        self,
+        func: Callable[..., _T],
+        iterable: Iterable[Any],
+        chunksize: int | None = None,
+        *,
+        kwds: Mapping[str, Any] | None,
+        timeout: float | None = None,
+        retries: int | None = None,
+        progress: _Progress = None,
     ) -> list[_T]: ...
     def starmap(
         self,
@@ -82,8 +99,9 @@ class Pool:
         kwds: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         retries: int | None = None,
-        progress: bool | Callable[[int, int | None], object] | None = None,
+        progress: _Progress = None,
     ) -> list[_T]: ...
+    @overload  # type: ignore[override]
     def map_async(
         self,
         func: Callable[[_S], _T],
@@ -92,12 +110,26 @@ class Pool:
         callback: Callable[[list[_T]], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
         *,
-        kwds: Mapping[str, Any] | None = None,
+        kwds: None = None,
         timeout: float | None = None,
         retries: int | None = None,
-        progress: bool | Callable[[int, int | None], object] | None = None,
+        progress: _Progress = None,
     ) -> MapResult[_T]: ...
-    def starmap_async(
+    @overload
+    def map_async(
+        self,
+        func: Callable[..., _T],
+        iterable: Iterable[Any],
+        chunksize: int | None = None,
+        callback: Callable[[list[_T]], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+        *,
+        kwds: Mapping[str, Any] | None,
+        timeout: float | None = None,
+        retries: int | None = None,
+        progress: _Progress = None,
+    ) -> MapResult[_T]: ...
+    def starmap_async(  # type: ignore[override]
         self,
         func: Callable[..., _T],
         iterable: Iterable[Iterable[Any]],
@@ -108,30 +140,58 @@ class Pool:
         kwds: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         retries: int | None = None,
-        progress: bool | Callable[[int, int | None], object] | None = None,
+        progress: _Progress = None,
     ) -> MapResult[_T]: ...
+    @overload  # type: ignore[override]
     def imap(
         self,
         func: Callable[[_S], _T],
         iterable: Iterable[_S],
         chunksize: int = 1,
         *,
-        kwds: Mapping[str, Any] | None = None,
+        kwds: None = None,
         timeout: float | None = None,
         retries: int | None = None,
-        progress: bool | Callable[[int, int | None], object] | None = None,
+        progress: _Progress = None,
         ahead_bytes: int = ...,
     ) -> IMapIterator[_T]: ...
+    @overload
+    def imap(
+        self,
+        func: Callable[..., _T],
+        iterable: Iterable[Any],
+        chunksize: int = 1,
+        *,
+        kwds: Mapping[str, Any] | None,
+        timeout: float | None = None,
+        retries: int | None = None,
+        progress: _Progress = None,
+        ahead_bytes: int = ...,
+    ) -> IMapIterator[_T]: ...
+    @overload  # type: ignore[override]
     def imap_unordered(
         self,
         func: Callable[[_S], _T],
         iterable: Iterable[_S],
         chunksize: int = 1,
         *,
-        kwds: Mapping[str, Any] | None = None,
+        kwds: None = None,
         timeout: float | None = None,
         retries: int | None = None,
-        progress: bool | Callable[[int, int | None], object] | None = None,
+        progress: _Progress = None,
+        ahead_bytes: int = ...,
+    ) -> IMapUnorderedIterator[_T]: ...
+    @overload
+    def imap_unordered(
+        self,
+        func: Callable[..., _T],
+        iterable: Iterable[Any],
+        chunksize: int = 1,
+        *,
+        kwds: Mapping[str, Any] | None,
+        timeout: float | None = None,
+        retries: int | None = None,
+        progress: _Progress = None,
         ahead_bytes: int = ...,
     ) -> IMapUnorderedIterator[_T]: ...
     def istarmap(
@@ -143,7 +203,7 @@ class Pool:
         kwds: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         retries: int | None = None,
-        progress: bool | Callable[[int, int | None], object] | None = None,
+        progress: _Progress = None,
         ahead_bytes: int = ...,
     ) -> IMapIterator[_T]: ...
     def istarmap_unordered(
@@ -155,7 +215,7 @@ class Pool:
         kwds: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         retries: int | None = None,
-        progress: bool | Callable[[int, int | None], object] | None = None,
+        progress: _Progress = None,
         ahead_bytes: int = ...,
     ) -> IMapUnorderedIterator[_T]: ...
     def close(self) -> None: ...
@@ -169,7 +229,7 @@ class Pool:
         exc_tb: TracebackType | None,
     ) -> None: ...
 
-class ThreadPool(Pool):
+class ThreadPool(Pool, multiprocessing.pool.ThreadPool):
     def __init__(
         self,
         processes: int | None = None,

@@ -35,7 +35,6 @@ from multiprocessing import (
     current_process as current_process,
     freeze_support as freeze_support,
     get_all_start_methods as get_all_start_methods,
-    get_context as get_context,
     get_logger as get_logger,
     get_start_method as get_start_method,
     log_to_stderr as log_to_stderr,
@@ -58,3 +57,4 @@ from .._pool import IMapUnorderedIterator as IMapUnorderedIterator
 from .._pool import MapResult as MapResult
 from .._pool import Pool as Pool
 from .._pool import ThreadPool as ThreadPool
+from .._starts import get_context as get_context
