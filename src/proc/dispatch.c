@@ -154,6 +154,21 @@ static struct auri_worker *pick(struct auri_proc *p, uint64_t cost, const struct
 
 /* ---- putting an entry ----------------------------------------------------------------------------- */
 
+/* A call, the only one in flight, is for w, which has had nothing to do for idle_ns.  If the last ones followed each
+ * other as closely, and waited for wakes, both ends may be on one CPU: see spin_ns() in leader.c. */
+static bool tell_place(struct auri_proc *p, struct auri_worker *w, uint64_t idle_ns)
+{
+    if (idle_ns > AURI_SPIN_NS) { /* how it is woken best is another matter then */
+        p->sleeps = 0;
+    }
+    if (p->sleeps >> p->long_fails == 0) { /* less often each time that it did not help */
+        return false;
+    }
+    /* relaxed: a hint. */
+    auri_store_rlx(&w->ctl->leader_cpu, (uint32_t)(aurp_cpu_here() + 1));
+    return true;
+}
+
 /* The next entry of w, and its flight, are written: hands it over. */
 static void put(struct auri_proc *p, struct auri_worker *w)
 {
@@ -162,9 +177,12 @@ static void put(struct auri_proc *p, struct auri_worker *w)
 
     auri_extents_flush(w);
     if (auri_unanswered(w) == 0) {
-        w->busy_since_ns = aurp_now_ns();
+        uint64_t now = aurp_now_ns();
+        bool alone = p->busy++ == 0 && flight->count == 0;
+        w->told =
+            alone && auri_spin_pays(p, flight->cost_ns) && tell_place(p, w, now - w->busy_since_ns);
+        w->busy_since_ns = now;
         w->rang = false;
-        p->busy++;
     }
     if (flight->count == 0) {
         flight->task->priv = (void *)(uintptr_t)w->tail; /* so that a waiter finds it */
@@ -180,6 +198,7 @@ static void put(struct auri_proc *p, struct auri_worker *w)
     if (auri_ring_wake(w->ctl)) { /* a fence, which waits for the lines to come: last */
         w->rang = true;
         p->wakes++;
+        p->sleeps++;
     }
     if (p->pool->opts.tasks_per_worker_max != 0 && w->items >= p->pool->opts.tasks_per_worker_max) {
         auri_quit(p, w);

@@ -284,7 +284,7 @@ void auri_drain_worker(struct auri_proc *p, struct auri_worker *w, struct auri_h
     }
     p->deaths_in_row = 0; /* workers can be made, and work */
     w->busy_since_ns = now;
-    w->rang = false;
+    w->rang = w->told = false;
     if (w->armed != 0 && w->head > w->armed) {
         w->armed = 0;
         p->armed_n--;

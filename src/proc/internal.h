@@ -111,6 +111,7 @@ struct auri_worker {
     uint64_t left_tail;     /* L: tail when a leader last left while each CPU had its worker */
     uint64_t items;         /* L: for tasks_per_worker_max */
     bool rang;              /* L: it slept when its last entry was put */
+    bool told;              /* L: ... and was told to leave the caller's CPU */
     bool wild;              /* L: gave an answer that makes no sense: none is taken any more */
     bool asked_to_quit;     /* L */
     int kill_reason;        /* L */
@@ -292,8 +293,7 @@ struct auri_proc {
     bool collects; /* L: the leader is that thread: it may be woken some entries later */
     bool late;     /* L: ... and will be */
     struct auri_parked *parked; /* L */
-    uint64_t left_ns;           /* L: when the last leader left */
-    unsigned sleeps;            /* L: leaders in a row that came at once after another, and were slow */
+    unsigned sleeps;            /* L: calls in a row, each soon after the one before, with a wake */
     unsigned long_fails;        /* L: long spins in vain in a row */
     unsigned spin_fails;        /* L: spins in vain in a row */
     unsigned spin_skip;         /* L: so many waits do not spin */

@@ -9,7 +9,7 @@
  * 20 to 35 us.  A timer below the kernel's tick costs a virtual machine 15 us more. */
 #define COLLECT_NS UINT64_C(500000)
 #define COLLECT_MAX_NS UINT64_C(5000000)
-#define SLEEPS_MAX 2u /* slow calls in a row, before something is done about it: see spin_ns() */
+#define LONG_SPIN_NS (4 * AURI_SPIN_NS) /* in which a worker can go elsewhere or wake */
 
 /* ---- who rings when ------------------------------------------------------------------------------------ */
 
@@ -246,31 +246,24 @@ static struct auri_worker *worker_of(struct auri_proc *p, const auri_task *task)
  * on a CPU that is awake, if we leave it.  Returns for how long; 0: not at all.
  *
  * So a call that finds its worker asleep sleeps, too; the worker rings and parks, and if the next call follows
- * at once, it finds it asleep again: for ever, at the price of two wakes a call.  After a few of these in a row
- * (p->sleeps) this is broken in two steps.  Both may be on one CPU, and stay there: a kernel that is a guest takes
- * a halted CPU for one that its host has given away, and wakes nobody on it.  So the worker is told where we sleep,
- * and goes elsewhere before it runs the call: move_apart() in worker.c.  The next call looks on in spite of the
- * bell, for as long as a worker can take to wake: then both are awake, and stay so. */
+ * at once, it finds it asleep again: for ever, at the price of two wakes a call.  So that next call looks on in spite
+ * of the bell, for as long as a worker can take to wake: then both are awake, and stay so.  But both may be on one
+ * CPU, and stay there: a kernel that is a guest takes a halted CPU for one that its host has given away, and wakes
+ * nobody on it.  So the worker was told where we are before it was woken (put() in dispatch.c), and goes elsewhere
+ * before it runs the call: move_apart() in worker.c.  Here we let it have the CPU for that (lead()), and do not sleep:
+ * whoever sleeps is woken on the CPU of the one who wakes him, and all was in vain. */
 static uint64_t spin_ns(struct auri_proc *p, const auri_task *task)
 {
-    if (p->cpus < 2 || p->busy >= p->cpus || auri_task_map(task) != NULL ||
-        auri_cost_of(p, task->fn) > 2 * AURI_SPIN_NS) {
+    if (p->busy >= p->cpus || auri_task_map(task) != NULL ||
+        !auri_spin_pays(p, auri_cost_of(p, task->fn))) {
         return 0;
     }
     struct auri_worker *w = worker_of(p, task);
     if (w == NULL || w->ctl == NULL) {
         return 0;
     }
-    unsigned sleeps_max = SLEEPS_MAX << p->long_fails;
-    if (p->sleeps == sleeps_max) {
-        /* relaxed: a hint. */
-        auri_store_rlx(&w->ctl->leader_cpu, (uint32_t)(aurp_cpu_here() + 1));
-        return 0;
-    }
-    if (p->sleeps > sleeps_max) {
-        p->sleeps = 0;
-        p->long_fails += p->long_fails < 6;
-        return 4 * AURI_SPIN_NS;
+    if (w->told) {
+        return LONG_SPIN_NS;
     }
     if (p->spin_skip != 0) {
         p->spin_skip--;
@@ -288,8 +281,12 @@ static void relax(void)
 
 /* A spin that brings nothing most likely holds the CPU that the worker waits for.  Then the next calls
  * sleep at once, twice as many after each failure. */
-static void spin_failed(struct auri_proc *p)
+static void spin_failed(struct auri_proc *p, uint64_t spun_for)
 {
+    if (spun_for == LONG_SPIN_NS) {
+        p->sleeps = 0;
+        p->long_fails += p->long_fails < 6;
+    }
     p->spin_fails += p->spin_fails < 8;
     p->spin_skip = 1u << p->spin_fails;
 }
@@ -300,9 +297,10 @@ static void spin_good(struct auri_proc *p)
     p->sleeps = p->long_fails = 0;
 }
 
-/* slow: the worker slept.  True: so it is, or we slept, and it did not help to look on; see spin_ns(). */
-static bool lead(struct auri_proc *p, auri_task *task, aur_deadline deadline, bool slow)
+/* True: we slept, and it did not help to look on; see spin_ns(). */
+static bool lead(struct auri_proc *p, auri_task *task, aur_deadline deadline)
 {
+    bool slept = false;
     struct auri_harvest h;
     uint64_t spin_for = 0;
     uint64_t spin_until = 0;
@@ -320,43 +318,47 @@ static bool lead(struct auri_proc *p, auri_task *task, aur_deadline deadline, bo
             uint64_t now = aurp_now_ns();
             if (now >= deadline) {
                 pthread_mutex_unlock(&p->lock);
-                return slow;
+                return slept;
             }
             auri_rebalance(p, now);
             if (!arm(p)) {
                 sleep_on_bell(p, task, deadline);
-                slow = true;
+                slept = true;
                 spins = false;
             }
         } else if (spin && spin_until != 0 && h.n != 0) {
             spin_good(p); /* seen while looking on */
-            slow = false;
+            slept = false;
         }
         pthread_mutex_unlock(&p->lock);
         if (!auri_deliver(p, &h) && spin) {
             uint64_t now = aurp_now_ns();
-            spin_until = spin_until == 0 ? earlier(now + spin_for, deadline) : spin_until;
+            if (spin_until == 0) {
+                spin_until = earlier(now + spin_for, deadline);
+                if (spin_for == LONG_SPIN_NS) {
+                    aurp_yield(); /* to a worker that is on this CPU, and about to leave it */
+                }
+            }
             if (now >= spin_until) {
                 spins = false;
                 pthread_mutex_lock(&p->lock);
-                spin_failed(p);
+                spin_failed(p, spin_for);
                 pthread_mutex_unlock(&p->lock);
             }
             relax();
         }
     }
-    return slow;
+    return slept;
 }
 
-/* Gives the lead up, and notes who led and what was in the rings: see later(). */
-static void leave(struct auri_proc *p, bool slow)
+/* Gives the lead up, and notes who led and what was in the rings: see later().  rang: it counts as slow already. */
+static void leave(struct auri_proc *p, bool rang, bool slept)
 {
     p->leading = false;
     p->led = NULL;
     p->left_by = auri_self();
-    p->sleeps += slow;
-    if (p->sleeps != 0) {
-        p->left_ns = aurp_now_ns();
+    if (!rang) {
+        p->sleeps = slept ? p->sleeps + 1 : 0;
     }
     for (unsigned i = 0; i < p->slots_end && p->busy >= p->cpus; i++) {
         if (p->slots[i].worker != NULL) {
@@ -387,16 +389,13 @@ void auri_progress(aur_pool *pool, auri_task *task, aur_deadline deadline)
     p->led = task;
     p->collects = p->left_by == auri_self();
     p->leads++;
-    if (now - p->left_ns > AURI_SPIN_NS) { /* how it is woken best is another matter then */
-        p->sleeps = 0;
-    }
     disarm(p);
     struct auri_worker *w = worker_of(p, task);
-    bool slow = w != NULL && w->rang;
+    bool rang = w != NULL && w->rang;
     pthread_mutex_unlock(&p->lock);
-    slow = lead(p, task, deadline, slow);
+    bool slept = lead(p, task, deadline);
     pthread_mutex_lock(&p->lock);
-    leave(p, slow);
+    leave(p, rang, slept);
     auri_listen(p);          /* the guardian hears the bell from here on (D) */
     if (p->parked != NULL) { /* one of them can do it with a hop less */
         aurp_futex_wake(auri_task_futex(p->parked->task), INT32_MAX, AURP_PRIVATE);

@@ -29,6 +29,11 @@ void auri_flight_taken(struct auri_worker *w, struct auri_flight *flight);
 
 void auri_kill(struct auri_worker *w, int reason, uint64_t seq);
 uint64_t auri_cost_of(struct auri_proc *p, const aur_fn *fn);
+/* Whether to look on for the answer to a call that costs so much may be better than to sleep. */
+static inline bool auri_spin_pays(const struct auri_proc *p, uint64_t cost_ns)
+{
+    return p->cpus > 1 && cost_ns <= 2 * AURI_SPIN_NS;
+}
 uint64_t auri_cost_mix(uint64_t before, uint64_t now);
 void auri_cost_learn(struct auri_proc *p, const aur_fn *fn, uint64_t ns, uint64_t now);
 struct auri_worker *auri_runner_of(struct auri_proc *p, unsigned owner);

@@ -131,8 +131,9 @@ aur_err auri_worker_find(const struct auri_fn_entry *entry, const void **ret_add
 /* ---- the loop ------------------------------------------------------------------------------- */
 
 /* Waits for entry self->head.  patient: look for a while before parking.  Not for longer than a fifth of what
- * the parent allows, unless the last entry that was parked for came so soon that it would have been found:
- * where calls are rare, looking on is in the way of whoever wakes on this CPU. */
+ * the parent allows, unless entries follow each other one by one, as those of a caller that waits for each: the last
+ * two were looked for and found, or the last one that was parked for came so soon that it would have been.  Where
+ * calls are rare, looking on is in the way of whoever wakes on this CPU; where there are many, of who brings more. */
 static void await_entry(struct auri_worker_self *self, struct auri_sub_desc *ret_desc, bool patient)
 {
     uint64_t most_ns = auri_load_rlx(&self->ctl->setup.spin_ns); /* relaxed: late is allowed */
@@ -144,6 +145,7 @@ static void await_entry(struct auri_worker_self *self, struct auri_sub_desc *ret
         spin_ns = 4 * most_ns; /* that a wake and the next call take, if it follows at once */
     }
     if (auri_ring_next(self->ctl, self->head, ret_desc)) {
+        self->single = false;
         return;
     }
     if (spin_ns != 0) {
@@ -151,6 +153,8 @@ static void await_entry(struct auri_worker_self *self, struct auri_sub_desc *ret
         do {
             for (int i = 0; i < SPINS_PER_LOOK; i++) {
                 if (auri_ring_next(self->ctl, self->head, ret_desc)) {
+                    self->follows = self->follows || self->single;
+                    self->single = true;
                     return;
                 }
                 auri_cpu_relax();
@@ -163,18 +167,24 @@ static void await_entry(struct auri_worker_self *self, struct auri_sub_desc *ret
     if (spin_ns != 0) { /* twice: to wake takes as long again */
         self->follows = aurp_now_ns() - since < 2 * most_ns;
     }
+    self->single = true;
 }
 
-/* The leader says where it sleeps: calls come one by one, each at the price of two wakes.  If that is our CPU we
- * go to another one, since it will wake where it slept.  Where we may run is as before afterwards. */
-static void move_apart(struct auri_worker_self *self)
+/* The leader says where it is: calls come one by one, each at the price of wakes.  If that is our CPU we go to
+ * another one.  Where we may run is as before afterwards.  False: both of us have to do with this CPU. */
+static bool move_apart(struct auri_worker_self *self)
 {
     int cpu = (int)auri_load_rlx(&self->ctl->leader_cpu) - 1; /* relaxed: late is allowed */
 
     auri_store_rlx(&self->ctl->leader_cpu, UINT32_C(0)); /* relaxed: as above */
-    if (cpu == aurp_cpu_here() && aurp_cpus_leave(0, cpu)) {
-        self->apart = true;
+    if (cpu != aurp_cpu_here()) {
+        return true;
     }
+    if (!aurp_cpus_leave(0, cpu)) {
+        return false;
+    }
+    self->apart = true;
+    return true;
 }
 
 static void end(const struct auri_worker_self *self, aur_worker_fini_fn *fini)
@@ -187,15 +197,16 @@ static void end(const struct auri_worker_self *self, aur_worker_fini_fn *fini)
 /* Takes and answers entries until QUIT, or until the bell is gone.  Returns the exit status. */
 static int serve(struct auri_worker_self *self, aur_worker_fini_fn *fini)
 {
-    bool rang = false;
+    /* Who rang the bell, or shares the leader's CPU, parks at once: a spinning CPU would keep the parent off it. */
+    bool patient = true;
     bool quit = false;
 
     while (!quit && auri_load_rlx(&self->maimed) == 0) { /* relaxed: as where it is set */
         struct auri_sub_desc desc;
         struct auri_comp_desc comp;
 
-        /* Who rang the bell parks at once: a spinning CPU would keep the woken parent off it. */
-        await_entry(self, &desc, !rang);
+        await_entry(self, &desc, patient);
+        patient = true;
         memset(&comp, 0, sizeof(comp));
         comp.op = AURI_COMP_SKIPPED;
         if (auri_ring_claim(self->ctl, self->head)) {
@@ -203,16 +214,16 @@ static int serve(struct auri_worker_self *self, aur_worker_fini_fn *fini)
             quit = desc.op == AURI_OP_QUIT;
             if (!quit) {
                 if (auri_load_rlx(&self->ctl->leader_cpu) != 0) { /* relaxed: late is allowed */
-                    move_apart(self);
+                    patient = move_apart(self);
                 }
                 auri_entry_run(self, &desc, &comp);
             } else {
                 end(self, fini);
             }
         }
-        rang = auri_ring_answer(self->ctl, self->head, &comp, &self->rung);
-        if (rang) {
+        if (auri_ring_answer(self->ctl, self->head, &comp, &self->rung)) {
             auri_worker_ring(self);
+            patient = false;
         }
         self->head++;
     }

@@ -67,7 +67,8 @@ struct auri_worker_self {
     uint64_t head;       /* entry that is being run, or looked for */
     uint64_t rung;       /* last bell target that was rung for */
     bool apart;          /* it has just left the CPU of the leader, who is about to wake */
-    bool follows;        /* the last entry that was parked for came soon: see await_entry() */
+    bool follows;        /* entries follow each other closely, one by one: see await_entry() */
+    bool single;         /* the last one was not there at once */
     pthread_mutex_t alloc_lock; /* guards free_head; a task may have threads of its own */
     uint32_t free_head;         /* freed extents taken so far */
     auri_task *task; /* what frames name as their task: RUNNING for ever, of no pool's count */

@@ -278,8 +278,8 @@ struct auri_ctl {
         wake_at;                  /* ring once an entry >= this is answered; 0: never */
     _Atomic(uint32_t) stop;       /* 1: aur_checkpoint() says cancelled */
     _Atomic(uint64_t) cancel_seq; /* the entry whose task should stop early */
-    /* 1 + the CPU where a leader has gone to sleep: a worker that runs there had better go elsewhere first.  A
-     * hint; the worker puts 0 once it has seen it. */
+    /* 1 + the CPU of a thread that calls again and again, and looks on: a worker that runs there had better go
+     * elsewhere first.  A hint; the worker puts 0 once it has seen it. */
     _Atomic(uint32_t) leader_cpu;
     alignas(
         AURI_CACHE_LINE) _Atomic(uint32_t) free_tail; /* parent: freed result extents put so far */

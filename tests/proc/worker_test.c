@@ -123,6 +123,30 @@ static void test_leaves_the_cpu_of_the_leader(void **state)
     assert_int_equal(0, rig_quit(r));
 }
 
+/* One that may run on no other CPU does not look for the next entry, for which the leader would wait meanwhile: it
+ * parks at once, though it has not rung.  Were it not so, it would look on for an hour. */
+static void test_parks_where_it_cannot_leave(void **state)
+{
+    rig *r = *state;
+    struct auri_sub_desc desc = rig_desc(AURI_OP_CALL, &on_which_cpu_aur_fn);
+    struct auri_comp_desc comp;
+    int unused = 0;
+
+    rig_inline(&desc, &unused, sizeof(unused));
+    r->ctl->setup.spin_ns = UINT64_C(3600000000000);
+    rig_start(r);
+    assert_int_equal(1, rig_hello(r));
+    int cpu = aurp_cpu_here();
+    run_only_on(r->pid, cpu);
+    auri_store_rlx(&r->ctl->leader_cpu, (uint32_t)cpu + 1);
+    uint64_t seq = rig_send(r, &desc);
+    while (!auri_ring_take(r->ctl, seq, &comp) || auri_load_rlx(&r->ctl->sleeping) == 0) {
+        aurp_yield();
+    }
+    assert_int_equal(cpu, inline_int(&comp));
+    assert_int_equal(0, rig_quit(r));
+}
+
 /* Arguments in the arena (aligned or not), results in the segment, which are given back: the segment
  * holds 64 of them at a time, and 5000 calls fit. */
 static void test_call_large(void **state)
@@ -485,6 +509,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_call_inline, setup, teardown),
         cmocka_unit_test_setup_teardown(test_call_pipelined_spinning, setup, teardown),
         cmocka_unit_test_setup_teardown(test_leaves_the_cpu_of_the_leader, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_parks_where_it_cannot_leave, setup, teardown),
         cmocka_unit_test_setup_teardown(test_call_large, setup, teardown),
         cmocka_unit_test_setup_teardown(test_alignment, setup, teardown),
         cmocka_unit_test_setup_teardown(test_call_fails, setup, teardown),
