@@ -7,9 +7,12 @@ AURIGA_STATIC names a libauriga.a to link instead of compiling the library's sou
 are honoured.
 """
 
+import ast
 import base64
 import concurrent.futures
+import gzip
 import hashlib
+import io
 import os
 import pathlib
 import re
@@ -27,8 +30,9 @@ PACKAGE = ROOT / "python" / "auriga"
 CORE = sorted((ROOT / "python" / "src").glob("*.c"))
 LIBRARY = sorted((ROOT / "src").glob("*/*.c"))
 WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wno-missing-field-initializers"]
+# The same bytes wherever the tree is: what is compiled knows its sources as auriga/...
 FLAGS = ["-std=c11", "-O2", "-g", "-fPIC", "-fvisibility=hidden", "-fexceptions", "-pthread",
-         "-D_GNU_SOURCE"]
+         "-D_GNU_SOURCE", f"-ffile-prefix-map={ROOT}=auriga"]
 # Of the extension nobody but Python looks up a name, and the library in it is its own: another one
 # that the program has loaded for all must not take its place.
 EXPORTS = "{ global: PyInit__core; local: *; };"
@@ -51,7 +55,12 @@ def python_flags():
 
 
 def run(command):
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True)
+    except OSError as error:
+        raise SystemExit(f"the C compiler {command[0]!r} cannot be run ({error.strerror}): on Debian "
+                         "it is in gcc; CC may name another one")
     if done.stdout:
         print(done.stdout, file=sys.stderr)
     if done.returncode != 0:
@@ -63,6 +72,7 @@ def compile_all(folder):
     cc = shlex.split(os.environ.get("CC", "cc"))
     common = [*cc, *FLAGS, f"-I{ROOT / 'include'}", *shlex.split(os.environ.get("CFLAGS", ""))]
     archive = os.environ.get("AURIGA_STATIC")
+    archive = archive and os.path.abspath(archive)
     jobs = [(source, [*WARNINGS, *python_flags()]) for source in CORE]
     if not archive:
         jobs += [(source, [f"-I{ROOT / 'src'}"]) for source in LIBRARY]
@@ -77,18 +87,31 @@ def compile_all(folder):
     return [*cc, "-shared", "-pthread"], [*map(str, objects), *([archive] if archive else [])]
 
 
-def build_package(folder):
-    """The package as it is imported, in folder/auriga."""
-    target = folder / "auriga"
+def copy_sources(target):
     shutil.copytree(PACKAGE, target, dirs_exist_ok=True,
                     ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+
+
+def link_sources(target):
+    """As copies, but what is edited in the tree is what is imported."""
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(PACKAGE, target, copy_function=os.symlink,
+                    ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+
+
+def build_package(folder, place=copy_sources):
+    """The package as it is imported, in folder/auriga."""
+    target = folder / "auriga"
     library = target / ("_core" + sysconfig.get_config_var("EXT_SUFFIX"))
     with tempfile.TemporaryDirectory() as objects:
-        link, files = compile_all(pathlib.Path(objects))
-        made = library.with_suffix(".new")
-        exports = pathlib.Path(objects) / "exports"
+        objects = pathlib.Path(objects)
+        link, files = compile_all(objects)
+        exports = objects / "exports"
         exports.write_text(EXPORTS)
-        run([*link, *files, f"-Wl,--version-script={exports}", "-o", str(made)])
+        run([*link, *files, f"-Wl,--version-script={exports}", "-o", str(objects / "core.so")])
+        place(target)
+        made = library.with_suffix(".new")  # a program that has loaded the last one keeps it
+        shutil.copy(objects / "core.so", made)
         made.replace(library)
     return target
 
@@ -102,19 +125,31 @@ def tag():
     return f"{python}-{abi}-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
 
 
+def project(section="project"):
+    """A section of pyproject.toml; what it has there are strings and lists of them."""
+    text = (ROOT / "pyproject.toml").read_text()
+    body = re.search(rf"^\[{re.escape(section)}\]\n(.*?)(?=^\[|\Z)", text, re.M | re.S)[1]
+    fields = re.findall(r"^([\w-]+) = (\[\n.*?^\]|[^\n]+)$", body, re.M | re.S)
+    return {name: ast.literal_eval(value) for name, value in fields}
+
+
 def metadata():
-    readme = (ROOT / "docs" / "python.md").read_text()
-    return (
-        "Metadata-Version: 2.1\n"
-        "Name: auriga\n"
-        f"Version: {version()}\n"
-        "Summary: Pools of threads and processes that cannot hang and cannot lose work\n"
-        "License: MIT\n"
-        "Requires-Python: >=3.10\n"
-        "Provides-Extra: lambdas\n"
-        'Requires-Dist: cloudpickle; extra == "lambdas"\n'
-        "Description-Content-Type: text/markdown\n\n" + readme
-    )
+    fields = project()
+    lines = [
+        "Metadata-Version: 2.1",
+        f"Name: {fields['name']}",
+        f"Version: {version()}",
+        f"Summary: {fields['description']}",
+        *(f"Classifier: {name}" for name in fields["classifiers"]),
+        f"License: {fields['license']}",
+        *(f"License-File: {name}" for name in fields["license-files"]),
+        f"Requires-Python: {fields['requires-python']}",
+    ]
+    for extra, wanted in project("project.optional-dependencies").items():
+        lines.append(f"Provides-Extra: {extra}")
+        lines += [f'Requires-Dist: {name}; extra == "{extra}"' for name in wanted]
+    readme = (ROOT / fields["readme"]).read_text(encoding="utf-8")
+    return "\n".join([*lines, "Description-Content-Type: text/markdown", "", readme])
 
 
 def dist_info():
@@ -122,7 +157,7 @@ def dist_info():
         "METADATA": metadata(),
         "WHEEL": "Wheel-Version: 1.0\nGenerator: auriga_build\nRoot-Is-Purelib: false\n"
                  f"Tag: {tag()}\n",
-        "LICENSE": (ROOT / "LICENSE").read_text(),
+        **{name: (ROOT / name).read_text() for name in project()["license-files"]},
     }
 
 
@@ -175,27 +210,43 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
 
 
 def build_editable(wheel_directory, config_settings=None, metadata_directory=None):
-    """The package stays in build/python, where the next build replaces it."""
+    """The package stays in build/python, as links to its sources; the extension is compiled again by the
+    next build only."""
     folder = ROOT / "build" / "python" / tag()
     folder.mkdir(parents=True, exist_ok=True)
-    build_package(folder)
-    return write_wheel(wheel_directory, {"auriga.pth": f"{folder}\n".encode()})
+    build_package(folder, link_sources)
+    line = str(folder)
+    if not line.isascii():  # else no interpreter would start in another locale
+        line = f"import os, sys; sys.path.append(os.fsdecode({os.fsencode(folder)!r}))"
+    return write_wheel(wheel_directory, {"auriga.pth": f"{line}\n".encode()})
 
 
 def build_sdist(sdist_directory, config_settings=None):
     base = f"auriga-{version()}"
     name = f"{base}.tar.gz"
-    parts = ["pyproject.toml", "LICENSE", "README.md", "docs/python.md", "include", "src", "python"]
-    with tarfile.open(pathlib.Path(sdist_directory) / name, "w:gz",
-                      format=tarfile.PAX_FORMAT) as sdist:
+    parts = ["pyproject.toml", *project()["license-files"], "README.md", project()["readme"],
+             "include", "src", "python"]
+    packed = io.BytesIO()
+    with tarfile.open(mode="w", fileobj=packed, format=tarfile.PAX_FORMAT) as sdist:
         for part in parts:
-            sdist.add(ROOT / part, f"{base}/{part}",
-                      filter=lambda entry: None if "__pycache__" in entry.name else entry)
-        with tempfile.TemporaryDirectory() as folder:
-            info = pathlib.Path(folder) / "PKG-INFO"
-            info.write_text(metadata())
-            sdist.add(info, f"{base}/PKG-INFO")
+            sdist.add(ROOT / part, f"{base}/{part}", filter=plain)
+        info = metadata().encode()
+        entry = tarfile.TarInfo(f"{base}/PKG-INFO")
+        entry.size = len(info)
+        sdist.addfile(plain(entry), io.BytesIO(info))
+    (pathlib.Path(sdist_directory) / name).write_bytes(gzip.compress(packed.getvalue(), mtime=0))
     return name
+
+
+def plain(entry):
+    """An entry of a tar file without what only this machine knows; None for what is no source."""
+    if "__pycache__" in entry.name or entry.name.endswith(".so"):
+        return None
+    entry.mtime = 1577836800  # 2020-01-01, as in wheels
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = ""
+    entry.mode = 0o755 if entry.isdir() or entry.mode & 0o100 else 0o644
+    return entry
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What pip makes of this tree: a wheel that works by itself, and a source distribution."""
 
 import base64
+import email
 import hashlib
 import os
 import pathlib
@@ -17,13 +18,26 @@ BACKEND = pathlib.Path(__file__).resolve().parents[2] / "python" / "backend"
 
 @unittest.skipUnless("AURIGA_STATIC" in os.environ, "would compile the whole library")
 class Build(Case):
-    def build(self, what):
-        folder = self.folder()
+    def start(self, what, folder, backend=BACKEND, **env):
         program = f"import auriga_build; print(auriga_build.{what}({folder!r}))"
-        env = dict(os.environ, PYTHONPATH=str(BACKEND))
-        done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True)
+        return subprocess.run(
+            [sys.executable, "-c", program], env=dict(os.environ, PYTHONPATH=str(backend), **env),
+            capture_output=True, text=True,
+        )
+
+    def build(self, what, backend=BACKEND):
+        folder = self.folder()
+        done = self.start(what, folder, backend)
         self.assertEqual(done.returncode, 0, done.stderr)
         return pathlib.Path(folder) / done.stdout.strip()
+
+    def tree(self):
+        """A copy of the sources, as they come out of a source distribution, in a place of another name."""
+        folder = pathlib.Path(self.folder()) / "a tr\u00e9e"
+        with tarfile.open(self.build("build_sdist")) as sdist:
+            sdist.extractall(folder)
+        (tree,) = folder.iterdir()
+        return tree
 
     def test_wheel(self):
         path = self.build("build_wheel")
@@ -59,6 +73,51 @@ class Build(Case):
         for part in ("pyproject.toml", "PKG-INFO", "include/auriga.h", "python/src/core.h"):
             self.assertIn(f"{base}/{part}", names)
         self.assertFalse([name for name in names if "__pycache__" in name])
+
+    def test_metadata(self):
+        tree = self.tree()
+        fields = email.message_from_bytes((tree / "PKG-INFO").read_bytes())
+        self.assertEqual(fields["License"], "MIT")
+        self.assertEqual(fields["Requires-Python"], ">=3.10")
+        self.assertEqual(fields["Requires-Dist"], 'cloudpickle; extra == "lambdas"')
+        self.assertIn("Typing :: Typed", fields.get_all("Classifier"))
+        self.assertEqual(fields.get_payload(decode=True), (tree / "docs" / "python.md").read_bytes())
+
+    def test_the_same_bytes_from_another_place(self):
+        tree = self.tree()
+        for path in tree.rglob("*"):
+            os.utime(path)
+        backend = tree / "python" / "backend"
+        for what in "build_sdist", "build_wheel":
+            with self.subTest(what=what):
+                ours, theirs = self.build(what), self.build(what, backend)
+                self.assertEqual(ours.name, theirs.name)
+                self.assertTrue(ours.read_bytes() == theirs.read_bytes())
+
+    def test_editable(self):
+        tree = self.tree()
+        target = self.folder()
+        with zipfile.ZipFile(self.build("build_editable", tree / "python" / "backend")) as wheel:
+            wheel.extractall(target)
+        with open(tree / "python" / "auriga" / "_remote.py", "a") as source:
+            source.write("EDITED = True\n")
+        program = (
+            f"import site; site.addsitedir({target!r})\n"
+            "import auriga, auriga._remote\n"
+            "print(auriga.Pool(1).apply(pow, (5, 2)), auriga._remote.EDITED)"
+        )
+        # An interpreter that cannot read the path in its locale would not even start.
+        env = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C", "PATH": os.environ["PATH"]}
+        if "LD_PRELOAD" in os.environ:
+            env = {**os.environ, **env}
+            del env["PYTHONPATH"]
+        done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True)
+        self.assertEqual(done.stdout, "25 True\n", done.stderr)
+
+    def test_no_compiler(self):
+        done = self.start("build_wheel", self.folder(), CC="no-such-compiler -m64")
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, r"^the C compiler 'no-such-compiler' cannot be run .*\n$")
 
     def test_version(self):
         sys.path.insert(0, str(BACKEND))
