@@ -255,6 +255,16 @@ typedef struct aur_stats {
  * Threads: any.  Blocks: never. */
 AUR_API aur_err aur_pool_stats(aur_pool *pool, aur_stats *ret_stats);
 
+/* The process ids of the workers, spares included: pids[i] is that of the one that
+ * aur_worker_index() calls i, 0 if there is none now.  Writes at most `room` of them, and to *ret_n
+ * how many there are.  Waits for workers that are being started, until the deadline; then their ids
+ * are 0.  A process may have ended by the time that its id is read, and the id be another one's.
+ * Errors: AUR_EINVAL pool or ret_n is NULL, or pids is and room is not 0; AUR_ENOTSUP the workers
+ * are no processes, or the pool is AUR_AUTO, or the caller is a process worker; AUR_EFORKED.
+ * Threads: any.  Blocks: until the deadline. */
+AUR_API aur_err aur_pool_pids(aur_pool *pool, int32_t *pids, size_t room, aur_deadline deadline,
+                              size_t *ret_n);
+
 /* Sentences about what the pool is and what it learned: workers and why that many, costs of a
  * wake, limits.  Writes at most size bytes, which end in a zero byte unless size is 0.  Returns the
  * length that the whole text has; 0 for NULL or in a forked child.

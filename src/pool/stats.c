@@ -107,6 +107,23 @@ static void say_limits(struct auri_text *sink, const aur_pool *pool)
     }
 }
 
+aur_err aur_pool_pids(aur_pool *pool, int32_t *pids, size_t room, aur_deadline deadline,
+                      size_t *ret_n)
+{
+    if (ret_n == NULL || (pids == NULL && room != 0)) {
+        return AUR_EINVAL;
+    }
+    aur_err err = auri_pool_here(&pool);
+    if (err != AUR_OK) {
+        return err;
+    }
+    if (pool->backend->pids == NULL) {
+        return AUR_ENOTSUP;
+    }
+    *ret_n = pool->backend->pids(pool, pids, room, deadline);
+    return AUR_OK;
+}
+
 size_t aur_pool_explain(aur_pool *pool, char *text, size_t size)
 {
     struct auri_text sink = { text, text != NULL ? size : 0, 0 };

@@ -257,6 +257,41 @@ static void engine_stats(aur_pool *pool, aur_stats *stats)
     pthread_mutex_unlock(&p->lock);
 }
 
+/* Whether a worker is on its way; writes the ids of the others. */
+static bool list_pids(const struct auri_proc *p, int32_t *pids, size_t room)
+{
+    bool coming = false;
+
+    for (unsigned i = 0; i < p->slots_end; i++) {
+        const struct auri_worker *w = p->slots[i].worker;
+        bool lives = w != NULL && (w->state == AURI_W_LIVE || w->state == AURI_W_QUITTING);
+        coming = coming || (p->slots[i].wanted && !lives);
+        if (i < room) {
+            pids[i] = lives ? w->pid : 0;
+        }
+    }
+    return coming && !p->stopping && !p->broken && !p->quitting && !p->nursery_dead;
+}
+
+static size_t engine_pids(aur_pool *pool, int32_t *pids, size_t room, aur_deadline deadline)
+{
+    struct auri_proc *p = auri_proc_of(pool);
+    bool late = false;
+
+    pthread_mutex_lock(&p->lock);
+    p->asking++;
+    while (list_pids(p, pids, room) && !late) {
+        uint32_t looks = auri_load_rlx(&p->looks); /* relaxed: under the lock, as its changes */
+        pthread_mutex_unlock(&p->lock);
+        late = aurp_futex_wait(&p->looks, looks, deadline, AURP_PRIVATE) == AUR_ETIMEDOUT;
+        pthread_mutex_lock(&p->lock);
+    }
+    p->asking--;
+    size_t n = p->slots_end;
+    pthread_mutex_unlock(&p->lock);
+    return n;
+}
+
 static size_t engine_explain(aur_pool *pool, char *text, size_t size)
 {
     struct auri_proc *p = auri_proc_of(pool);
@@ -306,6 +341,7 @@ const struct auri_backend auri_backend_processes = {
     .destroy = engine_destroy,
     .stats = engine_stats,
     .explain = engine_explain,
+    .pids = engine_pids,
     .buf_new = auri_buf_new,
     .buf_free = auri_buf_free,
 };

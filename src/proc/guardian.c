@@ -255,6 +255,11 @@ static uint64_t look(struct auri_proc *p, struct auri_harvest *h, bool *ret_end)
     }
     p->guardian_wakes_ns = until;
     auri_listen(p);
+    if (p->asking != 0) { /* who is there may have changed */
+        /* relaxed: what it counts is read with the lock */
+        auri_store_rlx(&p->looks, auri_load_rlx(&p->looks) + 1);
+        aurp_futex_wake(&p->looks, INT32_MAX, AURP_PRIVATE);
+    }
     return p->guardian_wakes_ns == 0 ? 0 : until;
 }
 

@@ -310,6 +310,8 @@ struct auri_proc {
     bool nursery_dead;       /* L */
     unsigned deaths_in_row;  /* L: before hello */
     _Atomic(uint32_t) ended; /* A: futex: 1 once no worker is left */
+    _Atomic(uint32_t) looks; /* A: futex: the guardian's, while somebody is */
+    unsigned asking;         /* L: for the ids of processes */
     bool joined;             /* L: somebody joins, or has joined, the guardian thread */
 
     uint64_t deaths; /* L: statistics from here */

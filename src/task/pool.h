@@ -107,6 +107,8 @@ struct auri_backend {
 
     void (*stats)(aur_pool *pool, aur_stats *stats); /* adds what it knows */
     size_t (*explain)(aur_pool *pool, char *text, size_t size);
+    /* As aur_pool_pids().  NULL: the workers are no processes. */
+    size_t (*pids)(aur_pool *pool, int32_t *pids, size_t room, aur_deadline deadline);
 
     /* Shared buffers.  NULL: plain heap memory does. */
     aur_err (*buf_new)(aur_pool *pool, size_t size, unsigned flags, void **ret_data,

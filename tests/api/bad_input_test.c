@@ -343,6 +343,11 @@ static void test_pools(void **state)
     AURT_ERR(AUR_EINVAL, aur_pool_stats(NULL, &stats));
     AURT_OK(aur_pool_stats(pool, &stats));
     assert_int_equal(stats.size, sizeof(stats));
+    int32_t pid;
+    size_t n;
+    AURT_ERR(AUR_EINVAL, aur_pool_pids(NULL, &pid, 1, 0, &n));
+    AURT_ERR(AUR_EINVAL, aur_pool_pids(pool, NULL, 1, 0, &n));
+    AURT_ERR(AUR_EINVAL, aur_pool_pids(pool, &pid, 1, 0, NULL));
     AURT_OK(aur_checkpoint());
     aur_blocking_begin(); /* outside a task: nothing */
     aur_blocking_end();
