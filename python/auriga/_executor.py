@@ -389,8 +389,25 @@ class ThreadPoolExecutor(_PoolExecutor):
 
         name = str(self._thread_name_prefix)
         boot = _worker.ThreadBoot(f"{name}_", self._initializer, self._initargs, daemon=False)
+        self._boot = boot
         workers = math.ceil(self._max_workers)  # half of an odd number of CPUs, say
         return _core.Pool(_THREADS, workers, boot, name=name[:10].replace("\0", "?"))
+
+    @property
+    def _threads(self):
+        """Those that are there now, as the standard library's executor has them."""
+        from . import _crew
+
+        if self._core is None:
+            return set()
+        n = 0 if self._shutdown or self._broken else math.ceil(self._max_workers)
+        return set(_crew.threads(self._core, self._boot, n))
+
+    @property
+    def _work_queue(self):
+        from . import _crew
+
+        return _crew.Queued(self._core)
 
 
 class ProcessPoolExecutor(_PoolExecutor):
@@ -465,6 +482,51 @@ class ProcessPoolExecutor(_PoolExecutor):
 
     submit.__doc__ = _PoolExecutor.submit.__doc__
 
+    @property
+    def _processes(self):
+        """{pid: worker} of those that are there now; None after shutdown(), as in the standard library."""
+        from . import _crew
+
+        if self._shutdown:
+            return None
+        if self._core is None:
+            return {}
+        known = self.__dict__.setdefault("_known", {})
+        return {one.pid: one for one in _crew.processes(self._core, self._boot, known)}
+
+    @property
+    def _pending_work_items(self):
+        from . import _crew
+
+        return _crew.unfinished(self._core)
+
+    def terminate_workers(self):
+        """Ends the worker processes by SIGTERM, and with them what they run; the executor is of no use then.
+
+        Calls that have not begun are cancelled; those that run raise ``BrokenProcessPool``.  Does not wait.
+
+        >>> import signal
+        >>> executor = auriga.ProcessPoolExecutor(1)
+        >>> future = executor.submit(signal.pause)
+        >>> executor.terminate_workers()
+        >>> isinstance(future.exception(), auriga.BrokenProcessPool) or future.cancelled()
+        True
+        """
+        self._force_shutdown("terminate")
+
+    def kill_workers(self):
+        """``terminate_workers()`` by SIGKILL."""
+        self._force_shutdown("kill")
+
+    def _force_shutdown(self, operation):
+        workers = list((self._processes or {}).values())
+        self.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            getattr(worker, operation)()
+        if self._core is not None and not self._strict:  # or another worker would take what is left
+            self._broken = self._broken or _BROKEN
+            self._core.terminate(True)
+
     def _start_core(self):
         from . import _worker
 
@@ -475,6 +537,7 @@ class ProcessPoolExecutor(_PoolExecutor):
         )
         if method == "fork":
             boot.me = _worker.unstarted(self._mp_context.Process, daemon=False)
+        self._boot = boot
         core = start_processes(
             self._mp_context,
             self._max_workers,

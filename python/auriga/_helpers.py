@@ -287,7 +287,10 @@ def label(fn, identity):
 def thread_ends():
     import threading
 
-    threading._active.pop(threading.get_ident(), None)
+    me = threading._active.pop(threading.get_ident(), None)
+    ended = getattr(me, "_auriga_ended", None)
+    if ended is not None:  # somebody has looked at it (auriga._crew)
+        ended.set()
 
 
 def process_ends():

@@ -147,6 +147,7 @@ class Pool:
         boot = _worker.Boot(f"{name}PoolWorker", initializer, initargs, me.daemon, False)
         if method == "fork":
             boot.me = me
+        self._boot = boot
         self._core = start_processes(
             context,
             self._processes,
@@ -574,6 +575,20 @@ class Pool:
         if getattr(self, "_core", None) is not None and self._state == RUN:
             _warn(f"unclosed running multiprocessing pool {self!r}", ResourceWarning, source=self)
 
+    @property
+    def _pool(self):
+        """The workers that are there now, as the standard library's pools have them."""
+        from . import _crew
+
+        return _crew.of_pool(self)
+
+    @property
+    def _cache(self):
+        """{number: None} for each call that has not ended."""
+        from . import _crew
+
+        return _crew.unfinished(self._core)
+
     def __reduce__(self):
         raise NotImplementedError(
             "pool objects cannot be passed between processes or pickled"
@@ -628,7 +643,8 @@ class ThreadPool(Pool):
     def _start(self, initializer, initargs, maxtasksperchild, context):
         from . import _worker
 
-        boot = _worker.ThreadBoot(f"ThreadPool-{next(_counter)}_", initializer, initargs)
+        name = f"ThreadPool-{next(_counter)}_"
+        self._boot = boot = _worker.ThreadBoot(name, initializer, initargs)
         self._core = _core.Pool(_THREADS, self._processes, boot, name="threads")
         self._finalizer = _ends.watch(self, self._core)
 

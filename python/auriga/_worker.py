@@ -7,6 +7,7 @@ of a fresh interpreter (auriga._nursery), and prepares itself as ``multiprocessi
 import itertools
 import os
 import sys
+import weakref
 
 
 # As multiprocessing does: until then only who was spawned, and then last of all.
@@ -149,10 +150,15 @@ class ThreadBoot:
     """Called in each new thread with its number; False: it is of no use."""
 
     def __init__(self, name, initializer, initargs, daemon=True):
+        import threading
+
         self.name = name
         self.initializer = initializer
         self.initargs = initargs
         self.daemon = daemon
+        self.arrived = threading.Condition()  # guards what follows
+        self.threads = weakref.WeakSet()
+        self.number = 0  # of those that have come
 
     def __call__(self, index):
         import threading
@@ -160,6 +166,11 @@ class ThreadBoot:
         me = threading.current_thread()
         me.name = f"{self.name}{index}"
         me._daemonic = self.daemon  # what threads that a task starts take over
+        me._auriga_index = index
+        with self.arrived:
+            self.threads.add(me)
+            self.number += 1
+            self.arrived.notify_all()
         if self.initializer is None:
             return True
         try:
