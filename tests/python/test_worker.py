@@ -46,7 +46,7 @@ if __name__ == "__main__":
 QUEUES = """
 import multiprocessing
 import auriga{stdlib} as module
-from auriga import _pool
+from auriga import _ends
 
 def keep(given):
     global queue
@@ -54,7 +54,7 @@ def keep(given):
 def put(x):
     queue.put(x)
 if __name__ == "__main__":
-    _pool._GRACE = 600  # the machine may be busy
+    _ends._GRACE = 600  # the machine may be busy
     context = multiprocessing.get_context("{method}")
     queue = context.Queue()
     with module.Pool(2, keep, (queue,), context=context) as pool:
