@@ -10,6 +10,7 @@
 #include "sched/join.h"
 #include "sched/run.h"
 #include "sched/team.h"
+#include "sched/wait.h"
 
 #define LOT_IDLE_NS UINT64_C(1000000000) /* a surplus thread that nobody needs so long ends */
 #define SPIN_NS 50000u                   /* about one wake: docs/ARCHITECTURE.md, "sleeping" */
@@ -425,6 +426,13 @@ void auri_team_monitor_ended(struct auri_team *team)
 
 /* ---- work ---------------------------------------------------------------------------------- */
 
+static bool threads_may_help(aur_pool *pool, auri_task *task)
+{
+    (void)task;
+    /* A worker with an init has state of its own that a waiting outsider lacks. */
+    return (pool->flags & AUR_POOL_NO_HELP) == 0 && pool->opts.worker_init == NULL;
+}
+
 static aur_err threads_submit(aur_pool *pool, auri_task *task)
 {
     struct auri_team *team = auri_team_of(pool);
@@ -443,14 +451,11 @@ static aur_err threads_submit(aur_pool *pool, auri_task *task)
     } else {
         auri_team_notify(team);
     }
+    /* The worker may have run it before anybody waits for it; else whoever waits may run it. */
+    if (self != NULL && self->woke && !threads_may_help(pool, task)) {
+        auri_note_sleep(self, pool);
+    }
     return AUR_OK;
-}
-
-static bool threads_may_help(aur_pool *pool, auri_task *task)
-{
-    (void)task;
-    /* A worker with an init has state of its own that a waiting outsider lacks. */
-    return (pool->flags & AUR_POOL_NO_HELP) == 0 && pool->opts.worker_init == NULL;
 }
 
 static int threads_cancel(aur_pool *pool, auri_task *task, bool kill)

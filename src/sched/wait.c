@@ -44,29 +44,28 @@ bool auri_stack_has_room(const struct auri_record *self)
  * After a submit that woke a worker it sleeps at once: the woken thread then starts on this CPU instead of a
  * halted one.  bench/handoff shows what it brings.
  *
- * If one wait follows the other closely, and none of SLEEPS_MAX could do without a sleep, the worker may be awake
- * all the time, but on this CPU: then it gets it when we sleep, and the kernel leaves it there (see
- * proc/leader.c).  So it is told where we are, and goes elsewhere: auri_place_leave(). */
+ * If calls follow each other closely, and SLEEPS_MAX in a row had a sleep, of the worker or of the wait, both may be on
+ * this CPU: the kernel leaves them there (see proc/leader.c).  So workers are told where we are, and go elsewhere before
+ * they look for the call: auri_place_leave().  Its wait does not sleep, since it would be woken where its worker is. */
 #define SPIN_NS 20000u
 #define SPIN_MISSES_MAX 5u
 #define SPIN_REST 32u
 #define SPIN_PAUSES 4
-#define SLEEPS_MAX 16u
+#define SLEEPS_MAX 4u
 #define SLEEPS_FAILS_MAX 4u
 #define CLOSE_NS 100000u     /* two wakes */
 #define SPIN_LONG_NS 200000u /* until a worker has gone elsewhere */
 
-/* This wait is going to sleep. */
-static void note_sleep(struct auri_record *self, const auri_task *task)
+void auri_note_sleep(struct auri_record *self, aur_pool *pool)
 {
     uint64_t now = aurp_now_ns();
     bool close = now - self->slept_ns < CLOSE_NS;
 
     self->slept_ns = now;
     self->sleeps = close ? self->sleeps + 1u : 0;
-    if (self->sleeps >= SLEEPS_MAX << self->sleeps_fails && task->pool->backend->threaded) {
+    if (self->sleeps >= SLEEPS_MAX << self->sleeps_fails && pool->backend->threaded) {
         /* relaxed: a hint. */
-        auri_store_rlx(&auri_team_of(task->pool)->waiter_cpu, (uint32_t)(aurp_cpu_here() + 1));
+        auri_store_rlx(&auri_team_of(pool)->waiter_cpu, (uint32_t)(aurp_cpu_here() + 1));
         self->sleeps = 0;
         self->sleeps_fails += self->sleeps_fails < SLEEPS_FAILS_MAX;
         self->spin_misses = 0;
@@ -78,11 +77,18 @@ static bool spin_until_done(struct auri_record *self, auri_task *task, aur_deadl
 {
     bool woke = self->woke;
     bool rests = self->spin_misses >= SPIN_MISSES_MAX;
+    uint64_t spin_ns = rests ? SPIN_NS : SPIN_NS >> self->spin_misses;
 
     self->woke = false;
-    uint64_t spin_ns = self->spins_long ? SPIN_LONG_NS : rests ? SPIN_NS : SPIN_NS >> self->spin_misses;
-    if (!self->spins_long && (woke || (rests && ++self->spin_rests < SPIN_REST))) {
-        note_sleep(self, task);
+    if (self->spins_long) {
+        spin_ns = SPIN_LONG_NS;
+        aurp_yield(); /* to a worker that is on this CPU, and about to leave it */
+    } else if (woke || (rests && ++self->spin_rests < SPIN_REST)) {
+        /* relaxed: the flag is constant for who has a reference. */
+        if (!woke ||
+            (auri_load_rlx(&task->word) & AURI_F_HELP) != 0) { /* else the submit has noted it */
+            auri_note_sleep(self, task->pool);
+        }
         return false;
     }
     self->spin_rests = 0;
@@ -102,7 +108,7 @@ static bool spin_until_done(struct auri_record *self, auri_task *task, aur_deadl
         }
     } while (aurp_now_ns() < until);
     self->spin_misses += self->spin_misses < SPIN_MISSES_MAX;
-    note_sleep(self, task);
+    auri_note_sleep(self, task->pool);
     return false;
 }
 

@@ -26,6 +26,10 @@ static inline bool auri_task_is_untold(const auri_task *task)
            task->pool->backend->await_any != NULL;
 }
 
+/* A submit of this thread to the pool has woken a worker, or a wait of it is going to sleep.  If that happens again
+ * and again, its workers are told to keep off this CPU, and the next wait looks on for longer. */
+void auri_note_sleep(struct auri_record *self, aur_pool *pool);
+
 /* Room for one more task, or branch of a fork, on this stack. */
 bool auri_stack_has_room(const struct auri_record *self);
 
