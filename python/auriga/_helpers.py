@@ -10,6 +10,7 @@ import weakref
 from _pickle import PickleBuffer, Pickler, PicklingError, loads as _loads
 from functools import partial
 from io import BytesIO
+from os import getpid
 from time import monotonic
 from types import FunctionType, MethodType
 
@@ -344,6 +345,22 @@ class Pace:
         elif took < 0.0003 and self.ahead < 64:
             self.ahead *= 2
         return self.ahead
+
+
+def warn_of_threads():
+    """What ``os.fork()`` says from Python 3.12 on.  Only threads that run Python code are counted, not those of C as
+    the library's own, whose locks it looks after."""
+    threading = sys.modules.get("threading")
+    if threading is None or sys.version_info < (3, 12):
+        return
+    if len(threading._active) + len(threading._limbo) > 1:
+        import warnings
+
+        warnings.warn(
+            f"This process (pid={getpid()}) is multi-threaded, use of fork() may lead to deadlocks in "
+            "the child.",
+            DeprecationWarning,
+        )
 
 
 class StandsFor:

@@ -273,6 +273,14 @@ void pool_drop_boots(core_state *state, bool all);
 void pool_saw(pool *self, uint64_t bytes);
 PyObject *pool_submit(pool *self, PyObject *const *argv, Py_ssize_t n);
 
+/* ---- stats.c: methods of the pool ----------------------------------------------------------------- */
+
+PyObject *pool_stats(pool *self, PyObject *unused);
+PyObject *pool_is_idle(pool *self, PyObject *unused);
+PyObject *pool_pids(pool *self, PyObject *timeout);
+PyObject *pool_queued(pool *self, PyObject *unused);
+PyObject *pool_explain(pool *self, PyObject *unused);
+
 /* ---- orphans.c -------------------------------------------------------------------------------- */
 
 /* Keeps what a process task whose object goes away still needs, and takes it from the task. */

@@ -305,6 +305,22 @@ results = [pool.{verb} for i in range(3)]
 """
 
 
+FORKED = """
+event = threading.Event()
+thread = threading.Thread(target=event.wait)
+thread.start()
+def told(make):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with make(1) as one:
+            getattr(one, "apply", getattr(one, "submit", None))(os.getpid)
+    return {{str(one.message).replace(str(os.getpid()), "") for one in caught}}
+print(told({kind}))
+print(told(ThreadPool))
+event.set()
+thread.join()
+"""
+
 DROPPED = """
 ends, end = os.pipe()
 def work(x):
@@ -386,6 +402,9 @@ class Same(Case):
     def test_dropped_pools(self):
         for then in ("pass", "pool.close()"):
             self.check_kinds(DROPPED, ("Pool", "ThreadPool"), then=then)
+
+    def test_forks_beside_threads(self):
+        self.check_kinds(FORKED, ("Pool", "ProcessPoolExecutor"))
 
     def test_ends(self):
         for kind, verb in (("ThreadPoolExecutor", "submit(work, i)"), ("ProcessPoolExecutor", "submit(work, i)"),
