@@ -35,7 +35,7 @@ def _complete(future):
         _Standard.set_result(future, value)
 
 
-class Future(_core.Task, _Standard):
+class Future(_core.Future, _Standard):
     """The outcome of a call: a ``concurrent.futures.Future``.
 
     ``result(timeout)`` waits and returns it, or raises the exception of the call, CancelledError if
@@ -60,13 +60,13 @@ class Future(_core.Task, _Standard):
         if self._adopt(_Standard().__dict__):
             if self.running():
                 self.__dict__["_state"] = "RUNNING"
-            self.on_done(_complete)
+            self._on_done(_complete)
 
     def add_done_callback(self, fn):
         """Calls fn(future) once it is done; at once if it is."""
         if not self._alone:
             if not self._full and self.done():
-                self.wait()
+                self._wait()
                 try:
                     fn(self)
                 except Exception:
@@ -81,7 +81,7 @@ class Future(_core.Task, _Standard):
         if not self.done():
             state = "running" if self.running() else "pending"
             return f"<{type(self).__name__} at {id(self):#x} state={state}>"
-        self.wait()
+        self._wait()
         phase, value, error = self._outcome()
         told = ""
         if phase == _FINISHED:
@@ -95,7 +95,7 @@ class Future(_core.Task, _Standard):
 
 
 def _is_ours(future):
-    return isinstance(future, _core.Task) and not future._alone
+    return isinstance(future, _core.Future) and not future._alone
 
 
 def _failed(future):

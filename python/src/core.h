@@ -16,6 +16,7 @@
 typedef struct core_state {
     PyTypeObject *pool_type;
     PyTypeObject *call_type;
+    PyTypeObject *future_type;
     PyTypeObject *task_type;
     PyTypeObject *result_type;
     PyTypeObject *view_type;
@@ -146,8 +147,9 @@ typedef struct task {
     Py_ssize_t number;            /* among those of an iterator, which sets it */
 } task;
 
-extern PyType_Spec call_spec; /* the object alone; the base of the types with methods */
-extern PyType_Spec task_spec;
+extern PyType_Spec call_spec;   /* the object alone; the base of the types with methods */
+extern PyType_Spec future_spec; /* with those of the standard Future */
+extern PyType_Spec task_spec;   /* ... and what the package asks of the tasks of its maps */
 task *task_new(PyTypeObject *type, struct pool *pool, int kind);
 /* One whose outcome is known without the library: an error, or with NULL a value.  NULL: exception. */
 task *task_settled(PyTypeObject *type, core_state *state, PyObject *value, PyObject *error);

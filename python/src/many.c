@@ -10,7 +10,7 @@
 /* A task whose outcome the library decides; else it is a Failed of auriga._results, which is done. */
 static task *as_call(core_state *state, PyObject *object)
 {
-    task *one = PyObject_TypeCheck(object, state->task_type) ? (task *)object : NULL;
+    task *one = PyObject_TypeCheck(object, state->future_type) ? (task *)object : NULL;
 
     return one != NULL && one->kind != TASK_ALONE ? one : NULL;
 }

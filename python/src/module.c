@@ -113,6 +113,7 @@ static int traverse(PyObject *module, visitproc visit, void *arg)
 
     Py_VISIT(s->pool_type);
     Py_VISIT(s->call_type);
+    Py_VISIT(s->future_type);
     Py_VISIT(s->task_type);
     Py_VISIT(s->result_type);
     Py_VISIT(s->view_type);
@@ -138,6 +139,7 @@ static int clear(PyObject *module)
 
     Py_CLEAR(s->pool_type);
     Py_CLEAR(s->call_type);
+    Py_CLEAR(s->future_type);
     Py_CLEAR(s->task_type);
     Py_CLEAR(s->result_type);
     Py_CLEAR(s->view_type);
@@ -240,7 +242,11 @@ static int core_exec(PyObject *module)
     if (s->call_type == NULL) {
         return -1;
     }
-    s->task_type = add_type(module, &task_spec, s->call_type);
+    s->future_type = add_type(module, &future_spec, s->call_type);
+    if (s->future_type == NULL) {
+        return -1;
+    }
+    s->task_type = add_type(module, &task_spec, s->future_type);
     s->result_type = add_type(module, &result_spec, s->call_type);
     s->helpers = PyImport_ImportModule("auriga._helpers");
     if (s->helpers == NULL) {

@@ -517,11 +517,10 @@ void task_dealloc(task *self)
     Py_DECREF(type);
 }
 
-static PyMethodDef methods[] = {
-    { "wait", (PyCFunction)(void (*)(void))task_wait, METH_FASTCALL | METH_KEYWORDS,
-      "wait($self, /, timeout=None)\n--\n\n"
-      "Waits; whether it is done." },
-    { "get", (PyCFunction)task_get, METH_NOARGS, "The value, or raises the error, of a done task" },
+/* No public ones but those of the standard Future, whose name a subclass may have for something else. */
+static PyMethodDef future_methods[] = {
+    { "_wait", (PyCFunction)(void (*)(void))task_wait, METH_FASTCALL | METH_KEYWORDS, NULL },
+    { "_on_done", (PyCFunction)task_on_done, METH_O, NULL },
     { "result", (PyCFunction)(void (*)(void))task_result, METH_FASTCALL | METH_KEYWORDS,
       "result($self, /, timeout=None)\n--\n\n"
       "Waits; returns the value or raises the error." },
@@ -540,9 +539,16 @@ static PyMethodDef methods[] = {
     { "cancel", (PyCFunction)task_cancel, METH_NOARGS,
       "cancel($self, /)\n--\n\n"
       "Cancels it unless it has started; whether it is cancelled." },
-    { "on_done", (PyCFunction)task_on_done, METH_O, "on_done(fn): fn(task) once it is done" },
     { "_adopt", (PyCFunction)task_adopt, METH_O, NULL },
     { "_outcome", (PyCFunction)task_outcome, METH_NOARGS, NULL },
+    { NULL, NULL, 0, NULL },
+};
+
+static PyMethodDef task_methods[] = {
+    { "wait", (PyCFunction)(void (*)(void))task_wait, METH_FASTCALL | METH_KEYWORDS,
+      "wait(timeout=None): whether it is done" },
+    { "get", (PyCFunction)task_get, METH_NOARGS, "The value, or raises the error, of a done task" },
+    { "on_done", (PyCFunction)task_on_done, METH_O, "on_done(fn): fn(task) once it is done" },
     { NULL, NULL, 0, NULL },
 };
 
@@ -573,10 +579,22 @@ PyType_Spec call_spec = {
     .slots = call_slots,
 };
 
-static PyType_Slot slots[] = {
-    { Py_tp_methods, methods },
+static PyType_Slot future_slots[] = {
+    { Py_tp_methods, future_methods },
     { Py_tp_getset, getset },
     { Py_tp_members, members },
+    { 0, NULL },
+};
+
+PyType_Spec future_spec = {
+    .name = "auriga._core.Future",
+    .basicsize = sizeof(task),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = future_slots,
+};
+
+static PyType_Slot task_slots[] = {
+    { Py_tp_methods, task_methods },
     { 0, NULL },
 };
 
@@ -584,5 +602,5 @@ PyType_Spec task_spec = {
     .name = "auriga._core.Task",
     .basicsize = sizeof(task),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
-    .slots = slots,
+    .slots = task_slots,
 };

@@ -219,7 +219,7 @@ PyObject *wait_set(PyObject *module, PyObject *tasks)
     for (Py_ssize_t i = 0; list != NULL && err == AUR_OK && i < PySequence_Fast_GET_SIZE(list);
          i++) {
         task *one = (task *)PySequence_Fast_GET_ITEM(list, i);
-        if (!PyObject_TypeCheck(one, state->task_type) || one->future == NULL) {
+        if (!PyObject_TypeCheck(one, state->future_type) || one->future == NULL) {
             PyErr_SetString(PyExc_TypeError, "a task of a call is needed");
             Py_CLEAR(list);
             break;
@@ -243,7 +243,7 @@ PyObject *wait_add(PyObject *module, PyObject *args)
     task *one;
     aur_completed *set;
 
-    if (!PyArg_ParseTuple(args, "OO!", &capsule, state->task_type, &one) ||
+    if (!PyArg_ParseTuple(args, "OO!", &capsule, state->future_type, &one) ||
         (set = PyCapsule_GetPointer(capsule, "auriga.completed")) == NULL) {
         return NULL;
     }

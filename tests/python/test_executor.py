@@ -45,7 +45,7 @@ class Executors:
             go = os.path.join(self.folder(), "go")
             os.mkfifo(go)
             future = executor.submit(work.wait_for_file, go)
-            add, fn = future.on_done, called.append
+            add, fn = future._on_done, called.append
             before = gc.get_threshold()
             gc.collect()
             gc.disable()

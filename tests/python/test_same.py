@@ -272,6 +272,7 @@ for call in ((os._exit, 3), (Unloadable,), (same, Unloadable()), (raise_two,)):
 """
 
 CLASSES = """
+print([name for name in dir(futures.Future) if not name.startswith("_")])
 print(issubclass(ThreadPool, Pool), ThreadPool.__name__)
 for make, standard in ((Pool, multiprocessing.pool.Pool), (ThreadPool, multiprocessing.pool.ThreadPool),
                        (ThreadPool, multiprocessing.pool.Pool)):
