@@ -20,6 +20,7 @@ from ._results import _name_item
 
 _BAD_ARGS_DIE = 4
 _CONTEXT = 32
+_BY_VALUE = 128
 
 # What the standard library says to those who wait, and then to those who submit.
 _BROKE = (
@@ -429,7 +430,7 @@ class ProcessPoolExecutor(_PoolExecutor):
 
     __class__ = _helpers.StandsFor("concurrent.futures.process", "ProcessPoolExecutor")
     _broken_error = BrokenProcessPool
-    _flags = _CONTEXT
+    _flags = _CONTEXT | _BY_VALUE
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from time import monotonic
 from types import FunctionType, MethodType
 
 _APART = 1 << 16  # bytes; smaller buffers stay inside the pickle
-_POOL_ERRORS = 8  # CALL_POOL_ERRORS of core.h
+_POOL_ERRORS, _BY_VALUE = 8, 128  # of core.h
 
 # ---- pickles -----------------------------------------------------------------------------------
 
@@ -63,7 +63,7 @@ def _no_memory(item, format):
     return memoryview(item).cast(format)[:0]
 
 
-def _dump(obj, buffers, table):
+def _dump(obj, buffers, table, kind=Pickler):
     def apart(buffer):
         if buffers is None:
             return True
@@ -74,27 +74,49 @@ def _dump(obj, buffers, table):
         return False
 
     out = BytesIO()
-    pickler = Pickler(out, 5, buffer_callback=apart)
+    pickler = kind(out, protocol=5, buffer_callback=apart)
     if table is not None:
         pickler.dispatch_table = table
     pickler.dump(obj)
     return out.getvalue()
 
 
-def dumps(obj, buffers):
-    """A pickle of obj; its large buffers are appended to the list instead, if there is one."""
+def dumps(obj, buffers, by_value=False):
+    """A pickle of obj; its large buffers are appended to the list instead, if there is one.
+    by_value: what pickle does not find by its name travels as cloudpickle writes it."""
     table = _reducers()
     try:
         return _dump(obj, buffers, table)
     except TypeError:
         if table is not None:
             raise
-        # Sockets and the like: the reducers come with multiprocessing.
-        import multiprocessing.reduction  # noqa: F401
-
+    except (AttributeError, PicklingError) as error:
+        if not by_value or not str(error).startswith(("Can't pickle", "Can't get local object")):
+            raise
+        kind = _by_value_kind(error)
         if buffers is not None:
             del buffers[:]
-        return _dump(obj, buffers, _reducers())
+        return _dump(obj, buffers, None, kind)
+    # Sockets and the like: the reducers come with multiprocessing.
+    import multiprocessing.reduction  # noqa: F401
+
+    if buffers is not None:
+        del buffers[:]
+    return dumps(obj, buffers, by_value)
+
+
+def _by_value_kind(error):
+    """cloudpickle's pickler, with our reducers; the error if there is none."""
+    import multiprocessing.reduction  # noqa: F401
+
+    try:
+        from cloudpickle import CloudPickler
+    except ImportError:
+        error.args = (f"{error}; if cloudpickle is installed, it travels by value",)
+        raise error from None
+    # A table of the class is the one that counts, whatever its objects have.
+    table = {**CloudPickler.dispatch_table, **_reducers()}
+    return type("CloudPickler", (CloudPickler,), {"dispatch_table": table})
 
 
 class _ByValue:
@@ -152,9 +174,9 @@ def _home(fn):
 # ---- exceptions that travel --------------------------------------------------------------------
 
 
-def _pack(error, text):
+def _pack(error, text, flags=0):
     # One by one: who cannot load the exception still has its text.
-    return dumps((dumps(error, None), text), None)
+    return dumps((dumps(error, None, flags & _BY_VALUE), text), None)
 
 
 def pack_error(error, flags):
@@ -163,7 +185,7 @@ def pack_error(error, flags):
 
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     try:
-        return _pack(error, text)
+        return _pack(error, text, flags)
     except BaseException as why:
         if flags & _POOL_ERRORS:
             return pack_result_error(why, (False, error), flags)

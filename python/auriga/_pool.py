@@ -21,7 +21,7 @@ from ._results import (
 _THREADS, _PROCESSES = 0, 1
 _FORK, _EXEC = 1, 3
 _KEEP_FDS, _BREAK_ON_DEATH = 4, 8
-_STAR, _POOL_ERRORS, _STOP, _CONTEXT, _EACH = 1, 8, 16, 32, 64
+_STAR, _POOL_ERRORS, _STOP, _CONTEXT, _EACH, _BY_VALUE = 1, 8, 16, 32, 64, 128
 
 WORKERS_MAX, RETRIES_MAX, TASKS_MAX = 4096, 65534, 2**32 - 1  # of the library
 
@@ -101,7 +101,7 @@ class Pool:
 
     __class__ = _helpers.StandsFor("multiprocessing.pool", "Pool")
     _strict = False
-    _flags = _POOL_ERRORS | _CONTEXT
+    _flags = _POOL_ERRORS | _CONTEXT | _BY_VALUE
     _shown = ()  # the progress of its maps
 
     def __init__(

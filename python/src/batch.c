@@ -471,7 +471,7 @@ static int write_record(struct batch *b, pool *owner, PyObject *fn, PyObject *it
     writer w;
     int done = -1;
 
-    writer_init(&w, owner->state, owner->core);
+    writer_init(&w, owner->state, owner->core, b->flags);
     if (writer_bytes(&w, head, sizeof(head)) == 0 && pool_write_fn(owner, &w, fn, &b->flags) == 0) {
         b->head_size = w.size;
         done = write_items(&w, items, lo, hi, b->flags);

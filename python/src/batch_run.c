@@ -223,7 +223,7 @@ aur_err batch_run(core_state *state, const void *in, size_t size, aur_out *out)
                            .results = (char *)data + where[1] + sizeof(struct tally),
                            .room = where[2] - sizeof(struct tally) };
     writer w;
-    writer_init(&w, state, NULL);
+    writer_init(&w, state, NULL, flags);
     PyObject *context;
     PyObject *fn =
         worker_enter_context(flags, &context) == 0 ? worker_function(state, &r, flags) : NULL;

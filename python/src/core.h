@@ -23,7 +23,7 @@ typedef struct core_state {
     PyTypeObject *block_type;
     PyTypeObject *gauge_type;
     PyObject *helpers;     /* the module auriga._helpers: what is easier said in Python */
-    PyObject *dumps;       /* helpers.dumps(obj, buffers) -> bytes */
+    PyObject *dumps;       /* helpers.dumps(obj, buffers, by_value) -> bytes */
     PyObject *loads;       /* pickle.loads */
     PyObject *make_error;  /* helpers.make_error(dict) -> exception */
     PyObject *pack_error;  /* helpers.pack_error(exception, flags) -> bytes */
@@ -50,6 +50,7 @@ enum {
     CALL_POOL_ERRORS = 8,  /* as multiprocessing.Pool tells of results that cannot be pickled */
     CALL_CONTEXT = 32,     /* thread: in a copy of the caller's context; process: of the worker's */
     CALL_STOP = 16,        /* batch: the first exception ends it */
+    CALL_BY_VALUE = 128,   /* what pickle finds under no name travels by value, if that can be done */
     CALL_EACH = 64,        /* batch: what has failed is a Failed of auriga._results among its results */
 };
 
@@ -65,6 +66,7 @@ typedef struct part {
 typedef struct writer {
     core_state *state;
     aur_pool *pool; /* the pool whose shared buffers take large payloads; NULL: parts */
+    uint32_t flags; /* of the call: CALL_BY_VALUE counts */
     char *data;
     bool owned;   /* data is a block of the heap; else `small`, or the place that was given */
     size_t size;  /* of the whole, parts included */
@@ -77,7 +79,7 @@ typedef struct writer {
     char small[256];
 } writer;
 
-void writer_init(writer *w, core_state *state, aur_pool *shared);
+void writer_init(writer *w, core_state *state, aur_pool *shared, uint32_t flags);
 void writer_clear(writer *w);
 /* Starts anew in a place of the caller's; what does not fit goes to the heap, `owned` tells. */
 void writer_begin_at(writer *w, char *place, size_t room);

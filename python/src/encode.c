@@ -15,10 +15,11 @@
 
 /* ---- writing -------------------------------------------------------------------------------- */
 
-void writer_init(writer *w, core_state *state, aur_pool *shared)
+void writer_init(writer *w, core_state *state, aur_pool *shared, uint32_t flags)
 {
     w->state = state;
     w->pool = shared;
+    w->flags = flags;
     writer_begin_at(w, w->small, sizeof(w->small));
     w->parts = NULL;
     w->parts_n = 0;
@@ -47,7 +48,7 @@ void writer_clear(writer *w)
     if (w->owned) {
         PyMem_RawFree(w->data);
     }
-    writer_init(w, w->state, w->pool);
+    writer_init(w, w->state, w->pool, w->flags);
 }
 
 static int grow(writer *w, size_t more)
@@ -298,10 +299,11 @@ static int put_buffer(writer *w, PyObject *item)
 
 static int put_pickle(writer *w, PyObject *value)
 {
+    PyObject *by_value = (w->flags & CALL_BY_VALUE) != 0 ? Py_True : Py_False;
     PyObject *buffers = PyList_New(0);
-    PyObject *data = buffers != NULL
-                         ? PyObject_CallFunctionObjArgs(w->state->dumps, value, buffers, NULL)
-                         : NULL;
+    PyObject *data = buffers != NULL ? PyObject_CallFunctionObjArgs(w->state->dumps, value, buffers,
+                                                                    by_value, NULL)
+                                     : NULL;
     int done = -1;
 
     if (data != NULL && !PyBytes_Check(data)) {

@@ -144,12 +144,12 @@ static bool goes_by_name(PyObject *fn)
            (PyCFunction_GET_SELF(fn) == NULL || PyModule_Check(PyCFunction_GET_SELF(fn)));
 }
 
-static PyObject *pickle_fn(pool *self, PyObject *fn)
+static PyObject *pickle_fn(pool *self, PyObject *fn, uint32_t flags)
 {
     writer w;
     PyObject *bytes = NULL;
 
-    writer_init(&w, self->state, NULL);
+    writer_init(&w, self->state, NULL, flags);
     if (writer_value(&w, fn) == 0) {
         bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)w.size);
     }
@@ -168,7 +168,7 @@ int pool_write_fn(pool *self, writer *w, PyObject *fn, uint32_t *flags)
 
     if (fn == self->last_fn) {
         Py_INCREF(bytes);
-    } else if ((bytes = pickle_fn(self, fn)) == NULL) {
+    } else if ((bytes = pickle_fn(self, fn, *flags)) == NULL) {
         return -1;
     } else if (by_name) {
         PyObject *old_fn = self->last_fn;

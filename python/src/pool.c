@@ -279,7 +279,7 @@ static int submit_process(task *self, PyObject *const *argv, const aur_call_opti
     writer w;
     int done = -1;
 
-    writer_init(&w, self->state, remote ? NULL : self->pool->core);
+    writer_init(&w, self->state, remote ? NULL : self->pool->core, flags);
     if (write_call(self->pool, &w, argv[1], argv[2], argv[3], flags) == 0) {
         aur_err err = submit_record(self, &w, opts, pool_call_label(self->pool, argv[1]));
         if (err != AUR_OK) {

@@ -463,7 +463,7 @@ static aur_err answer_value(core_state *state, PyObject *value, uint32_t flags, 
     writer w;
     aur_err err = AUR_OK;
 
-    writer_init(&w, state, NULL);
+    writer_init(&w, state, NULL, flags);
     if (writer_u8(&w, 0) < 0 || writer_value(&w, value) < 0) {
         PyObject *error = core_take_exception();
         err = put_error(out, PyObject_CallFunction(state->pack_result, "OOI", error, value, flags));

@@ -20,7 +20,7 @@ class Items(Case):
         """The exception of the only item that fails."""
         try:
             results = getattr(pool, verb)(fn, items, chunksize=size)
-            results = results.get() if verb.endswith("async") else iter(results)
+            results = iter(results.get() if verb.endswith("async") else results)
         except BaseException as error:
             return error
         errors = []
@@ -172,11 +172,59 @@ class Functions(Case):
         with auriga.AutoPool(1) as pool:  # threads pickle nothing
             self.assertEqual(pool.map(lambda x: x + 1, range(3)), [1, 2, 3])
 
-    def test_travel_by_value(self):
+    def test_are_refused_as_arguments_with_a_hint(self):
+        self.hide_cloudpickle()
+        with auriga.Pool(1) as pool:
+            for call in (
+                lambda: pool.apply(work.call_with, (lambda x: x, 1)),
+                lambda: pool.starmap(work.call_with, [(lambda x: x, 1)], 2),
+            ):
+                with self.assertRaisesRegex((AttributeError, pickle.PicklingError), "cloudpickle"):
+                    call()
+            with self.assertRaisesRegex(AttributeError, "^no such thing$"):  # it has nothing to do with it
+                pool.apply(id, (work.Unsendable(AttributeError("no such thing")),))
+
+    def need_cloudpickle(self):
         try:
             import cloudpickle  # noqa: F401
         except ImportError:
             self.skipTest("there is no cloudpickle for this interpreter")
+
+    def test_travel_by_value_as_arguments_and_results(self):
+        self.need_cloudpickle()
+
+        class Local:
+            def __init__(self, data):
+                self.data = data
+
+        class LocalError(Exception):
+            pass
+
+        def fail(error):
+            raise error
+
+        large = bytearray(b"x" * 100_000)
+        for method in ("fork", "spawn"):
+            context = auriga.get_context(method)
+            with context.Pool(1) as pool, auriga.ProcessPoolExecutor(1, context) as executor:
+                self.assertEqual(pool.apply(work.call_with, (lambda x: x + 1, 5)), 6)
+                self.assertEqual(pool.apply(work.call_with, (), {"fn": lambda x: x, "x": 7}), 7)
+                items = [(lambda x, n=n: x * n, 2) for n in range(4)]
+                for size in 1, 4:
+                    self.assertEqual(pool.starmap(work.call_with, items, size), [0, 2, 4, 6])
+                    self.assertEqual(list(pool.istarmap(work.call_with, items, size)), [0, 2, 4, 6])
+                self.assertEqual(executor.submit(work.call_with, lambda x: -x, 3).result(), -3)
+                got = list(executor.map(work.call_with, [abs, lambda x: x], [-1, -2], chunksize=2))
+                self.assertEqual(got, [1, -2])
+                for size in 1, 2:
+                    one, two = pool.map(work.same, [Local(large), Local(memoryview(large))], size)
+                    self.assertIs(type(one), Local)
+                    self.assertEqual((one.data, two.data), (large, large))
+                self.assertEqual(pool.apply(lambda: lambda x: x + 2)(3), 5)
+                self.assertRaises(LocalError, pool.apply, fail, (LocalError("text"),))
+
+    def test_travel_by_value(self):
+        self.need_cloudpickle()
         for method in ("fork", "spawn"):
             context = auriga.get_context(method)
             with auriga.Pool(1, context=context) as pool:

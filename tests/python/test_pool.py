@@ -510,6 +510,7 @@ class StandardProcesses(Verbs, Case):
     def test_lambdas_are_refused(self):
         with self.make(1) as pool:
             self.assertRaises(Exception, pool.map, lambda x: x, [1])
+            self.assertRaises(Exception, pool.map, work.same, [lambda x: x])
 
 
 class Threads(Verbs, Case):

@@ -19,6 +19,18 @@ def same(x):
     return x
 
 
+def call_with(fn, x):
+    return fn(x)
+
+
+class Unsendable:
+    def __init__(self, error):
+        self.error = error
+
+    def __reduce__(self):
+        raise self.error
+
+
 def fail(x):
     raise ValueError(f"no {x}")  # the line of the traceback
 
@@ -110,7 +122,7 @@ def make_unloadable(_=None):
 
 
 def unpicklable(_=None):
-    return lambda: None
+    return threading.Lock()
 
 
 stored = None
