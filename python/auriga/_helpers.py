@@ -320,6 +320,19 @@ def process_ends():
     sys.modules["auriga._worker"].end()  # its boot is there
 
 
+def limit_threads(variables):
+    """Begins a worker whose libraries are to have only so many threads, as joblib's variables say."""
+    import os
+
+    os.environ.update(variables)
+    if "numpy" in sys.modules:  # loaded before the fork: its libraries have read the variables
+        try:
+            from threadpoolctl import threadpool_limits
+        except ImportError:
+            return
+        threadpool_limits(int(variables["OMP_NUM_THREADS"]))
+
+
 def run_each(fn, star, items):
     """The items of a chunk of an iterator, whatever becomes of those before."""
     results = []

@@ -8,7 +8,12 @@
 """
 
 from joblib import register_parallel_backend
-from joblib._parallel_backends import AutoBatchingMixin, ParallelBackendBase
+from joblib._parallel_backends import (
+    AutoBatchingMixin,
+    FallbackToBackend,
+    ParallelBackendBase,
+    SequentialBackend,
+)
 
 from . import _helpers
 from ._executor import ProcessPoolExecutor
@@ -41,6 +46,7 @@ class AurigaBackend(AutoBatchingMixin, ParallelBackendBase):
     supports_timeout = True
     uses_threads = False
     supports_sharedmem = False
+    supports_inner_max_num_threads = True
 
     def effective_n_jobs(self, n_jobs):
         if n_jobs == 0:
@@ -53,8 +59,13 @@ class AurigaBackend(AutoBatchingMixin, ParallelBackendBase):
 
     def configure(self, n_jobs=1, parallel=None, **backend_args):
         n_jobs = self.effective_n_jobs(n_jobs)
+        if n_jobs == 1:
+            raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
         self.parallel = parallel
-        self._executor = ProcessPoolExecutor(n_jobs)
+        limits = self._prepare_worker_env(n_jobs)
+        self._executor = ProcessPoolExecutor(
+            n_jobs, initializer=_helpers.limit_threads, initargs=(limits,)
+        )
         return n_jobs
 
     def apply_async(self, func, callback=None):

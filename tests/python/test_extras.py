@@ -221,54 +221,6 @@ class Extras(Case):
                 want = [[x * x for x in range(n + 1)] for n in range(4)]
                 self.assertEqual(pool.map(work.squares_in_own_pool, range(4), 1), want)
 
-    def test_joblib(self):
-        try:
-            import joblib
-        except ImportError:
-            self.skipTest("there is no joblib for this interpreter")
-        import auriga.joblib
-
-        auriga.joblib.register()
-        with joblib.parallel_backend("auriga", n_jobs=2):
-            got = joblib.Parallel()(joblib.delayed(work.square)(i) for i in range(30))
-        self.assertEqual(got, [i * i for i in range(30)])
-        with joblib.parallel_backend("auriga", n_jobs=2):
-            calls = (joblib.delayed(work.fail)(i) for i in range(3))
-            self.assertRaises(ValueError, joblib.Parallel(), calls)
-
-    def test_joblib_ends_what_it_gave_up(self):
-        try:
-            import joblib
-        except ImportError:
-            self.skipTest("there is no joblib for this interpreter")
-        import auriga.joblib
-
-        auriga.joblib.register()
-        path = os.path.join(self.folder(), "open")
-        os.mkfifo(path)
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        self.addCleanup(os.close, fd)
-        calls = [joblib.delayed(work.hold_open)(path)] * 2
-        with joblib.parallel_backend("auriga", n_jobs=2):
-            self.assertRaises(TimeoutError, joblib.Parallel(timeout=0.1), calls)
-        os.set_blocking(fd, True)
-        self.assertEqual(os.read(fd, 1), b"")  # the end: nobody is left who has it open
-
-    def test_joblib_takes_functions_without_a_name(self):
-        try:
-            import cloudpickle  # noqa: F401
-            import joblib
-        except ImportError:
-            self.skipTest("there is no joblib or no cloudpickle for this interpreter")
-        import auriga.joblib
-
-        auriga.joblib.register()
-        with joblib.Parallel(n_jobs=2, backend="auriga") as parallel:
-            calls = (joblib.delayed(lambda x, y: x + y)(i, y=1) for i in range(20))
-            self.assertEqual(parallel(calls), list(range(1, 21)))
-            calls = (joblib.delayed(work.fail_on(7))(i) for i in range(5))
-            self.assertEqual(parallel(calls), list(range(5)))
-
 
 if __name__ == "__main__":
     unittest.main()
