@@ -291,6 +291,8 @@ PyObject *pool_explain(pool *self, PyObject *unused);
 void orphans_add(task *self);
 /* Cancels those that have not started. */
 void orphans_withdraw(pool *self);
+/* Whether some have not ended. */
+bool orphans_run(pool *self);
 /* The pool's object goes away: from now on the library drops what they need. */
 void orphans_leave(pool *self);
 

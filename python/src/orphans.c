@@ -58,6 +58,12 @@ void orphans_add(task *one)
     one->bufs_n = 0;
 }
 
+bool orphans_run(pool *self)
+{
+    drop_done_orphans(self);
+    return self->orphans_n != 0;
+}
+
 void orphans_withdraw(pool *self)
 {
     for (size_t i = 0; i < self->orphans_n; i++) {

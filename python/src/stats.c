@@ -17,13 +17,21 @@ PyObject *pool_stats(pool *self, PyObject *unused)
                          "deaths", s.deaths, "workers", s.workers, "deadlocks", s.deadlocks);
 }
 
-/* Whether each call that was accepted has ended. */
+/* Whether each call that was accepted has ended.  The library's counters say so a moment after the calls do. */
 PyObject *pool_is_idle(pool *self, PyObject *unused)
 {
     aur_stats s = { .size = sizeof(s) };
 
     (void)unused;
-    aur_err err = aur_pool_stats(self->core, &s);
+    for (task *one = self->tasks.next; one != &self->tasks; one = one->next) {
+        if (!task_is_done(one)) {
+            Py_RETURN_FALSE;
+        }
+    }
+    if (self->kind == AUR_PROCESSES) {
+        return PyBool_FromLong(!orphans_run(self));
+    }
+    aur_err err = aur_pool_stats(self->core, &s); /* of threads nobody keeps what was given up */
     return PyBool_FromLong(err == AUR_OK && s.submitted == s.done + s.failed + s.cancelled);
 }
 
