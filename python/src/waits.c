@@ -165,14 +165,18 @@ static int wait_with_signals(core_state *state, aur_future *future, struct batch
     return got;
 }
 
+/* To ask which thread this is takes two system calls, a tenth of a round trip: so in the program each thread's first
+ * moments are those of the main one.  Not in a task, whose waits without a time limit the library may have to end; nor
+ * elsewhere in a worker process, which would have to ask the program twice. */
+static bool waits_in_two_parts(core_state *state)
+{
+    return state->depth == 0 ? aur_pool_current() == NULL : serves_signals();
+}
+
 static int wait_any_kind(core_state *state, aur_future *future, struct batch *batch,
                          aur_deadline deadline, aur_err *ret)
 {
-    *ret = AUR_OK;
-    if (batch != NULL ? batch_done(batch) : aur_future_done(future)) {
-        return 0;
-    }
-    if (deadline == 0 || !serves_signals()) {
+    if (deadline == 0 || !waits_in_two_parts(state)) {
         *ret = wait_once(state, future, batch, deadline);
         return 0;
     }
@@ -183,8 +187,14 @@ static int wait_any_kind(core_state *state, aur_future *future, struct batch *ba
     if (PyErr_CheckSignals() < 0) {
         return -1;
     }
-    return aur_deadline_in_ns(0) < deadline ? wait_with_signals(state, future, batch, deadline, ret)
-                                            : 0;
+    if (aur_deadline_in_ns(0) >= deadline) {
+        return 0;
+    }
+    if (serves_signals()) {
+        return wait_with_signals(state, future, batch, deadline, ret);
+    }
+    *ret = wait_once(state, future, batch, deadline);
+    return 0;
 }
 
 int wait_future(core_state *state, aur_future *future, aur_deadline deadline, aur_err *ret)
