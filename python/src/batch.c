@@ -26,7 +26,7 @@ void batch_unref(struct batch *b)
     }
     for (size_t i = 0; i < b->pieces_n; i++) {
         aur_future_unref(b->pieces[i].answer);
-        PyMem_RawFree(b->pieces[i].error);
+        free(b->pieces[i].error);
     }
     for (size_t i = 0; i < b->regions_n; i++) {
         aur_buf_unref(b->regions[i]);
@@ -41,11 +41,11 @@ void batch_unref(struct batch *b)
     gate_unref(b->gate);
     aur_pool_unref(b->core);
     pthread_mutex_destroy(&b->lock);
-    PyMem_RawFree(b->pieces);
-    PyMem_RawFree(b->regions);
-    PyMem_RawFree(b->record);
-    PyMem_RawFree(b->bufs);
-    PyMem_RawFree(b);
+    free(b->pieces);
+    free(b->regions);
+    free(b->record);
+    free(b->bufs);
+    free(b);
 }
 
 static void batch_ref(struct batch *b)
@@ -55,7 +55,7 @@ static void batch_ref(struct batch *b)
 
 static struct piece *add_piece(struct batch *b, int kind)
 {
-    struct piece *pieces = PyMem_RawRealloc(b->pieces, (b->pieces_n + 1) * sizeof(*pieces));
+    struct piece *pieces = realloc(b->pieces, (b->pieces_n + 1) * sizeof(*pieces));
 
     if (pieces == NULL) {
         return NULL;
@@ -77,7 +77,7 @@ static aur_err need_region(struct batch *b)
     if (b->regions_n != 0 && b->region_size - b->from >= REGION_MIN) {
         return AUR_OK;
     }
-    aur_buf **regions = PyMem_RawRealloc(b->regions, (b->regions_n + 1) * sizeof(*regions));
+    aur_buf **regions = realloc(b->regions, (b->regions_n + 1) * sizeof(*regions));
     if (regions == NULL) {
         return AUR_ENOMEM;
     }
@@ -135,7 +135,7 @@ static char *make_record(struct batch *b, size_t *ret_size)
         return NULL;
     }
     size_t tail = (size_t)(b->record + b->record_size - b->at);
-    char *record = PyMem_RawMalloc(b->head_size + tail);
+    char *record = malloc(b->head_size + tail);
     if (record != NULL) {
         memcpy(record, b->record, b->head_size);
         memcpy(record + b->head_size, b->at, tail);
@@ -160,7 +160,7 @@ static aur_err submit_rest(struct batch *b)
     err =
         aur_fn_submit_bytes(b->core, &opts, &core_process_fn, record, size, &b->current, b->label);
     if (record != b->record) {
-        PyMem_RawFree(record);
+        free(record);
     }
     return err;
 }
@@ -218,7 +218,7 @@ static aur_err keep_lost(struct batch *b, aur_err err, aur_future *answer)
         return AUR_ENOMEM;
     }
     piece->err = err;
-    piece->error = error != NULL ? PyMem_RawMalloc(sizeof(*error)) : NULL;
+    piece->error = error != NULL ? malloc(sizeof(*error)) : NULL;
     if (piece->error != NULL) {
         *piece->error = *error;
         piece->error->item = b->first;
@@ -264,7 +264,7 @@ static void tell_all(struct told *told)
     while (told != NULL) {
         struct told *next = told->next;
         told->fn(told->ctx);
-        PyMem_RawFree(told);
+        free(told);
         told = next;
     }
 }
@@ -374,7 +374,7 @@ bool batch_withdraw(struct batch *b)
 
 void batch_on_done(struct batch *b, void (*fn)(void *ctx), void *ctx)
 {
-    struct told *told = PyMem_RawMalloc(sizeof(*told));
+    struct told *told = malloc(sizeof(*told));
 
     pthread_mutex_lock(&b->lock);
     bool done = b->current == NULL || told == NULL;
@@ -384,7 +384,7 @@ void batch_on_done(struct batch *b, void (*fn)(void *ctx), void *ctx)
     }
     pthread_mutex_unlock(&b->lock);
     if (done) {
-        PyMem_RawFree(told);
+        free(told);
         fn(ctx);
     }
 }
@@ -443,8 +443,8 @@ static int write_items(writer *w, PyObject *items, Py_ssize_t lo, Py_ssize_t hi,
 /* What the writer made becomes the batch's. */
 static int take_record(struct batch *b, writer *w)
 {
-    b->record = w->owned ? w->data : PyMem_RawMalloc(w->inner);
-    b->bufs = w->bufs_n != 0 ? PyMem_RawMalloc(w->bufs_n * sizeof(*b->bufs)) : NULL;
+    b->record = w->owned ? w->data : malloc(w->inner);
+    b->bufs = w->bufs_n != 0 ? malloc(w->bufs_n * sizeof(*b->bufs)) : NULL;
     if (b->record == NULL || (w->bufs_n != 0 && b->bufs == NULL)) {
         b->record = w->owned ? NULL : b->record;
         PyErr_NoMemory();
@@ -495,7 +495,7 @@ static size_t region_bytes(const pool *owner, size_t count)
 struct batch *batch_start(pool *owner, PyObject *fn, PyObject *items, Py_ssize_t lo, Py_ssize_t hi,
                           uint32_t flags, uint32_t retries)
 {
-    struct batch *b = PyMem_RawCalloc(1, sizeof(*b));
+    struct batch *b = calloc(1, sizeof(*b));
 
     if (b == NULL) {
         PyErr_NoMemory();

@@ -2,7 +2,9 @@
  *
  * The module is a user of libauriga like any other: public headers only.  Rules of the whole folder:
  * the GIL is released around everything that may wait, and taken before any Python object is
- * touched in a thread of the library.  A struct is guarded by the GIL unless it says otherwise. */
+ * touched in a thread of the library.  A struct is guarded by the GIL unless it says otherwise.
+ * Memory that may be taken without the GIL, or under a lock, is malloc()'s: PyMem_RawMalloc() asks for
+ * the GIL while tracemalloc traces. */
 #ifndef AURIGA_PYTHON_CORE_H
 #define AURIGA_PYTHON_CORE_H
 
@@ -11,6 +13,7 @@
 
 #include <auriga.h>
 #include <pthread.h>
+#include <stdlib.h>
 
 /* The state of one module object. */
 typedef struct core_state {

@@ -46,7 +46,7 @@ void writer_clear(writer *w)
     PyMem_Free(w->parts);
     PyMem_Free(w->bufs);
     if (w->owned) {
-        PyMem_RawFree(w->data);
+        free(w->data);
     }
     writer_init(w, w->state, w->pool, w->flags);
 }
@@ -54,7 +54,7 @@ void writer_clear(writer *w)
 static int grow(writer *w, size_t more)
 {
     size_t room = w->inner + more > w->room * 2 ? w->inner + more : w->room * 2;
-    char *data = PyMem_RawRealloc(w->owned ? w->data : NULL, room);
+    char *data = realloc(w->owned ? w->data : NULL, room);
 
     if (data == NULL) {
         PyErr_NoMemory();

@@ -22,7 +22,7 @@ struct gate {
 
 struct gate *gate_new(aur_pool *core)
 {
-    struct gate *gate = PyMem_RawCalloc(1, sizeof(*gate));
+    struct gate *gate = calloc(1, sizeof(*gate));
     pthread_condattr_t attr;
 
     if (gate == NULL) {
@@ -55,7 +55,7 @@ void gate_unref(struct gate *gate)
         pthread_cond_destroy(&gate->shut);
         pthread_mutex_destroy(&gate->lock);
     }
-    PyMem_RawFree(gate);
+    free(gate);
 }
 
 static void shut(struct gate *gate)

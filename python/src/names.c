@@ -14,7 +14,7 @@ struct label {
 
 static void free_label(PyObject *capsule)
 {
-    PyMem_RawFree(PyCapsule_GetPointer(capsule, NULL));
+    free(PyCapsule_GetPointer(capsule, NULL));
     Py_XDECREF((PyObject *)PyCapsule_GetContext(capsule)); /* the texts */
 }
 
@@ -71,7 +71,7 @@ static PyObject *make_label(core_state *state, PyObject *fn)
         Py_XDECREF(texts);
         return NULL;
     }
-    struct label *label = PyMem_RawMalloc(sizeof(*label));
+    struct label *label = malloc(sizeof(*label));
     PyObject *capsule = label != NULL ? PyCapsule_New(label, NULL, free_label) : PyErr_NoMemory();
     if (capsule != NULL && PyCapsule_SetContext(capsule, texts) < 0) {
         Py_CLEAR(capsule);

@@ -86,13 +86,13 @@ static void drop_args(void *ctx, aur_future *future)
     for (size_t i = 0; i < args->bufs_n; i++) {
         aur_buf_unref(args->bufs[i]);
     }
-    PyMem_RawFree(args);
+    free(args);
 }
 
 static void leave_orphan(struct orphan *orphan)
 {
     size_t size = orphan->bufs_n * sizeof(*orphan->bufs);
-    struct args *args = size != 0 ? PyMem_RawMalloc(sizeof(*args) + size) : NULL;
+    struct args *args = size != 0 ? malloc(sizeof(*args) + size) : NULL;
     aur_err err = AUR_ENOMEM;
 
     if (args != NULL) {
@@ -101,7 +101,7 @@ static void leave_orphan(struct orphan *orphan)
         err = aur_future_on_done(orphan->future, drop_args, args);
     }
     if (err != AUR_OK) {
-        PyMem_RawFree(args);
+        free(args);
     }
     if (err != AUR_EFORKED) {
         orphan->bufs_n = 0; /* without memory they are never dropped */

@@ -36,7 +36,8 @@ void pool_drop_boots(core_state *state, bool all)
             at = &one->next;
         }
     }
-    while (ended != NULL) { /* apart, since the end of a boot may run code that makes or ends pools */
+    while (ended !=
+           NULL) { /* apart, since the end of a boot may run code that makes or ends pools */
         struct kept_boot *next = ended->next;
         aur_pool_unref(ended->core);
         Py_DECREF(ended->boot);
@@ -256,7 +257,7 @@ static int write_call(pool *self, writer *w, PyObject *fn, PyObject *args, PyObj
 /* Submits what w holds; parts, which only a worker's own submits have, are put in line first. */
 static aur_err submit_record(task *self, writer *w, const aur_call_options *opts, const char *site)
 {
-    char *flat = w->parts_n != 0 ? PyMem_RawMalloc(w->size) : w->data;
+    char *flat = w->parts_n != 0 ? malloc(w->size) : w->data;
 
     if (flat == NULL) {
         return AUR_ENOMEM;
@@ -267,7 +268,7 @@ static aur_err submit_record(task *self, writer *w, const aur_call_options *opts
     aur_err err = aur_fn_submit_bytes(self->pool->core, opts, &core_process_fn, flat, w->size,
                                       &self->future, site);
     if (flat != w->data) {
-        PyMem_RawFree(flat);
+        free(flat);
     }
     return err;
 }
@@ -452,8 +453,8 @@ static PyObject *pool_join(pool *self, PyObject *timeout)
     do { /* in slices, for a signal to be served */
         aur_deadline until = aur_deadline_in_ms(100);
         until = deadline < until ? deadline : until;
-        Py_BEGIN_ALLOW_THREADS err = gate_wait(self->gate, until) ? aur_pool_join(self->core, until)
-                                                                  : AUR_ETIMEDOUT;
+        Py_BEGIN_ALLOW_THREADS err =
+            gate_wait(self->gate, until) ? aur_pool_join(self->core, until) : AUR_ETIMEDOUT;
         Py_END_ALLOW_THREADS if (err == AUR_ETIMEDOUT && PyErr_CheckSignals() < 0)
         {
             return NULL;

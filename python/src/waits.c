@@ -74,7 +74,7 @@ static void bell_drop(struct bell *bell)
 {
     if (__atomic_sub_fetch((int *)&bell->refs, 1, __ATOMIC_ACQ_REL) == 0) {
         close(bell->fd);
-        PyMem_RawFree(bell);
+        free(bell);
     }
 }
 
@@ -95,7 +95,7 @@ static void bell_ring_future(void *ctx, aur_future *future)
 
 static struct bell *bell_new(void)
 {
-    struct bell *bell = PyMem_RawMalloc(sizeof(*bell));
+    struct bell *bell = malloc(sizeof(*bell));
 
     if (bell == NULL) {
         return NULL;
@@ -103,7 +103,7 @@ static struct bell *bell_new(void)
     bell->refs = 2;
     bell->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (bell->fd < 0) {
-        PyMem_RawFree(bell);
+        free(bell);
         return NULL;
     }
     return bell;

@@ -32,6 +32,15 @@ for number in range(100):
 print(len(wrong))
 """
 
+TRACED = """
+import tracemalloc
+tracemalloc.start()
+import auriga
+with auriga.Pool(2) as pool:
+    for _ in range(300):
+        assert pool.map(abs, range(100)) == list(range(100))
+"""
+
 LETTERS = "数" * 160
 
 
@@ -98,6 +107,9 @@ class Finalizers(Case):
 class AtTheSamePlace(Case):
     def test_threads_that_submit_a_function_nobody_has_submitted(self):
         self.assertEqual(run_program(SAME_FUNCTION), (0, "0\n", ""))
+
+    def test_maps_while_memory_is_traced(self):
+        self.assertEqual(run_program(TRACED), (0, "", ""))
 
 
 class Letters(Case):
