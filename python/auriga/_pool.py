@@ -7,6 +7,7 @@ import warnings
 from contextvars import copy_context
 
 from . import _context, _core, _ends, _helpers, _progress
+from ._reader import reader_of
 from ._results import (
     BYTES_AHEAD,
     AsyncResult,
@@ -485,7 +486,8 @@ class Pool:
         # Just enough at first, since nobody knows yet how large results are.
         window = 2 * self._processes
         chunks = _chunks(iterable, chunksize) if chunked else iter(iterable)
-        return kind(self, submit, chunks, chunksize, window, progress, ahead_bytes)
+        reader = reader_of(iterable)
+        return kind(self, submit, chunks, chunksize, window, progress, ahead_bytes, reader)
 
     def _is_terminated(self):
         return self._state == TERMINATE
@@ -549,9 +551,14 @@ class Pool:
         then it ends.
         """
         self._state = TERMINATE
-        self._feeders.clear()
+        self._end_inputs()
         _progress.stop(self)
         _ends.end_now(self._finalizer, self._core)
+
+    def _end_inputs(self):
+        for feeder in list(self._feeders):
+            feeder._end_early()
+        self._feeders.clear()
 
     def join(self):
         """Waits for the end of all work and all workers; ValueError before close() or terminate()."""
@@ -559,8 +566,7 @@ class Pool:
             raise ValueError("Pool is still running")
         if self._state == CLOSE:
             for feeder in list(self._feeders):
-                with feeder._lock:
-                    feeder._feed(float("inf"))
+                feeder._feed_all()
             self._core.close()
         self._core.join(None)
 
@@ -670,5 +676,6 @@ class ThreadPool(Pool):
     def terminate(self):
         """What has not run will not; a call that runs goes on to its end, which join() awaits."""
         self._state = TERMINATE
+        self._end_inputs()
         _progress.stop(self)
         self._core.terminate(False)

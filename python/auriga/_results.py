@@ -232,8 +232,10 @@ class IMapIterator:
     _container = deque
 
     def __init__(
-        self, pool, submit, chunks, chunksize, window, progress=None, ahead_bytes=BYTES_AHEAD
+        self, pool, submit, chunks, chunksize, window, progress=None, ahead_bytes=BYTES_AHEAD,
+        reader=None,
     ):
+        self._reader = reader  # the thread that reads the input; None: whoever takes results
         self._ahead_bytes = ahead_bytes
         self._progress = progress
         self._submitted = 0
@@ -250,11 +252,12 @@ class IMapIterator:
         self._items = iter(())  # of a chunk, and its task
         self._chunk = None
         self._ended = False  # by an exception
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the input may ask for results
         self._fed = time.monotonic()
-        self._feed(window)
-        if self._chunks is not None:
-            pool._feeders.add(self)
+        pool._feeders.add(self)
+        if reader is not None and not reader.start(self):
+            self._reader = None
+        self._ask(window)
 
     def _feed_ahead(self):
         """Refills the window when half of it is used up, and widens it while that half took less
@@ -268,8 +271,27 @@ class IMapIterator:
         now = time.monotonic()
         if now - self._fed < 0.005 and self._window < min(fitting, _WINDOW_MAX):
             self._window *= 2
-        self._feed(min(self._window, fitting) - held)
+        self._ask(min(self._window, fitting) - held)
         self._fed = now
+
+    def _ask(self, window):
+        if self._reader is None:
+            self._feed(window)
+        else:
+            self._reader.ask(window)
+
+    def _feed_all(self):
+        """Submits the rest of the input."""
+        if self._reader is None:
+            with self._lock:
+                self._feed(float("inf"))
+        else:
+            self._reader.read_all()
+
+    def _end_early(self):
+        """Its pool is terminated: nobody has to wait for the input any more."""
+        if self._reader is not None:
+            self._reader.tell()
 
     def _feed(self, window):
         """Submits until so many chunks are under way, or the input or the pool ends."""
@@ -291,13 +313,17 @@ class IMapIterator:
                     self._pool._check_own(error)
                     task = Failed(error)
             except BaseException as error:
-                self._end()
+                if self._chunks is None:
+                    return  # meanwhile its end was told, see _await_input()
                 task = Failed(_cancelled() if self._pool._is_terminated() else error)
                 task._number = number
                 self._add(task)
+                self._end()
                 return
             task._number = number
             self._add(task)
+            if self._reader is not None:
+                self._reader.tell()
             if self._progress is not None:
                 task.on_done(self._progress.one)
 
@@ -307,6 +333,8 @@ class IMapIterator:
     def _end(self):
         self._chunks = None
         self._pool._feeders.discard(self)
+        if self._reader is not None:
+            self._reader.tell()
         if self._progress is not None:
             self._progress.last(self._submitted)
 
@@ -335,7 +363,27 @@ class IMapIterator:
 
     __next__ = next
 
+    def _await_input(self, timeout):
+        """Until the reader has submitted something, or the input is at its end; False: not in time."""
+
+        def has_news():
+            return self._tasks or self._chunks is None or self._pool._is_terminated()
+
+        self._lock.release()  # the input may ask for results, too
+        try:
+            in_time = self._reader.wait(has_news, timeout)
+        finally:
+            self._lock.acquire()
+        if not in_time:
+            return False
+        if not self._tasks and self._chunks is not None and self._pool._is_terminated():
+            self._add(Failed(_cancelled()))  # the reader may wait for its input for ever
+            self._end()
+        return True
+
     def _next(self, timeout):
+        if self._reader is not None and timeout is not None:
+            end = time.monotonic() + timeout
         while not self._ended:
             for item in self._items:
                 if type(item) is Failed:
@@ -353,9 +401,16 @@ class IMapIterator:
                 continue
             if self._ready:
                 return self._get(self._ready.pop())
-            if self._chunks is not None:
+            more = self._chunks is not None  # before the look at the tasks: the reader adds to them first
+            if more:
                 self._feed_ahead()
             if not self._tasks:
+                if more and self._reader is not None:
+                    if not self._await_input(timeout):
+                        raise _timeout_error()
+                    if timeout is not None:
+                        timeout = max(0, end - time.monotonic())
+                    continue
                 if self._progress is not None:
                     self._progress.wait()
                 raise StopIteration
@@ -396,7 +451,8 @@ class IMapUnorderedIterator(IMapIterator):
     _container = dict  # by number, or by themselves
 
     def __init__(
-        self, pool, submit, chunks, chunksize, window, progress=None, ahead_bytes=BYTES_AHEAD
+        self, pool, submit, chunks, chunksize, window, progress=None, ahead_bytes=BYTES_AHEAD,
+        reader=None,
     ):
         # A chunk may be several calls of the library, and tells; single calls are looked at.
         self._told = chunksize or progress is not None
@@ -406,20 +462,27 @@ class IMapUnorderedIterator(IMapIterator):
         self._watched = {}  # index there: number
         self._last = -1  # the highest number there
         self._indexes = itertools.count()
+        self._waited_for = False  # beside a reader: what it adds tells of its end, too
         self._done = deque()
         self._there = threading.Semaphore(0)
-        super().__init__(pool, submit, chunks, chunksize, window, progress, ahead_bytes)
+        super().__init__(pool, submit, chunks, chunksize, window, progress, ahead_bytes, reader)
 
     def _add(self, task):
         if self._told:
             self._tasks[task] = task
             task.on_done(self._one_done)
         else:
-            self._tasks[next(self._keys)] = task
+            number = next(self._keys)
+            self._tasks[number] = task
+            if self._waited_for:
+                self._tell_of(number, task)
 
-    def _one_done(self, task):
-        self._done.append(task)
+    def _one_done(self, key):
+        self._done.append(key)
         self._there.release()
+
+    def _tell_of(self, number, task):
+        task.on_done(lambda _: self._one_done(number))
 
     def _take(self, timeout):
         if self._told:
@@ -427,12 +490,15 @@ class IMapUnorderedIterator(IMapIterator):
         taken = _core.take_done(self._tasks, _LOOK)
         if taken:
             return taken
-        first = next(iter(self._tasks.values()))
+        tasks = self._tasks if self._reader is None else self._tasks.copy()
+        first = next(iter(tasks.values()))
         if first is not self._slow:
             # Tasks end roughly in order: a short wait for the oldest costs less than to be told.
             self._slow = first
             if first.wait(_SHORT if timeout is None else min(timeout, _SHORT)):
                 return _core.take_done(self._tasks, _LOOK)
+        if self._reader is not None:
+            return self._take_announced(timeout)
         return self._take_watched(timeout)
 
     def _take_watched(self, timeout):
@@ -456,6 +522,23 @@ class IMapUnorderedIterator(IMapIterator):
                 task.wait()
                 return [task]
 
+    def _take_announced(self, timeout):
+        """The same where a reader adds tasks meanwhile, which may be done before."""
+        end = None if timeout is None else time.monotonic() + timeout
+        self._waited_for = True  # before the look at what is there: nothing is between the two
+        try:
+            for number, task in self._tasks.copy().items():
+                if number > self._last:
+                    self._last = number
+                    self._tell_of(number, task)
+            while True:
+                left = None if end is None else max(0, end - time.monotonic())
+                task = self._take_told(left)
+                if task is None or task[0] is not None:  # else it was seen before, or told of twice
+                    return task
+        finally:
+            self._waited_for = False
+
     def _take_told(self, timeout):
         _core.blocking(True)
         try:
@@ -463,4 +546,4 @@ class IMapUnorderedIterator(IMapIterator):
                 return None
         finally:
             _core.blocking(False)
-        return [self._tasks.pop(self._done.popleft())]
+        return [self._tasks.pop(self._done.popleft(), None)]

@@ -1,0 +1,81 @@
+"""The thread that reads the input of an iterator, where that may wait for something."""
+
+import threading
+import weakref
+from collections import deque
+from contextvars import copy_context
+
+from . import _core
+
+_PLAIN = [], (), range(0), set(), frozenset(), {}, "", b"", bytearray(), deque()
+_AT_ONCE = frozenset(map(type, _PLAIN)) | frozenset(type(iter(plain)) for plain in _PLAIN)
+
+
+def reader_of(iterable):
+    """One for an input that may wait, be it for results of the iterator that it is the input of; else None:
+    whoever takes results reads it for less.  Tasks have none: whom its calls wait for, the library would not
+    know."""
+    return None if type(iterable) in _AT_ONCE or _core.in_task() else Reader()
+
+
+class Reader:
+    """Its thread has the iterator only while it reads for it, so that one that nobody has any more can go."""
+
+    def start(self, iterator):
+        """False: there are no threads to be had."""
+        self._wanted = threading.Event()
+        self._news = threading.Condition()
+        self._waiting = 0
+        self._window = 0
+        self._iterator = weakref.ref(iterator, lambda _: self._wanted.set())
+        run = copy_context().run  # the input sees the variables of who gave it
+        self._thread = threading.Thread(target=run, args=(self._run,), daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:
+            return False
+        return True
+
+    def _run(self):
+        while True:
+            self._wanted.wait()
+            self._wanted.clear()
+            iterator = self._iterator()
+            if iterator is None:
+                return
+            iterator._feed(self._window)
+            if iterator._chunks is None:
+                return
+            del iterator
+
+    def ask(self, window):
+        """Reads until so many tasks are under way."""
+        if self._window != float("inf"):
+            self._window = window
+            self._wanted.set()
+
+    def read_all(self):
+        """Returns at the end of the input."""
+        self.ask(float("inf"))
+        self._thread.join()
+
+    def tell(self):
+        """There is something new."""
+        if self._waiting:  # who waits has said so before the look, and this comes behind the news
+            with self._news:
+                self._news.notify_all()
+
+    def wait(self, has_news, timeout):
+        """Until there is; whether it was in time."""
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("the input of an iterator waits for a result that needs more of it")
+        _core.blocking(True)
+        try:
+            with self._news:
+                self._waiting += 1
+                try:
+                    return bool(self._news.wait_for(has_news, timeout))
+                finally:
+                    self._waiting -= 1
+        finally:
+            _core.blocking(False)
