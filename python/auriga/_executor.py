@@ -217,7 +217,7 @@ class _PoolExecutor(Executor):
         ...     list(executor.map(pow, [2, 3, 10], [5, 2, 3]))
         [32, 9, 1000]
         """
-        if chunksize < 1:
+        if self._broken_error is BrokenProcessPool and chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
         if buffersize is not None and not isinstance(buffersize, int):
             raise TypeError("buffersize must be an integer or None")

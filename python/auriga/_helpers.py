@@ -382,6 +382,24 @@ class Pace:
         return self.ahead
 
 
+def arguments(fn, args, kwds):
+    """What ``fn(*args, **kwds)`` is called with, or the error that it raises for what cannot be unpacked."""
+
+    def given(*args, **kwds):
+        return args, kwds
+
+    try:
+        return given(*args, **kwds)
+    except TypeError as error:
+        told = f"{given.__module__}.{given.__qualname__}()"
+        name = str(fn)
+        if hasattr(fn, "__qualname__"):
+            module = getattr(fn, "__module__", None)
+            name = fn.__qualname__ + "()"
+            name = name if module in (None, "builtins") else f"{module}.{name}"
+        raise TypeError(str(error).replace(told, name)) from None
+
+
 def warn_of_threads():
     """What ``os.fork()`` says from Python 3.12 on.  Only threads that run Python code are counted, not those of C as
     the library's own, whose locks it looks after."""

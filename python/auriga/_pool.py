@@ -243,7 +243,11 @@ class Pool:
         if timeout is not None or retries is not None:
             limits = self._limits_of(timeout, retries)
         try:
-            args, kwds = tuple(args), dict(kwds) if kwds else None
+            if type(args) is tuple and type(kwds) is dict:
+                kwds = dict(kwds) if kwds else None
+            else:
+                kwds = {} if kwds is None and not self._strict else kwds
+                args, kwds = _helpers.arguments(func, args, kwds)
             result = self._submit(func, args, kwds, limits)
         except Exception as error:  # its own failure, told by get()
             result = _core.settled(AsyncResult, None, error)
@@ -485,7 +489,12 @@ class Pool:
             submit = self._call_submitter(func, star, limits)
         # Just enough at first, since nobody knows yet how large results are.
         window = 2 * self._processes
-        chunks = _chunks(iterable, chunksize) if chunked else iter(iterable)
+        if chunked:
+            chunks = _chunks(iterable, chunksize)
+        elif self._strict:  # what is no iterable is an error of the iterator, as there
+            chunks = itertools.chain.from_iterable((iterable,))
+        else:
+            chunks = iter(iterable)
         reader = reader_of(iterable)
         return kind(self, submit, chunks, chunksize, window, progress, ahead_bytes, reader)
 

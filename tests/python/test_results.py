@@ -72,7 +72,7 @@ class Results:
     def test_a_callback_of_an_error(self):
         seen = []
         with self.make(1) as pool:
-            bad = pool.apply_async(work.fail, (1,), None, seen.append, seen.append)
+            bad = pool.apply_async(work.fail, (1,), {}, seen.append, seen.append)
             self.assertRaises(ValueError, bad.get)
             good = pool.apply_async(work.add, (1,), error_callback=seen.append)
             self.assertEqual(good.get(), 3)
@@ -140,7 +140,7 @@ class InProcesses(Results):
             seen.append((type(error), threading.get_ident() == threading.main_thread().ident))
 
         with self.make(1) as pool:
-            bad = pool.apply_async(work.same, (threading.Lock(),), None, None, callback)
+            bad = pool.apply_async(work.same, (threading.Lock(),), {}, None, callback)
             self.assertRaisesRegex(TypeError, "pickle", bad.get)
             self.assertIsNone(bad.wait())
             self.assertTrue(bad.ready())

@@ -52,12 +52,14 @@ def items():
     raise KeyError("input")
 with {kind}(2) as pool:
     say("no function", lambda: pool.apply())
-    for args in (3, None):
-        result = pool.apply_async(square, args)
-        try:
-            result.get()
-        except TypeError:
-            print("TypeError")
+    for args in (3, None), ((2,), None), ((), 0), ([2], {{}}), ("2", {{"x": 2}}), ((2,), "text"), ({{2: 3}}, []):
+        say("arguments", pool.apply_async(square, *args).get)
+        say("of a builtin", pool.apply_async(abs, *args).get)
+    say("none", pool.apply_async(None, (), None).get)
+    for verb in (pool.imap, pool.imap_unordered):
+        for chunksize in (1, 2):
+            results = verb(square, 5, chunksize)
+            say("no iterable", lambda: next(results))
     for chunksize in (0, -1):
         say("imap", lambda: pool.imap(square, [1], chunksize))
         say("imap_unordered", lambda: pool.imap_unordered(square, [1], chunksize))
@@ -181,6 +183,7 @@ EXECUTORS = """
 say("unknown", lambda: {kind}(1, unknown=2))
 say("text", lambda: {kind}("x"))
 say("none", lambda: {kind}(0))
+say("chunks of none", lambda: list({kind}(1).map(square, [3], chunksize=0)))
 with {kind}(1) as executor:
     say("pickle", lambda: isinstance(executor, concurrent.futures.{kind}))
     for how in (pickle.dumps, copy.deepcopy):
