@@ -334,7 +334,10 @@ class AutoPool(Pool):
     # -- threads
 
     def _in_thread(self, call, args, kwargs=None, kind=_core.Task):
-        return self._core.submit(kind, call, args, kwargs, _CONTEXT)
+        try:
+            return self._core.submit(kind, call, args, kwargs, _CONTEXT)
+        except Exception as error:
+            raise self._meant(error)
 
     # -- one call
 
@@ -426,7 +429,11 @@ class AutoPool(Pool):
         job = self._job(func, iterable, star, chunksize, progress)
         if self._at_home():
             self._before_threads()
-            task = self._in_thread(_As(func, self._drive), job)
+            try:
+                task = self._in_thread(_As(func, self._drive), job)
+            except Exception:
+                self._check_running()  # ended meanwhile: as if this had come later
+                raise
         else:
             task = _settled(lambda: self._drive(*job))
         return MapResult(self, [task], 2, *told)

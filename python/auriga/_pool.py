@@ -15,6 +15,7 @@ from ._results import (
     IMapIterator,
     IMapUnorderedIterator,
     MapResult,
+    _cancelled,
     _chunks,
     _ranges,
 )
@@ -250,7 +251,7 @@ class Pool:
                 args, kwds = _helpers.arguments(func, args, kwds)
             result = self._submit(func, args, kwds, limits)
         except Exception as error:  # its own failure, told by get()
-            result = _core.settled(AsyncResult, None, error)
+            result = _core.settled(AsyncResult, None, self._meant(error))
         if callback is not None or error_callback is not None:
             result._tell_later(callback, error_callback)
         return result
@@ -399,7 +400,15 @@ class Pool:
 
         of_the_pool = AurigaError, BrokenExecutor, MemoryError
         if self._core.inherited or isinstance(error, of_the_pool) or not isinstance(error, Exception):
-            raise error
+            raise self._meant(error)
+
+    def _meant(self, error):
+        """The error, or what it means that the pool was ended under the call."""
+        from ._errors import PoolClosed
+
+        if not isinstance(error, PoolClosed):
+            return error
+        return _cancelled() if self._state == TERMINATE else ValueError("Pool not running")
 
     def _call_submitter(self, func, star, limits):
         """Submits one item."""

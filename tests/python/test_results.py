@@ -115,6 +115,32 @@ class Results:
             with self.make(1) as pool:  # the next one looks at those that are left
                 pool.apply(work.add, (1,))
 
+    def test_a_pool_that_is_ended_under_a_call(self):
+        def items(pool):
+            yield 1
+            pool.terminate()
+
+        def outcome(call):
+            pool = self.make(1)
+            try:
+                got = call(pool, items(pool))
+                return list(got) if hasattr(got, "__next__") else got.get()
+            except (Exception, auriga.CancelledError) as error:
+                return type(error)
+            finally:
+                pool.join()
+
+        either = auriga.CancelledError, ValueError, [3]  # begun before or after; or it was through
+        for call in (
+            lambda pool, items: pool.apply_async(work.add, items),
+            lambda pool, items: pool.map_async(work.add, items),
+            lambda pool, items: pool.map_async(work.add, items, 5),
+            lambda pool, items: pool.starmap(work.add, ((item,) for item in items)),
+            lambda pool, items: pool.imap(work.add, items),
+            lambda pool, items: pool.imap_unordered(work.add, items, 2),
+        ):
+            self.assertIn(outcome(call), either)
+
     def test_a_cycle_is_collected(self):
         with self.make(1) as pool:
             result = pool.apply_async(work.add, (1,))
