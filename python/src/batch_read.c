@@ -37,6 +37,7 @@ struct filling {
     Py_ssize_t n;
     Py_ssize_t wanted; /* results */
     bool each;         /* what has failed is a result, too */
+    pool *owner;
 };
 
 static bool fill(struct filling *f, PyObject *value)
@@ -79,6 +80,9 @@ static bool read_piece(const struct piece *piece, bool views, core_state *state,
 
     if (piece->kind == PIECE_LOST) {
         *ret_error = core_error(state, piece->err, piece->error);
+        if (*ret_error != NULL) {
+            *ret_error = task_pools_error(f->owner, *ret_error, /* bad_result= */ false);
+        }
         return fill_failed(f, state, ret_error);
     }
     if (piece->kind == PIECE_LARGE) {
@@ -155,6 +159,7 @@ PyObject *batch_results(struct batch *b, pool *owner, PyObject *into, PyObject *
     struct filling f = { .list = into != NULL ? into : PyList_New(b->count),
                          .at = into != NULL ? b->into_at : 0,
                          .wanted = b->count,
+                         .owner = owner,
                          .each = (b->flags & CALL_EACH) != 0 };
     bool good = f.list != NULL;
 

@@ -165,6 +165,8 @@ void task_finish(task *self, PyObject *value, PyObject *error);
 void task_fire(task *self);
 void task_unlink(task *self);
 bool task_is_done(task *self);
+/* What the pool makes of a failure that is not the call's own; error is stolen. */
+PyObject *task_pools_error(struct pool *owner, PyObject *error, bool bad_result);
 /* Drops the record's reference, if it is still there. */
 void task_disown(task *self);
 

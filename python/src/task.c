@@ -107,10 +107,9 @@ void task_fire(task *self)
     Py_XDECREF(callbacks);
 }
 
-/* What the pool makes of a failure that is not the call's own; error is stolen. */
-static PyObject *pools_error(task *self, PyObject *error, bool bad_result)
+PyObject *task_pools_error(pool *owner, PyObject *error, bool bad_result)
 {
-    PyObject *instead = PyObject_CallMethod(self->state->helpers, "pools_error", "OOi", self->pool,
+    PyObject *instead = PyObject_CallMethod(owner->state->helpers, "pools_error", "OOi", owner,
                                             error, (int)bad_result);
 
     Py_DECREF(error);
@@ -120,7 +119,7 @@ static PyObject *pools_error(task *self, PyObject *error, bool bad_result)
 /* The same of a result that cannot be loaded here. */
 static PyObject *bad_result(task *self)
 {
-    return pools_error(self, core_take_exception(), true);
+    return task_pools_error(self->pool, core_take_exception(), true);
 }
 
 static void settle_bytes(task *self, aur_future *future, const char *data, size_t size)
@@ -153,7 +152,7 @@ static void settle_failure(task *self, aur_err err, const aur_error *details)
     err = err == AUR_ECANCELED ? AUR_EBROKEN : err;
     PyObject *error = core_error(self->state, err, details);
     task_finish(self, NULL,
-                error != NULL ? pools_error(self, error, false) : core_take_exception());
+                error != NULL ? task_pools_error(self->pool, error, false) : core_take_exception());
 }
 
 static void settle_batch(task *self)

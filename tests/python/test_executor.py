@@ -190,11 +190,13 @@ class Executors:
         self.assertRaises(ValueError, self.make, 0)
         self.assertRaises(ValueError, self.make, 4097)
         self.assertRaises(TypeError, self.make, 1, initializer=3)
-        with self.make(1) as executor:
-            self.assertRaises(ValueError, executor.map, work.add, [1], chunksize=0)
 
 
 class Forgotten:
+    def test_bad_chunks(self):
+        with self.make(1) as executor:
+            self.assertRaises(ValueError, executor.map, work.add, [1], chunksize=0)
+
     def test_who_looks_at_a_chunk_does_not_close_the_pool_on_it(self):
         with self.make(1) as executor:
             executor.submit(work.add, 1).result()

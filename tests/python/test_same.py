@@ -14,8 +14,8 @@ import auriga.stdlib as futures, auriga.stdlib as mp
 from auriga.stdlib import Pool, ProcessPoolExecutor, ThreadPool, ThreadPoolExecutor
 """
 COMMON = """
-import asyncio, atexit, concurrent.futures.process, copy, gc, multiprocessing, multiprocessing.pool, os, pickle
-import signal, sys, threading, time, warnings
+import asyncio, atexit, concurrent.futures.process, copy, gc, multiprocessing, multiprocessing.pool
+import os, pickle, signal, sys, threading, time, warnings
 from multiprocessing import util
 fork = multiprocessing.get_context("fork")
 
@@ -263,6 +263,8 @@ def raise_two():
     raise Two(1, 2)
 def held():
     time.sleep(600)
+def die_on_three(x):
+    return os._exit(5) if x == 3 else x
 for call in ((os._exit, 3), (Unloadable,), (same, Unloadable()), (raise_two,)):
     with ProcessPoolExecutor(2) as executor:
         waiting = executor.submit(held)
@@ -272,6 +274,13 @@ for call in ((os._exit, 3), (Unloadable,), (same, Unloadable()), (raise_two,)):
             print(repr(one).partition("state")[2], type(one.exception()) is concurrent.futures.process.BrokenProcessPool)
         say("submits", lambda: executor.submit(square, 1))
         say("maps", lambda: executor.map(square, [1]))
+for chunksize in (1, 2, 4, 20):
+    with ProcessPoolExecutor(2) as executor:
+        try:
+            print(list(executor.map(die_on_three, range(9), chunksize=chunksize)))
+        except Exception as error:  # of map() itself or of what it returns, as it happens
+            print(type(error) is concurrent.futures.process.BrokenProcessPool)
+        say("submits", lambda: executor.submit(square, 1))
 """
 
 CLASSES = """
