@@ -606,6 +606,10 @@ class Pool:
 
         return _crew.of_pool(self)
 
+    def _repopulate_pool(self):
+        """Waits for workers that take the place of others; the library starts them."""
+        self._pool
+
     @property
     def _cache(self):
         """{number: None} for each call that has not ended."""

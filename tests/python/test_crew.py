@@ -55,6 +55,7 @@ class Processes(Case):
             self.assertEqual(caught.exception.pid, first.pid)
             while pool._pool == [first]:  # until the pool knows
                 pass
+            pool._repopulate_pool()
             self.assertEqual([one.pid for one in pool._pool], [pool.apply(os.getpid)])
 
     def test_of_an_executor(self):
