@@ -5,7 +5,7 @@ import unittest
 
 import auriga
 import work
-from support import WATCHED, Case
+from support import WATCHED, Case, run_program
 
 SIZE = 40 << 20  # an odd one, so that nobody else has a mapping of it
 
@@ -38,6 +38,28 @@ def address(view):
     import ctypes
 
     return ctypes.addressof(ctypes.c_char.from_buffer(view))
+
+
+VAST = """
+import auriga, mmap, os, sys, tempfile
+
+with open("/proc/self/oom_score_adj", "w") as file:
+    file.write("1000")  # if the test fails, it is this program that is killed
+
+if __name__ == "__main__":
+    with tempfile.TemporaryFile() as file, auriga.Pool(1) as pool:
+        os.ftruncate(file.fileno(), 1 << 42)  # has a size, but takes no place
+        data = memoryview(mmap.mmap(file.fileno(), 1 << 42, prot=mmap.PROT_READ))
+        for call in (
+            lambda: pool.apply(len, (data,)),
+            lambda: pool.map(len, [data, data], 2),
+        ):
+            try:
+                call()
+            except MemoryError as error:
+                print(error)
+        print(pool.apply(len, ("pool",)))
+"""
 
 
 class Blocks(Case):
@@ -115,3 +137,12 @@ class Blocks(Case):
             self.assertIs(type(pool.apply(work.same, (sent,)).obj), bytearray)
             got = pool.apply(work.same, (doubles(1 << 20),))
             self.assertIs(type(got.obj), bytearray)  # a small one
+
+    def test_an_argument_that_is_larger_than_the_memory(self):
+        status, out, err = run_program(VAST)
+        self.assertEqual(status, 0, err)
+        said = out.splitlines()
+        self.assertEqual(len(said), 3)
+        for line in said[:2]:
+            self.assertRegex(line, r"an argument of 4398046511104 bytes, where \d+ are available$")
+        self.assertEqual(said[2], "4")
