@@ -44,7 +44,16 @@ class AurigaError(RuntimeError):
 
 
 class DeadlockError(AurigaError):
-    """The wait would never end: the tasks named in the message wait for each other."""
+    """The wait would never end: the tasks named in the message wait for each other.
+
+    >>> import queue
+    >>> box = queue.SimpleQueue()
+    >>> with auriga.ThreadPoolExecutor(1) as executor:
+    ...     future = executor.submit(lambda: box.get().result())
+    ...     box.put(future)
+    ...     type(future.exception()).__name__
+    'DeadlockError'
+    """
 
 
 class TooDeepError(AurigaError):
@@ -64,6 +73,14 @@ class WorkerDied(BrokenProcessPool):
 
     Attributes: ``item`` (index in the map, or None), ``pid``, ``signal`` (number or None),
     ``exit_status`` (or None), ``attempts``, ``peak_rss`` (bytes), ``report`` (all of it).
+
+    >>> import os
+    >>> with auriga.Pool(2) as pool:
+    ...     try:
+    ...         pool.map(os._exit, [3])
+    ...     except auriga.WorkerDied as error:
+    ...         error.item, error.exit_status, error.signal
+    (0, 3, None)
     """
 
     report: dict = {}
@@ -73,19 +90,31 @@ class WorkerDied(BrokenProcessPool):
         text = super().__str__()
         return text if self.item is None else f"{text}, item {self.item} of its map"
 
-    pid = property(lambda self: self.report.get("pid"))
-    signal = property(lambda self: self.report.get("signal") or None)
-    attempts = property(lambda self: self.report.get("attempts"))
-    peak_rss = property(lambda self: self.report.get("peak_rss"))
+    pid = property(lambda self: self.report.get("pid"), doc="Of the process that died.")
+    signal = property(lambda self: self.report.get("signal") or None, doc="What ended it, or None.")
+    attempts = property(lambda self: self.report.get("attempts"), doc="How often the item was run.")
+    peak_rss = property(lambda self: self.report.get("peak_rss"), doc="Bytes that the process had.")
 
     @property
     def exit_status(self):
+        """The status it ended with by itself, or None."""
         status = self.report.get("exit_status", -1)
         return None if status < 0 else status
 
 
 class ItemTimeout(*_TIMEOUTS):
-    """The item ran past its own ``timeout=``; its worker process was replaced."""
+    """The item ran past its own ``timeout=``; its worker process was replaced.
+
+    Attributes: ``item`` (index in the map, or None), ``report`` (as of ``AurigaError``).
+
+    >>> import time
+    >>> with auriga.Pool(1) as pool:
+    ...     try:
+    ...         pool.map(time.sleep, [60], timeout=0.1)
+    ...     except auriga.ItemTimeout as error:
+    ...         error.item
+    0
+    """
 
     report: dict = {}
     item = None

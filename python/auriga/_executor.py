@@ -254,6 +254,12 @@ class _PoolExecutor(Executor):
 
         If a KeyboardInterrupt ends this wait or the block, what has not started is cancelled, and
         worker processes are ended.
+
+        >>> executor = auriga.ThreadPoolExecutor(2)
+        >>> future = executor.submit(pow, 2, 5)
+        >>> executor.shutdown()
+        >>> future.result()
+        32
         """
         with self._shutdown_lock:
             self._shutdown = True

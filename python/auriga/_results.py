@@ -87,7 +87,13 @@ class Failed:
 
 
 class MapResult(AsyncResult):
-    """The outcome of ``map_async()`` and ``starmap_async()``."""
+    """The outcome of ``map_async()`` and ``starmap_async()``.
+
+    >>> with auriga.ThreadPool(2) as pool:
+    ...     result = pool.map_async(abs, [-1, 2, -3])
+    ...     result.get(timeout=60), result.ready(), result.successful()
+    ([1, 2, 3], True, True)
+    """
 
     def __init__(
         self, pool, tasks, chunksize, callback=None, error_callback=None, progress=None, into=None
@@ -227,7 +233,13 @@ _END = object()
 
 
 class IMapIterator:
-    """Results of ``imap()`` in order, taken one by one; the input is read a little ahead."""
+    """Results of ``imap()`` in order, taken one by one; the input is read a little ahead.
+
+    >>> with auriga.ThreadPool(2) as pool:
+    ...     results = pool.imap(abs, [-1, 2, -3])
+    ...     next(results), results.next(timeout=60), list(results)
+    (1, 2, [3])
+    """
 
     _container = deque
 

@@ -6,13 +6,14 @@ import functools
 import itertools
 import os
 import pathlib
+import re
 import threading
 import unittest
 
 import auriga
 import auriga.stdlib
 import work
-from support import WATCHED, Case
+from support import HERE, WATCHED, Case, run_program
 
 
 variable = contextvars.ContextVar("variable", default=None)
@@ -30,7 +31,9 @@ def fail_on_seven(x):
 
 HELPED = (
     auriga.Pool, auriga.ThreadPool, auriga.AutoPool, auriga.AsyncResult, auriga.ThreadPoolExecutor,
-    auriga.ProcessPoolExecutor, auriga.Future, auriga.wait, auriga.as_completed,
+    auriga.ProcessPoolExecutor, auriga.Future, auriga.wait, auriga.as_completed, auriga.MapResult,
+    auriga.IMapIterator, auriga.WorkerDied, auriga.ItemTimeout, auriga.DeadlockError,
+    auriga.get_context,
 )
 VERBS = (
     "apply", "apply_async", "map", "map_async", "starmap", "starmap_async", "imap",
@@ -43,7 +46,7 @@ class Help(Case):
         finder = doctest.DocTestFinder()
         found = [
             examples
-            for one in HELPED
+            for one in (*HELPED, auriga.ThreadPoolExecutor.__base__)
             for examples in finder.find(one, one.__name__, globs={"auriga": auriga})
         ]
         runner = doctest.DocTestRunner(verbose=False)
@@ -51,11 +54,20 @@ class Help(Case):
             out = []
             runner.run(examples, out=out.append)
             self.assertEqual(out, [], examples.name)
-        self.assertGreaterEqual(runner.tries, 25)
+        self.assertGreaterEqual(runner.tries, 50)
+
+    def test_the_manual(self):
+        text = (HERE.parents[1] / "docs" / "python.md").read_text(encoding="utf-8")
+        first, second = re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S)
+        self.assertEqual(run_program(first), (0, "[32, 9, 1000]\n25\n", ""))
+        sizes = [os.stat(path).st_size for path in ("/etc/passwd", "/etc/hosts")]
+        self.assertEqual(run_program(second), (0, "".join(f"{n}\n" for n in sizes), ""))
 
     def test_every_verb(self):
         for one in HELPED:
-            for name in dir(one) if isinstance(one, type) else ():
+            if not isinstance(one, type) or issubclass(one, BaseException):
+                continue
+            for name in dir(one):
                 if not name.startswith("_"):
                     self.assertTrue(getattr(one, name).__doc__, f"{one.__name__}.{name}")
 
