@@ -87,16 +87,18 @@ def compile_all(folder):
     return [*cc, "-shared", "-pthread"], [*map(str, objects), *([archive] if archive else [])]
 
 
-def copy_sources(target):
-    shutil.copytree(PACKAGE, target, dirs_exist_ok=True,
-                    ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+def copy_sources(target, put=shutil.copyfile):
+    for path in sorted(PACKAGE.rglob("*")):
+        if path.is_file() and path.suffix != ".so" and path.parent.name != "__pycache__":
+            to = target / path.relative_to(PACKAGE)
+            to.parent.mkdir(parents=True, exist_ok=True)  # not as it is in a tree that is read-only
+            put(path, to)
 
 
 def link_sources(target):
     """As copies, but what is edited in the tree is what is imported."""
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(PACKAGE, target, copy_function=os.symlink,
-                    ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    copy_sources(target, os.symlink)
 
 
 def build_package(folder, place=copy_sources):

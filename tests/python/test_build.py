@@ -114,6 +114,17 @@ class Build(Case):
         done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True)
         self.assertEqual(done.stdout, "25 True\n", done.stderr)
 
+    def test_a_tree_that_is_read_only(self):
+        package = self.tree() / "python" / "auriga"
+        package.chmod(0o555)
+        self.addCleanup(package.chmod, 0o755)
+        target = pathlib.Path(self.folder()) / "auriga"
+        program = f"import auriga_build, pathlib; auriga_build.copy_sources(pathlib.Path({str(target)!r}))"
+        env = dict(os.environ, PYTHONPATH=str(package.parent / "backend"))
+        subprocess.run([sys.executable, "-c", program], env=env, check=True)
+        self.assertTrue(target.stat().st_mode & 0o200)  # the extension is to come there
+        self.assertTrue((target / "stdlib" / "__init__.pyi").is_file())
+
     def test_no_compiler(self):
         done = self.start("build_wheel", self.folder(), CC="no-such-compiler -m64")
         self.assertEqual(done.returncode, 1)
