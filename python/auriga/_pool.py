@@ -618,16 +618,11 @@ class Pool:
         return _crew.unfinished(self._core)
 
     def __reduce__(self):
-        raise NotImplementedError(
-            "pool objects cannot be passed between processes or pickled"
-        )
+        raise NotImplementedError("pool objects cannot be passed between processes or pickled")
 
     def __repr__(self):
-        cls = type(self)
-        return (
-            f"<{cls.__module__}.{cls.__qualname__} state={self._state} "
-            f"pool_size={self._processes}>"
-        )
+        name = f"{type(self).__module__}.{type(self).__qualname__}"
+        return f"<{name} state={self._state} pool_size={self._processes}>"
 
 
 def _with(func, kwds):
