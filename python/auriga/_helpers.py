@@ -417,7 +417,7 @@ def warn_of_threads():
 
 
 class StandsFor:
-    """``__class__`` of a pool: a subclass of its own class and of the standard library's, which is what
+    """``__class__`` of a pool or result: a subclass of its own class and of the standard library's, which is what
     ``isinstance()`` asks for next to the type itself.  So a pool is one to whoever asks for the
     standard class, as asyncio does of its default executor, and has nothing of it in its bases."""
 

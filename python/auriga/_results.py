@@ -30,6 +30,7 @@ class AsyncResult(_core.Result):
     """
 
     # get(), wait(), ready() and successful() are those of the C type; what is here is rare.
+    __class__ = _helpers.StandsFor("multiprocessing.pool", "ApplyResult")
 
     def _tell_later(self, callback, error_callback):
         """Tells the callbacks in a thread of the library, and counts as ready only then."""
@@ -94,6 +95,8 @@ class MapResult(AsyncResult):
     ...     result.get(timeout=60), result.ready(), result.successful()
     ([1, 2, 3], True, True)
     """
+
+    __class__ = _helpers.StandsFor("multiprocessing.pool", "MapResult")
 
     def __init__(
         self, pool, tasks, chunksize, callback=None, error_callback=None, progress=None, into=None
@@ -241,6 +244,7 @@ class IMapIterator:
     (1, 2, [3])
     """
 
+    __class__ = _helpers.StandsFor("multiprocessing.pool", "IMapIterator")
     _container = deque
 
     def __init__(
@@ -460,6 +464,7 @@ _SHORT = 50e-6  # seconds
 class IMapUnorderedIterator(IMapIterator):
     """Results as they come."""
 
+    __class__ = _helpers.StandsFor("multiprocessing.pool", "IMapUnorderedIterator")
     _container = dict  # by number, or by themselves
 
     def __init__(

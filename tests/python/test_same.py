@@ -291,6 +291,12 @@ for make, standard in ((Pool, multiprocessing.pool.Pool), (ThreadPool, multiproc
     with make(1) as pool:
         print(isinstance(pool, standard), type(pool) is make, isinstance(pool, make))
         print(pool.apply_async(square, (3,)).get(), type(pool.map_async(square, [1])).__name__)
+        results = {"apply_async": (square, (3,)), "map_async": (square, [1]), "imap": (square, [1]),
+                   "imap_unordered": (square, [1])}
+        for verb, args in results.items():
+            result = getattr(pool, verb)(*args)
+            print(verb, [name for name in ("AsyncResult", "MapResult", "IMapIterator", "IMapUnorderedIterator")
+                         if isinstance(result, getattr(multiprocessing.pool, name))])
         class Mine(make):
             pass
         with Mine(1) as mine:
