@@ -63,8 +63,7 @@ static bool fill_failed(struct filling *f, core_state *state, PyObject **ret_err
     if (!f->each || *ret_error == NULL) {
         return false;
     }
-    PyObject *failed =
-        PyObject_CallMethod(state->helpers, "failed_item", "On", *ret_error, f->n);
+    PyObject *failed = PyObject_CallMethod(state->helpers, "failed_item", "On", *ret_error, f->n);
     Py_CLEAR(*ret_error);
     return fill(f, failed);
 }

@@ -40,7 +40,7 @@ typedef struct core_state {
     unsigned depth;      /* worker processes between the program and this one */
     aur_pool *deliverer; /* one thread that tells Python of finished process tasks, or NULL */
     struct kept_boot *kept_boots;
-    char *kept;          /* memory of the last block, or NULL; see block.c */
+    char *kept; /* memory of the last block, or NULL; see block.c */
     size_t kept_bytes;
     pid_t kept_by;
 } core_state;
@@ -53,8 +53,8 @@ enum {
     CALL_POOL_ERRORS = 8,  /* as multiprocessing.Pool tells of results that cannot be pickled */
     CALL_CONTEXT = 32,     /* thread: in a copy of the caller's context; process: of the worker's */
     CALL_STOP = 16,        /* batch: the first exception ends it */
-    CALL_BY_VALUE = 128,   /* what pickle finds under no name travels by value, if that can be done */
-    CALL_EACH = 64,        /* batch: what has failed is a Failed of auriga._results among its results */
+    CALL_BY_VALUE = 128, /* what pickle finds under no name travels by value, if that can be done */
+    CALL_EACH = 64, /* batch: what has failed is a Failed of auriga._results among its results */
 };
 
 /* ---- encode.c, decode.c: values to bytes and back ------------------------------------------------------ */

@@ -36,8 +36,8 @@ void pool_drop_boots(core_state *state, bool all)
             at = &one->next;
         }
     }
-    while (ended !=
-           NULL) { /* apart, since the end of a boot may run code that makes or ends pools */
+    /* Apart, since the end of a boot may run code that makes or ends pools. */
+    while (ended != NULL) {
         struct kept_boot *next = ended->next;
         aur_pool_unref(ended->core);
         Py_DECREF(ended->boot);

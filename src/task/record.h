@@ -124,20 +124,20 @@ struct auri_record {
     /* the rest of the thread's own business */
     alignas(AURI_CACHE_LINE) void (*worker_end)(struct auri_record *self); /* the pool's part of
                                                                             * thread_end(), or NULL */
-    int worker;                  /* index in that pool, or -1 */
-    uint64_t loop_end_ns;        /* when its last loop ended, if that was timed by the clock */
-    bool blocking_counts;        /* the pool was told about the outermost aur_blocking_begin() */
-    bool woke;                   /* its last submit woke a worker */
-    bool apart;                  /* sched/worker.c: it has just left the CPU of a waiter, who is about to wake */
-    bool rests;                  /* sched/worker.c: work is rare, so it does not spin for more */
-    uint8_t spin_misses;         /* sched/wait.c: waits that spun in vain, in a row */
-    uint8_t spin_rests;          /* and since then waits that did not spin */
-    uint16_t sleeps;             /* sched/wait.c: waits that slept, each soon after the one before */
-    uint8_t sleeps_fails;        /* and how often in a row it did not help to say so */
-    bool spins_long;             /* ... which may help the next one */
-    uint64_t slept_ns;           /* when the last of them began */
-    uint64_t random;             /* state of xorshift */
-    aur_error *last_error;       /* malloc'ed; aur_last_error() */
+    int worker;           /* index in that pool, or -1 */
+    uint64_t loop_end_ns; /* when its last loop ended, if that was timed by the clock */
+    bool blocking_counts; /* the pool was told about the outermost aur_blocking_begin() */
+    bool woke;            /* its last submit woke a worker */
+    bool apart; /* sched/worker.c: it has just left the CPU of a waiter, who is about to wake */
+    bool rests; /* sched/worker.c: work is rare, so it does not spin for more */
+    uint8_t spin_misses;   /* sched/wait.c: waits that spun in vain, in a row */
+    uint8_t spin_rests;    /* and since then waits that did not spin */
+    uint16_t sleeps;       /* sched/wait.c: waits that slept, each soon after the one before */
+    uint8_t sleeps_fails;  /* and how often in a row it did not help to say so */
+    bool spins_long;       /* ... which may help the next one */
+    uint64_t slept_ns;     /* when the last of them began */
+    uint64_t random;       /* state of xorshift */
+    aur_error *last_error; /* malloc'ed; aur_last_error() */
     uint32_t finished_unflushed; /* tasks done, not yet told to the pool */
     _Atomic(uint32_t) credit; /* A, written by the thread only: calls that the pool has counted as
                                   * submitted, and that its tasks have not made yet */
