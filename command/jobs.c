@@ -1,0 +1,245 @@
+/* jobs.c: a job from its argument to its end. */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "plat/plat.h"
+#include "run.h"
+
+struct job *run_make_job(struct run *run, struct arguments *args)
+{
+    struct job *job = memory(NULL, sizeof(*job));
+
+    *job = (struct job){ .seq = ++run->seq, .args = *args, .attempt = 1 };
+    if (run->opts->keep_order) {
+        output_add(&run->out, job);
+    }
+    return job;
+}
+
+void run_free_job(void *ctx, struct job *job)
+{
+    (void)ctx;
+    arguments_free(&job->args);
+    text_free(&job->message);
+    free(job);
+}
+
+static void drop_output(struct run *run, struct job *job)
+{
+    spill_close(&run->out.spills, &job->out[0]);
+    spill_close(&run->out.spills, &job->out[1]);
+}
+
+/* ---- an end ---- */
+
+/* What it printed in an attempt that failed is not shown: the next one begins anew. */
+static void run_again(struct run *run, struct job *job)
+{
+    report_failure(run, job, true);
+    sink_put(&run->out.sinks[1], job->message.bytes, job->message.used);
+    job->message.used = 0;
+    drop_output(run, job);
+    job->attempt++;
+    job->ending = job->timed_out = false;
+    job->start_error = job->exit_code = job->signal = 0;
+    job->next = NULL;
+    if (run->again == NULL) {
+        run->again = job;
+    } else {
+        run->again_last->next = job;
+    }
+    run->again_last = job;
+}
+
+static void finish(struct run *run, struct job *job)
+{
+    bool bad = job_failed(job);
+
+    if (bad && job->attempt <= run->opts->retries && run->stop == STOP_NOT) {
+        run_again(run, job);
+        return;
+    }
+    job->out_bytes = spill_bytes(&job->out[0]);
+    for (int i = 0; i < 2; i++) { /* one with nothing in it need not wait for its turn */
+        if (spill_bytes(&job->out[i]) == 0) {
+            spill_close(&run->out.spills, &job->out[i]);
+        }
+    }
+    job->ended = true;
+    if (bad) {
+        run->failed++;
+        report_failure(run, job, false);
+        run_look_at_halt(run);
+    } else {
+        run->succeeded++;
+    }
+    if (!run->opts->keep_order) {
+        output_add(&run->out, job);
+    }
+}
+
+/* ---- a start ---- */
+
+static bool is_shortage(int error)
+{
+    return error == EAGAIN || error == ENOMEM || error == EMFILE || error == ENFILE;
+}
+
+static int open_outputs(struct run *run, struct job *job)
+{
+    int failed = spill_open(&run->out.spills, &job->out[0]);
+
+    return failed != 0 ? failed : spill_open(&run->out.spills, &job->out[1]);
+}
+
+static int try_start(struct run *run, struct job *job)
+{
+    struct timespec wall;
+
+    if (job->args.flaw != 0) {
+        return job->args.flaw;
+    }
+    template_expand(&run->template, &job->args, job->seq, job->slot, &run->line);
+    if (run->line.n == 0 || run->line.argv[0][0] == '\0') {
+        return ENOENT;
+    }
+    int failed = open_outputs(run, job);
+    if (failed != 0) {
+        return failed;
+    }
+    clock_gettime(CLOCK_REALTIME, &wall);
+    job->started_at = (double)wall.tv_sec + (double)wall.tv_nsec / 1e9;
+    job->started_ns = aurp_now_ns();
+    failed =
+        starter_run(&run->starter, &run->line, job->out[0].writer, job->out[1].writer, &job->pid);
+    spill_started(&job->out[0]);
+    spill_started(&job->out[1]);
+    return failed;
+}
+
+static unsigned free_slot(const struct run *run)
+{
+    unsigned slot = 0;
+
+    while (run->slots[slot] != NULL) {
+        slot++;
+    }
+    return slot;
+}
+
+static void show_only(struct run *run, struct job *job)
+{
+    struct text text = { 0 };
+
+    template_expand(&run->template, &job->args, job->seq, job->slot, &run->line);
+    command_line_show(&run->template, &run->line, &text);
+    text_puts(&text, "\n");
+    sink_put(&run->out.sinks[0], text.bytes, text.used);
+    text_free(&text);
+    finish(run, job);
+}
+
+void run_start_job(struct run *run, struct job *job)
+{
+    unsigned slot = free_slot(run);
+
+    job->slot = slot + 1;
+    if (run->opts->dry_run) {
+        show_only(run, job);
+        return;
+    }
+    int failed = try_start(run, job);
+    if (failed == 0) {
+        job->kill_ns = run->opts->timeout_ns != 0 ? job->started_ns + run->opts->timeout_ns : 0;
+        run->slots[slot] = job;
+        run->running++;
+        return;
+    }
+    drop_output(run, job);
+    if (is_shortage(failed) && run->running > 0) {
+        run->held = job; /* the next end of a job makes room */
+        return;
+    }
+    job->pid = 0;
+    job->start_error = failed;
+    job->exit_code = failed == ENOENT ? 127 : 126;
+    finish(run, job);
+}
+
+/* ---- the end of a process ---- */
+
+static void note_end(struct job *job, int status, const struct rusage *usage)
+{
+    job->seconds = (double)(aurp_now_ns() - job->started_ns) / 1e9;
+    job->cpu_seconds = (double)(usage->ru_utime.tv_sec + usage->ru_stime.tv_sec) +
+                       (double)(usage->ru_utime.tv_usec + usage->ru_stime.tv_usec) / 1e6;
+    job->peak_bytes = (uint64_t)usage->ru_maxrss * 1024;
+    job->exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
+    job->signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    if (job->timed_out && !job_failed(job)) {
+        job->signal = SIGTERM; /* it ended well after TERM, but without its work done */
+    }
+}
+
+/* While the ended process is not taken, nobody else can have its number, nor its group: so what is left of
+ * a job that had to be ended is killed before. */
+static void take_ended(struct run *run, unsigned slot)
+{
+    struct job *job = run->slots[slot];
+    struct rusage usage;
+    int status = 0;
+
+    if (job->ending) {
+        kill(-job->pid, SIGKILL);
+    }
+    while (wait4(job->pid, &status, 0, &usage) < 0 && errno == EINTR) {
+    }
+    run->slots[slot] = NULL;
+    run->running--;
+    note_end(job, status, &usage);
+    job->pid = 0;
+    finish(run, job);
+}
+
+static void take_stopped(struct run *run, struct job *job, int signal_number)
+{
+    siginfo_t info;
+
+    if (waitid(P_PID, (id_t)job->pid, &info, WSTOPPED | WNOHANG) != 0 || job->ending) {
+        return;
+    }
+    report_stopped(run, job, signal_number);
+    if (signal_number == SIGTTIN || signal_number == SIGTTOU) {
+        kill(-job->pid, SIGKILL);
+    }
+}
+
+void run_reap(struct run *run)
+{
+    for (;;) {
+        siginfo_t info = { 0 };
+        unsigned slot = 0;
+        if (waitid(P_ALL, 0, &info, WEXITED | WSTOPPED | WNOHANG | WNOWAIT) != 0 ||
+            info.si_pid == 0) {
+            return;
+        }
+        while (slot < run->opts->jobs &&
+               (run->slots[slot] == NULL || run->slots[slot]->pid != info.si_pid)) {
+            slot++;
+        }
+        if (slot ==
+            run->opts->jobs) { /* a child that our own program was given by who started it */
+            waitid(P_PID, (id_t)info.si_pid, &info, WEXITED | WSTOPPED | WNOHANG);
+        } else if (info.si_code == CLD_STOPPED || info.si_code == CLD_TRAPPED) {
+            take_stopped(run, run->slots[slot], info.si_status);
+        } else {
+            take_ended(run, slot);
+        }
+    }
+}

@@ -1,0 +1,241 @@
+"""What jobs print: whole, unmixed, in order, whatever it is and wherever it goes."""
+
+import os
+import socket
+import subprocess
+import threading
+import unittest
+
+import harness
+from harness import Case
+
+MIB = 1 << 20
+
+
+class Order(Case):
+    """Two jobs of which the second ends first."""
+
+    def setUp(self):
+        super().setUp()
+        self.fifo("gate")
+        self.script = 'if [ "$1" = 1 ]; then read x < gate; else echo > gate; fi; echo "$1"'
+
+    def test_as_completed(self):
+        # Job 2 is reaped no later than job 1 which it let go; both may be found at the same moment.
+        out = self.out("-j2", "sh", "-c", self.script, "x", ":::", "1", "2")
+        self.assertEqual(sorted(out.split()), [b"1", b"2"])
+
+    def test_keep_order(self):
+        self.assertEqual(self.out("-kj2", "sh", "-c", self.script, "x", ":::", "1", "2"), b"1\n2\n")
+
+    def test_keep_order_with_retries(self):
+        script = '[ "$1" = 2 ] || [ -e again ] || { echo wrong; : > again; exit 1; }; echo "$1"'
+        out, err = self.run_map("-kj1", "--retries", "1", "sh", "-c", script, "x", ":::", "1", "2")
+        self.assertEqual(out, b"1\n2\n")
+        self.assertIn(b"job 1 (1) failed: exit code 1", err)
+        self.assertIn(b"it is run again (attempt 2 of 2)", err)
+
+    def test_first_job_is_shown_while_it_runs(self):
+        self.fifo("go")
+        process = harness.start("-kj2", "sh", "-c", 'echo "$1"; read x < go', "x", ":::", "1")
+        self.assertEqual(process.stdout.readline(), b"1\n")
+        with open("go", "w") as file:
+            file.write("\n")
+        self.assertEqual(process.communicate(), (b"", b""))
+        self.assertEqual(process.returncode, 0)
+
+
+class Places(Case):
+    def test_jobs_at_the_same_time(self):
+        self.fifo("meet")
+        script = 'if [ "$1" = 1 ]; then read x < meet; else echo > meet; fi'
+        self.out("-j2", "sh", "-c", script, "x", ":::", "1", "2")
+
+    def test_one_at_a_time(self):
+        self.out("-j1", "sh", "-c", "mkdir lock && rmdir lock", ":::", *"abcdefgh")
+
+    def test_places_are_used_again(self):
+        out = self.out("-j3", "echo", "{%}", ":::", *map(str, range(30)))
+        self.assertLessEqual(set(out.split()), {b"1", b"2", b"3"})
+        self.assertEqual(len(out.split()), 30)
+
+
+class Grouped(Case):
+    def test_streams_stay_apart_and_whole(self):
+        script = 'for i in 1 2 3 4 5; do echo "$1 out"; echo "$1 err" >&2; done'
+        out, err = self.run_map("-j4", "sh", "-c", script, "x", ":::", *"abcdefgh")
+        for text, name in (out, b"out"), (err, b"err"):
+            lines = text.splitlines()
+            self.assertEqual(len(lines), 40)
+            for i in range(0, 40, 5):
+                self.assertEqual(set(lines[i:i + 5]), {lines[i]})
+            self.assertTrue(all(line.endswith(name) for line in lines))
+
+    def test_no_newline_at_the_end(self):
+        self.assertEqual(self.out("-k", "printf", "%s", ":::", "a", "b"), b"ab")
+
+    def test_no_output_and_closed_output(self):
+        self.assertEqual(self.out("-k", "sh", "-c", "exec 1>&- 2>&-; exit 0", ":::", *"abc"), b"")
+
+    def test_output_opened_anew(self):
+        self.assertEqual(self.out("-k", "sh", "-c", "echo 1; echo 2 >> /dev/stdout", ":::", "a", "b"),
+                         b"1\n2\n1\n2\n")
+
+    def test_tag(self):
+        out = self.out("-k", "--tag", "printf", "%s\\nx", ":::", "a", "b c")
+        self.assertEqual(out, b"a\ta\na\tx\nb c\tb c\nb c\tx\n")
+        text = "x" * 70000
+        out = self.out("--tag", "-kc", "cat {1}", ":::", self.file("big", f"{text}\n{text}"))
+        self.assertEqual(out, f"big\t{text}\nbig\t{text}\n".encode())
+
+    def file(self, name, text):
+        with open(name, "w") as file:
+            file.write(text)
+        return name
+
+    def test_what_a_job_leaves_behind_writes_into_no_other_output(self):
+        """The file of a job is used again, unless somebody still has it open."""
+        self.fifo("go")
+        self.fifo("done")
+        script = ('if [ "$1" = 1 ]; then (read x < go; echo late; echo > done) & '
+                  'else echo > go; read x < done; fi; echo "$1"')
+        for options in "-kj1", "-j1":
+            self.assertEqual(self.out(options, "sh", "-c", script, "x", ":::", "1", "2"), b"1\n2\n")
+
+    def test_a_job_has_ended_though_its_child_holds_the_output(self):
+        self.fifo("go")
+        process = harness.start("sh", "-c", "(read x < go; exit 0) & echo ended", ":::", "1")
+        self.assertEqual(process.communicate(), (b"ended\n", b""))
+        with open("go", "w"):
+            pass
+
+    def test_failed_attempts_print_nothing(self):
+        script = 'echo x; [ -e again ] || { : > again; exit 1; }'
+        out, err = self.run_map("--retries=1", "sh", "-c", script, ":::", "1")
+        self.assertEqual(out, b"x\n")
+
+    def test_nowhere_to_put_files(self):
+        self.assertEqual(self.out("-k", "echo", ":::", "a", "b", env=dict(os.environ, TMPDIR="/none")), b"a\nb\n")
+
+
+class Large(Case):
+    """64 MiB in pieces that name their job, by each kind of way out."""
+
+    JOBS = 4
+    PIECES = (1 if harness.SLOW else 16) * MIB // 8
+
+    def setUp(self):
+        super().setUp()
+        for i in range(self.JOBS):
+            with open(f"in{i}", "wb") as file:
+                file.write(self.part(i))
+        self.names = [f"in{i}" for i in range(self.JOBS)]
+        self.whole = b"".join(self.part(i) for i in range(self.JOBS))
+
+    def part(self, i):
+        return b"%07d\n" % i * self.PIECES
+
+    def check_unordered(self, out):
+        self.assertEqual(len(out), len(self.whole))
+        size = len(self.part(0))
+        self.assertEqual({out[i * size:(i + 1) * size] for i in range(self.JOBS)},
+                         {self.part(i) for i in range(self.JOBS)})
+
+    def test_pipe(self):
+        self.assertTrue(self.out("-kj2", "cat", ":::", *self.names) == self.whole)
+        self.check_unordered(self.out("-j4", "cat", ":::", *self.names))
+
+    def test_file(self):
+        for mode in "wb", "ab":
+            with open("result", mode) as file:
+                self.run_map_to(file, "-kj2", "cat", ":::", *self.names)
+        with open("result", "rb") as file:
+            self.assertTrue(file.read() == self.whole * 2)
+
+    def run_map_to(self, file, *arguments):
+        done = subprocess.run(harness.words(arguments), stdout=file, stdin=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE)
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+
+    def test_socket(self):
+        ours, theirs = socket.socketpair()
+        got = []
+        thread = threading.Thread(target=lambda: got.extend(iter(lambda: ours.recv(MIB), b"")))
+        thread.start()
+        self.run_map_to(theirs, "-kj2", "cat", ":::", *self.names)
+        theirs.close()
+        thread.join()
+        ours.close()
+        self.assertTrue(b"".join(got) == self.whole)
+
+    def test_terminal(self):
+        main, sub = os.openpty()
+        got = []
+
+        def read():
+            try:
+                while data := os.read(main, 65536):
+                    got.append(data)
+            except OSError:  # what a terminal says when its other side is gone
+                pass
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        lines = [b"%d\n" % i for i in range(2000)]
+        with open("short", "wb") as file:
+            file.writelines(lines)
+        self.run_map_to(sub, "-kj2", "cat", ":::", "short", "short")
+        os.close(sub)
+        thread.join()
+        os.close(main)
+        self.assertEqual(b"".join(got).replace(b"\r\n", b"\n"), b"".join(lines) * 2)
+
+
+class Readers(Case):
+    def test_reader_that_leaves(self):
+        process = harness.start("echo", stdin=subprocess.PIPE, bufsize=0)
+        feeder = threading.Thread(target=self.feed, args=(process.stdin,))
+        feeder.start()
+        self.assertEqual(process.stdout.readline(), b"y\n")
+        process.stdout.close()
+        self.assertEqual(process.wait(), -13)
+        feeder.join()
+        process.stdin.close()
+        self.assertEqual(process.stderr.read(), b"")
+        process.stderr.close()
+
+    @staticmethod
+    def feed(file):
+        try:
+            while True:
+                file.write(b"y\n" * 1000)
+        except BrokenPipeError:
+            pass
+
+    def test_full_disk(self):
+        for options in [], ["-k"], ["--tag"]:
+            with open("/dev/full", "wb") as full:
+                process = harness.start(*options, "echo", ":::", "a", "b", stdout=full)
+                err = process.communicate()[1]
+            self.assertEqual(process.returncode, 254)
+            self.assertIn(b"output cannot be written: No space left on device", err)
+
+    def test_closed_standard_files(self):
+        run = lambda redirections: subprocess.run(
+            ["sh", "-c", f'exec "$@" {redirections}', "sh", *harness.PROGRAM, "map", "echo", ":::", "a"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.assertEqual(run("<&-").stdout, b"a\n")
+        done = run(">&-")
+        self.assertEqual(done.returncode, 254)
+        self.assertIn(b"Bad file descriptor", done.stderr)
+        self.assertEqual(run("2>&-").stdout, b"a\n")
+
+    def test_few_files(self):
+        """Outputs wait for their turn in files: with few of these fewer jobs are ahead, and none is lost."""
+        names = [str(i) for i in range(60)]
+        out = subprocess.run(["sh", "-c", 'ulimit -n 80; exec "$@"', "sh", *harness.PROGRAM, "map", "-kj8",
+                              "echo", ":::", *names], stdout=subprocess.PIPE, check=True).stdout
+        self.assertEqual(out.decode().split(), names)
+
+
+harness.main()
