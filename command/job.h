@@ -35,6 +35,7 @@ struct job {
     struct spill out[2]; /* what it prints on 1 and 2, where outputs are grouped */
     struct lines *lines; /* where they are not: --line-buffer */
     uint64_t printed[2]; /* so many bytes of them were printed */
+    bool to_log;         /* it ended by itself: --joblog is to say so once it is printed */
     uint64_t out_bytes;  /* all that it wrote to its standard output */
     struct text message; /* what there is to say about it, behind its output */
 };

@@ -22,9 +22,60 @@ struct job *run_make_job(struct run *run, struct arguments *args)
     return job;
 }
 
+static void show_command(struct run *run, const struct job *job, struct text *text)
+{
+    template_expand(&run->template, &job->args, job->seq, job->slot, &run->line);
+    command_line_show(&run->template, &run->line, text);
+}
+
+/* Behind its output: what the log calls done is not done again, so it has to be out by then. */
+static void write_log(struct run *run, struct job *job)
+{
+    struct text command = { 0 };
+
+    if (!job->to_log || run->log.fd == 0 || run->out.sinks[0].failed != 0) {
+        return;
+    }
+    show_command(run, job, &command);
+    int failed = joblog_write(&run->log, job, &command);
+    text_free(&command);
+    if (failed != 0) {
+        output_say(&run->out, "%s: %s; no more jobs are started", run->opts->joblog,
+                   strerror(failed));
+        joblog_close(&run->log);
+        run->log = (struct joblog){ 0 };
+        run->broken = true;
+        run_stop(run, STOP_SOON);
+    }
+}
+
+bool run_was_done(struct run *run, const struct arguments *args)
+{
+    const struct joblog_entry *entry = joblog_find(&run->log, run->seq + 1);
+    struct job probe = { .seq = run->seq + 1, .args = *args, .slot = 1 };
+    struct text command = { 0 };
+
+    if (entry == NULL || (entry->failed && run->opts->resume_failed)) {
+        return false;
+    }
+    show_command(run, &probe, &command);
+    bool same =
+        run->template.has_slot || joblog_hash(command.bytes, command.used) == entry->command;
+    text_free(&command);
+    if (!same) {
+        output_say(&run->out, "%s: job %llu was another command then; nothing more is started",
+                   run->opts->joblog, (unsigned long long)probe.seq);
+        run->broken = true;
+        run_stop(run, STOP_SOON);
+        return true;
+    }
+    run->skipped++;
+    return true;
+}
+
 void run_free_job(void *ctx, struct job *job)
 {
-    (void)ctx;
+    write_log(ctx, job);
     arguments_free(&job->args);
     text_free(&job->message);
     free(job);
@@ -72,6 +123,7 @@ static void finish(struct run *run, struct job *job)
         }
     }
     job->ended = true;
+    job->to_log = !run->opts->dry_run && (!job->ending || job->timed_out);
     if (bad) {
         run->failed++;
         report_failure(run, job, false);
@@ -137,8 +189,7 @@ static void show_only(struct run *run, struct job *job)
 {
     struct text text = { 0 };
 
-    template_expand(&run->template, &job->args, job->seq, job->slot, &run->line);
-    command_line_show(&run->template, &run->line, &text);
+    show_command(run, job, &text);
     text_puts(&text, "\n");
     sink_put(&run->out.sinks[0], text.bytes, text.used);
     text_free(&text);

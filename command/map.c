@@ -57,7 +57,8 @@ static bool take_signals(struct run *run, sigset_t *ret_before)
         }
     }
     run->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    sigaddset(&set, SIGPIPE);
+    sigaddset(&set, SIGPIPE); /* an errno says it, too, and this one */
+    sigaddset(&set, SIGXFSZ);
     sigprocmask(SIG_BLOCK, &set, ret_before);
     return run->signals >= 0;
 }
@@ -81,6 +82,18 @@ static bool open_input(struct run *run)
     }
     input_stream(&run->input, fd, opts->null ? '\0' : '\n', per_job);
     return true;
+}
+
+static bool open_log(struct run *run)
+{
+    const char *path = run->opts->joblog;
+    int failed = path == NULL ? 0 : joblog_open(&run->log, path, run->opts->resume);
+
+    if (failed != 0) {
+        output_say(&run->out, "%s: %s", path,
+                   failed == EBADMSG ? "this is not a job log" : strerror(failed));
+    }
+    return failed == 0;
 }
 
 /* A command that is the same for every job is looked up once, and found out to be missing once. */
@@ -122,7 +135,7 @@ static int begin(struct run *run, struct options *opts)
         return EXIT_BROKEN;
     }
     starter_init(&run->starter, &mask, &files);
-    if (!open_input(run)) {
+    if (!open_input(run) || !open_log(run)) {
         return EXIT_BROKEN;
     }
     return find_command(run);
@@ -152,7 +165,16 @@ static struct job *next_job(struct run *run)
     if (job != NULL || run->input_ended) {
         return job;
     }
-    switch (input_next(&run->input, &args)) {
+    enum input_state state = input_next(&run->input, &args);
+    while (state == INPUT_JOB && run_was_done(run, &args)) {
+        run->seq++;
+        arguments_free(&args);
+        if (run->stop != STOP_NOT) {
+            return NULL;
+        }
+        state = input_next(&run->input, &args);
+    }
+    switch (state) {
     case INPUT_JOB:
         return run_make_job(run, &args);
     case INPUT_WAIT:
@@ -308,13 +330,13 @@ static bool is_done(const struct run *run)
 static void loop(struct run *run)
 {
     for (;;) {
-        if (run->stop == STOP_NOT) {
-            start_jobs(run);
-        } else {
-            drop_unstarted(run);
-        }
+        start_jobs(run);
         output_pump(&run->out);
         look_at_sinks(run);
+        if (run->stop != STOP_NOT) {
+            drop_unstarted(run);
+            output_pump(&run->out);
+        }
         if (is_done(run)) {
             return;
         }
@@ -343,8 +365,10 @@ static void end(struct run *run)
         run->out.first = job->next;
         spill_close(&run->out.spills, &job->out[0]);
         spill_close(&run->out.spills, &job->out[1]);
+        job->to_log = false;
         run_free_job(run, job);
     }
+    joblog_close(&run->log);
     output_free(&run->out);
     template_free(&run->template);
     command_line_free(&run->line);

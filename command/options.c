@@ -34,6 +34,9 @@ enum option_id {
     OPT_TIMEOUT,
     OPT_RETRIES,
     OPT_HALT,
+    OPT_JOBLOG,
+    OPT_RESUME,
+    OPT_RESUME_FAILED,
     OPT_HELP,
     OPT_VERSION,
 };
@@ -57,6 +60,9 @@ static const struct option {
     { 0, "timeout", true, OPT_TIMEOUT },
     { 0, "retries", true, OPT_RETRIES },
     { 0, "halt", true, OPT_HALT },
+    { 0, "joblog", true, OPT_JOBLOG },
+    { 0, "resume", false, OPT_RESUME },
+    { 0, "resume-failed", false, OPT_RESUME_FAILED },
     { 'h', "help", false, OPT_HELP },
     { 'V', "version", false, OPT_VERSION },
 };
@@ -179,6 +185,9 @@ static enum options_result take(struct parser *p, enum option_id id, const char 
     case OPT_ARG_FILE:
         opts->arg_file = value;
         return OPTIONS_RUN;
+    case OPT_JOBLOG:
+        opts->joblog = value;
+        return OPTIONS_RUN;
     case OPT_HELP:
         return OPTIONS_HELP;
     case OPT_VERSION:
@@ -192,6 +201,8 @@ static enum options_result take(struct parser *p, enum option_id id, const char 
     opts->tag |= id == OPT_TAG;
     opts->quiet |= id == OPT_QUIET;
     opts->dry_run |= id == OPT_DRY_RUN;
+    opts->resume |= id == OPT_RESUME || id == OPT_RESUME_FAILED;
+    opts->resume_failed |= id == OPT_RESUME_FAILED;
     return OPTIONS_RUN;
 }
 
@@ -271,6 +282,9 @@ static enum options_result check(struct parser *p)
     }
     if (opts->lists_given && opts->null) {
         return bad(p, "-0 is for arguments that are read, not for those behind ':::'");
+    }
+    if (opts->resume && opts->joblog == NULL) {
+        return bad(p, "--resume needs --joblog FILE, which says what was done");
     }
     if (several && opts->per_job != 0) {
         return bad(p, "-n does not go with several ':::'");

@@ -23,6 +23,9 @@ struct options {
     bool shell;
     uint64_t timeout_ns; /* 0: none */
     const char *arg_file;
+    const char *joblog; /* NULL: none */
+    bool resume;        /* jobs that it names are not run again */
+    bool resume_failed; /* but for those that failed */
     enum halt_when halt;
     unsigned halt_fails; /* so many, or with halt_percent so many per cent */
     bool halt_percent;

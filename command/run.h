@@ -7,6 +7,7 @@
 
 #include "input.h"
 #include "job.h"
+#include "joblog.h"
 #include "options.h"
 #include "output.h"
 #include "start.h"
@@ -28,6 +29,8 @@ struct run {
     struct input input;
     struct output out;
     struct command_line line;
+    struct joblog log;
+    uint64_t skipped; /* jobs that were done according to it */
 
     struct job **slots; /* [jobs]: what runs */
     unsigned running;
@@ -50,6 +53,9 @@ struct run {
 struct job *run_make_job(struct run *run, struct arguments *args);
 void run_start_job(struct run *run, struct job *job);
 void run_free_job(void *run, struct job *job); /* when its output is printed */
+/* Whether the job log says that these arguments, the next ones, were dealt with; if it speaks of another
+ * command, nothing more is started. */
+bool run_was_done(struct run *run, const struct arguments *args);
 /* Takes what has ended or was stopped. */
 void run_reap(struct run *run);
 
