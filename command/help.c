@@ -26,6 +26,7 @@ const char help_text[] =
     "  -0, --null          arguments end in NUL, not in a line feed\n"
     "  -a, --arg-file FILE arguments are the lines of FILE\n"
     "      --dry-run       print the commands, run nothing\n"
+    "      --help, --version\n"
     "\n"
     "How\n"
     "  -j, --jobs N        so many at a time (also -P; default: CPUs that we may use)\n"

@@ -1,6 +1,8 @@
 """Arguments and the commands they become: every byte of them arrives, once, in the right place."""
 
 import os
+import pathlib
+import re
 import subprocess
 import sys
 import unittest
@@ -190,6 +192,15 @@ class Usage(Case):
         self.assertIn(b"there is map", run("reduce").stderr)
         with open("/dev/full", "wb") as full:
             self.assertEqual(subprocess.run([*harness.PROGRAM, "--help"], stdout=full).returncode, 254)
+
+
+    def test_manual_has_every_option_of_the_help(self):
+        manual = pathlib.Path(__file__).resolve().parents[2] / "command" / "auriga.1"
+        text = manual.read_text().replace("\\-", "-")
+        options = set(re.findall(rb"--[a-z-]+", self.out("--help")))
+        self.assertGreater(len(options), 15)
+        for option in options:
+            self.assertIn(option.decode(), text)
 
 
 harness.main()
