@@ -208,6 +208,10 @@ static void start_jobs(struct run *run)
         if (job == NULL) {
             return;
         }
+        if (!run_gate_is_open(run)) {
+            run->held = job;
+            return;
+        }
         run_start_job(run, job);
         if (run->held != NULL) {
             return;
@@ -221,12 +225,12 @@ static void drop_unstarted(struct run *run)
     struct job *job;
 
     while ((job = take_again(run)) != NULL) {
+        run->failed += job->attempt > 1; /* it was to be run again */
         if (run->opts->keep_order) {
             job->ended = true;
         } else {
             run_free_job(run, job);
         }
-        run->failed++;
     }
     run->input_ended = true;
 }
@@ -284,18 +288,28 @@ static bool can_start(const struct run *run)
            (run->again != NULL || (!run->input_ended && !run->input_waits));
 }
 
+static int ms_until(uint64_t at_ns)
+{
+    uint64_t now_ns = aurp_now_ns();
+    uint64_t left = at_ns > now_ns ? (at_ns - now_ns) / 1000000 + 1 : 0;
+
+    return left < 3600000 ? (int)left : 3600000;
+}
+
 static int wait_ms(struct run *run)
 {
-    uint64_t next_ns = run_time_limits(run), now_ns;
+    uint64_t next_ns = run_time_limits(run);
     int ms = -1;
 
     if (run->out.more || can_start(run)) {
         return 0;
     }
     if (next_ns != 0) {
-        now_ns = aurp_now_ns();
-        uint64_t left = next_ns > now_ns ? (next_ns - now_ns) / 1000000 + 1 : 0;
-        ms = left < 3600000 ? (int)left : 3600000;
+        ms = ms_until(next_ns);
+    }
+    if (run->held != NULL && run->gate_ns != 0 && run->stop == STOP_NOT) {
+        int gate_ms = ms_until(run->gate_ns);
+        ms = ms < 0 || gate_ms < ms ? gate_ms : ms;
     }
     if (run->out.running_too && run->out.first != NULL && run->out.blocked < 0 &&
         (ms < 0 || ms > LOOK_AGAIN_MS)) {

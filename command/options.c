@@ -34,6 +34,9 @@ enum option_id {
     OPT_TIMEOUT,
     OPT_RETRIES,
     OPT_HALT,
+    OPT_DELAY,
+    OPT_LOAD,
+    OPT_MEMORY_FREE,
     OPT_JOBLOG,
     OPT_RESUME,
     OPT_RESUME_FAILED,
@@ -60,6 +63,9 @@ static const struct option {
     { 0, "timeout", true, OPT_TIMEOUT },
     { 0, "retries", true, OPT_RETRIES },
     { 0, "halt", true, OPT_HALT },
+    { 0, "delay", true, OPT_DELAY },
+    { 'l', "load", true, OPT_LOAD },
+    { 0, "memory-free", true, OPT_MEMORY_FREE },
     { 0, "joblog", true, OPT_JOBLOG },
     { 0, "resume", false, OPT_RESUME },
     { 0, "resume-failed", false, OPT_RESUME_FAILED },
@@ -156,6 +162,59 @@ static bool read_halt(const char *s, struct options *opts)
     return false;
 }
 
+/* Bytes: 500M, 1.5G; the units of 1024. */
+static bool read_bytes(const char *s, uint64_t *ret)
+{
+    static const char units[] = "KMGT";
+    char *end;
+
+    if ((*s < '0' || *s > '9') && *s != '.') {
+        return false;
+    }
+    double value = strtod(s, &end);
+    const char *unit = *end != '\0' ? strchr(units, *end & ~0x20) : NULL;
+    if (unit != NULL) {
+        value = ldexp(value, 10 * (int)(unit - units + 1));
+        end++;
+    }
+    if (end == s || *end != '\0' || !(value >= 1 && value < 0x1p60)) {
+        return false;
+    }
+    *ret = (uint64_t)value;
+    return true;
+}
+
+static bool read_load(const char *s, double *ret)
+{
+    char *end;
+
+    if ((*s < '0' || *s > '9') && *s != '.') {
+        return false;
+    }
+    *ret = strtod(s, &end);
+    return end != s && *end == '\0' && *ret > 0 && *ret <= 1e6;
+}
+
+static enum options_result take_gate(struct parser *p, enum option_id id, const char *value)
+{
+    struct options *opts = p->opts;
+
+    switch (id) {
+    case OPT_DELAY:
+        return read_seconds(value, &opts->delay_ns)
+                   ? OPTIONS_RUN
+                   : bad(p, "--delay %s: not a time; try 0.1 or 5s", value);
+    case OPT_LOAD:
+        return read_load(value, &opts->load)
+                   ? OPTIONS_RUN
+                   : bad(p, "--load %s: not a load average above 0", value);
+    default:
+        return read_bytes(value, &opts->memory_free)
+                   ? OPTIONS_RUN
+                   : bad(p, "--memory-free %s: not a number of bytes; try 500M or 2G", value);
+    }
+}
+
 static enum options_result take(struct parser *p, enum option_id id, const char *value)
 {
     struct options *opts = p->opts;
@@ -185,6 +244,10 @@ static enum options_result take(struct parser *p, enum option_id id, const char 
     case OPT_ARG_FILE:
         opts->arg_file = value;
         return OPTIONS_RUN;
+    case OPT_DELAY:
+    case OPT_LOAD:
+    case OPT_MEMORY_FREE:
+        return take_gate(p, id, value);
     case OPT_JOBLOG:
         opts->joblog = value;
         return OPTIONS_RUN;

@@ -21,7 +21,10 @@ struct options {
     bool quiet;
     bool dry_run;
     bool shell;
-    uint64_t timeout_ns; /* 0: none */
+    uint64_t timeout_ns;  /* 0: none */
+    uint64_t delay_ns;    /* between starts */
+    double load;          /* 0: none is set */
+    uint64_t memory_free; /* bytes */
     const char *arg_file;
     const char *joblog; /* NULL: none */
     bool resume;        /* jobs that it names are not run again */

@@ -35,8 +35,11 @@ struct run {
     struct job **slots; /* [jobs]: what runs */
     unsigned running;
     struct job *again, *again_last; /* jobs to be run once more */
-    struct job *held;               /* could not be started now: waits until another has ended */
-    uint64_t files_max;             /* no job is started with more files in use */
+    uint64_t gate_ns;               /* a closed gate is looked at again then; 0: none is closed */
+    uint64_t last_start_ns;         /* for --delay */
+    bool told_memory;
+    struct job *held;   /* could not be started now: waits until another has ended */
+    uint64_t files_max; /* no job is started with more files in use */
     bool input_ended;
     bool input_waits; /* the stream has nothing now */
     uint64_t seq;     /* of the last job that was made */
@@ -58,6 +61,9 @@ void run_free_job(void *run, struct job *job); /* when its output is printed */
 bool run_was_done(struct run *run, const struct arguments *args);
 /* Takes what has ended or was stopped. */
 void run_reap(struct run *run);
+
+/* gates.c: whether the next job may be started now; if not, run->gate_ns is set */
+bool run_gate_is_open(struct run *run);
 
 /* stop.c: ends */
 void run_stop(struct run *run, enum stop stop);

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 import unittest
 
 import harness
@@ -93,6 +94,31 @@ class Limits(Case):
     def test_timeout_and_retries(self):
         out, err = self.run_map("--timeout=0.1", "--retries=1", "sleep", ":::", "1000", code=1)
         self.assertEqual(err.count(b"took longer"), 2)
+
+
+class Gates(Case):
+    def test_delay(self):
+        begin = time.monotonic()
+        self.out("-j9", "--delay=0.05", "true", ":::", *"abcdefg")
+        self.assertGreaterEqual(time.monotonic() - begin, 0.3)  # six pauses; a slow machine takes longer
+
+    def test_open_gates(self):
+        self.assertEqual(self.out("-kj2", "--load=1e6", "--memory-free=1M", "echo", ":::", "a", "b"), b"a\nb\n")
+
+    def test_a_high_load_leaves_one_at_a_time(self):
+        with open("/proc/loadavg") as file:
+            if float(file.read().split()[0]) < 0.02:
+                self.skipTest("there is no load")
+        self.out("-j4", "--load=0.001", "sh", "-c", "mkdir lock && rmdir lock", ":::", *"ab")
+
+    def test_no_memory(self):
+        for options in [], ["-k"]:
+            process = harness.start(*options, "--memory-free=100T", "true", ":::", "a", "b")
+            self.assertIn(b"waiting: ", process.stderr.readline())
+            process.send_signal(signal.SIGTERM)
+            out, err = process.communicate()
+            self.assertEqual(process.returncode, -signal.SIGTERM)
+            self.assertIn(b"0 jobs were done", err)
 
 
 class Halt(Case):

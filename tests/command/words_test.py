@@ -170,6 +170,9 @@ class Usage(Case):
                 (["--timeout=-1", "true"], b"--timeout -1"), (["--timeout=0", "true"], b"--timeout 0"),
                 (["--timeout=nan", "true"], b"--timeout nan"), (["--retries=-1", "true"], b"--retries -1"),
                 (["--halt=later", "true"], b"--halt later"), (["--halt=now,fail=0", "true"], b"now,fail=0"),
+                (["--delay=x", "true"], b"--delay x"), (["-l0", "true"], b"--load 0"),
+                (["--load=", "true"], b"--load :"), (["--memory-free=-1", "true"], b"--memory-free -1"),
+                (["--memory-free=1X", "true"], b"--memory-free 1X"), (["--memory-free=1e30", "true"], b"1e30"),
                 (["--halt=now,fail=101%", "true"], b"101%"), (["--halt=never,fail=1", "true"], b"never,fail"),
                 (["-0", "true", ":::", "a"], b"-0"), (["-a", "x", "true", ":::", "a"], b"--arg-file"),
                 (["-n2", "true", ":::", "a", ":::", "b"], b"-n does not go")):
