@@ -35,6 +35,7 @@ const char help_text[] =
     "      --delay TIME    so long between two starts\n"
     "  -l, --load N        start no job beside others while the load average is N or more\n"
     "      --memory-free N start no job while less memory is available: 500M, 2G\n"
+    "      --progress      a line on the terminal: jobs done, failed, running, time left\n"
     "  -q, --quiet         do not say which jobs failed\n"
     "\n"
     "When something goes wrong\n"

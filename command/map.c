@@ -123,6 +123,7 @@ static int begin(struct run *run, struct options *opts)
         opts->jobs = aur_cpu_count();
     }
     run->opts = opts;
+    run->begun_ns = aurp_now_ns();
     run->slots = memory(NULL, opts->jobs * sizeof(*run->slots));
     memset(run->slots, 0, opts->jobs * sizeof(*run->slots));
     run->out = (struct output){ .tag = opts->tag, .printed = run_free_job, .ctx = run };
@@ -311,6 +312,9 @@ static int wait_ms(struct run *run)
         int gate_ms = ms_until(run->gate_ns);
         ms = ms < 0 || gate_ms < ms ? gate_ms : ms;
     }
+    if (run->opts->progress && (ms < 0 || ms > PROGRESS_MS)) {
+        ms = PROGRESS_MS;
+    }
     if (run->out.running_too && run->out.first != NULL && run->out.blocked < 0 &&
         (ms < 0 || ms > LOOK_AGAIN_MS)) {
         ms = LOOK_AGAIN_MS;
@@ -345,6 +349,7 @@ static void loop(struct run *run)
 {
     for (;;) {
         start_jobs(run);
+        progress_hide(run, false);
         output_pump(&run->out);
         look_at_sinks(run);
         if (run->stop != STOP_NOT) {
@@ -352,8 +357,10 @@ static void loop(struct run *run)
             output_pump(&run->out);
         }
         if (is_done(run)) {
+            progress_hide(run, true);
             return;
         }
+        progress_show(run);
         wait_for_something(run);
     }
 }

@@ -34,6 +34,7 @@ enum option_id {
     OPT_TIMEOUT,
     OPT_RETRIES,
     OPT_HALT,
+    OPT_PROGRESS,
     OPT_DELAY,
     OPT_LOAD,
     OPT_MEMORY_FREE,
@@ -63,6 +64,7 @@ static const struct option {
     { 0, "timeout", true, OPT_TIMEOUT },
     { 0, "retries", true, OPT_RETRIES },
     { 0, "halt", true, OPT_HALT },
+    { 0, "progress", false, OPT_PROGRESS },
     { 0, "delay", true, OPT_DELAY },
     { 'l', "load", true, OPT_LOAD },
     { 0, "memory-free", true, OPT_MEMORY_FREE },
@@ -264,6 +266,7 @@ static enum options_result take(struct parser *p, enum option_id id, const char 
     opts->tag |= id == OPT_TAG;
     opts->quiet |= id == OPT_QUIET;
     opts->dry_run |= id == OPT_DRY_RUN;
+    opts->progress |= id == OPT_PROGRESS;
     opts->resume |= id == OPT_RESUME || id == OPT_RESUME_FAILED;
     opts->resume_failed |= id == OPT_RESUME_FAILED;
     return OPTIONS_RUN;

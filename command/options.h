@@ -19,6 +19,7 @@ struct options {
     bool null;
     bool tag;
     bool quiet;
+    bool progress;
     bool dry_run;
     bool shell;
     uint64_t timeout_ns;  /* 0: none */

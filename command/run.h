@@ -45,6 +45,8 @@ struct run {
     uint64_t seq;     /* of the last job that was made */
     uint64_t failed, succeeded;
 
+    uint64_t begun_ns, progress_ns; /* when the progress was shown last */
+    bool progress_shown;
     int signals; /* a signalfd */
     enum stop stop;
     int signal_got;   /* 0, or what ends us */
@@ -72,6 +74,11 @@ void run_suspend(struct run *run);
 void run_look_at_halt(struct run *run);
 /* Sends what is due to jobs whose time is up; returns when the next is due (0: none is). */
 uint64_t run_time_limits(struct run *run);
+
+/* progress.c: the line of --progress; hidden if something is to be printed, or for good */
+#define PROGRESS_MS 100
+void progress_show(struct run *run);
+void progress_hide(struct run *run, bool for_good);
 
 /* report.c: what is said */
 void report_failure(struct run *run, struct job *job, bool again);

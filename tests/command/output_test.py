@@ -1,6 +1,7 @@
 """What jobs print: whole, unmixed, in order, whatever it is and wherever it goes."""
 
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -189,6 +190,33 @@ class Large(Case):
         thread.join()
         os.close(main)
         self.assertEqual(b"".join(got).replace(b"\r\n", b"\n"), b"".join(lines) * 2)
+
+
+class Progress(Case):
+    def test_on_a_terminal(self):
+        """The line is there while a job runs, names what is known, and is gone at the end."""
+        self.fifo("go")
+        main, sub = os.openpty()
+        process = harness.start("-j1", "--progress", "sh", "-c", '[ "$1" = 1 ] || read x < go; echo "$1"', "x", ":::",
+                                "1", "2", stderr=sub)
+        os.close(sub)
+        seen = b""
+        while not re.search(rb"\r1 of 2 done, 0 failed, 1 running, \S+/s, 0:\d\d:\d\d left\x1b\[K", seen):
+            seen += os.read(main, 4096)
+        with open("go", "w") as file:
+            file.write("\n")
+        self.assertEqual(process.communicate()[0], b"1\n2\n")
+        self.assertEqual(process.returncode, 0)
+        try:
+            while data := os.read(main, 4096):
+                seen += data
+        except OSError:  # its other side is gone
+            pass
+        os.close(main)
+        self.assertTrue(seen.endswith(b"\r\x1b[K"), seen[-80:])
+
+    def test_nowhere_else(self):
+        self.assertEqual(self.out("-k", "--progress", "echo", ":::", "a", "b"), b"a\nb\n")
 
 
 class Readers(Case):
