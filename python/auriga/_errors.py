@@ -87,8 +87,7 @@ class WorkerDied(BrokenProcessPool):
     item = None
 
     def __str__(self):
-        text = super().__str__()
-        return text if self.item is None else f"{text}, item {self.item} of its map"
+        return _with_item(super().__str__(), self.item)
 
     pid = property(lambda self: self.report.get("pid"), doc="Of the process that died.")
     signal = property(lambda self: self.report.get("signal") or None, doc="What ended it, or None.")
@@ -112,12 +111,19 @@ class ItemTimeout(*_TIMEOUTS):
     ...     try:
     ...         pool.map(time.sleep, [60], timeout=0.1)
     ...     except auriga.ItemTimeout as error:
-    ...         error.item
-    0
+    ...         error.item, str(error).endswith("item 0 of its map")
+    (0, True)
     """
 
     report: dict = {}
     item = None
+
+    def __str__(self):
+        return _with_item(super().__str__(), self.item)
+
+
+def _with_item(text, item):
+    return text if item is None else f"{text}, item {item} of its map"
 
 
 def _function(report):

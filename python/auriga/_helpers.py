@@ -105,12 +105,22 @@ def dumps(obj, buffers, by_value=False):
     return dumps(obj, buffers, by_value)
 
 
+def _cloudpickle():
+    """The module, or the copy of it that joblib has, if that is loaded."""
+    try:
+        return importlib.import_module("cloudpickle")
+    except ImportError:
+        if "joblib" not in sys.modules:
+            raise
+    return importlib.import_module("joblib.externals.cloudpickle")
+
+
 def _by_value_kind(error):
     """cloudpickle's pickler, with our reducers; the error if there is none."""
     import multiprocessing.reduction  # noqa: F401
 
     try:
-        from cloudpickle import CloudPickler
+        CloudPickler = _cloudpickle().CloudPickler
     except ImportError:
         error.args = (f"{error}; if cloudpickle is installed, it travels by value",)
         raise error from None
@@ -156,7 +166,7 @@ def portable(fn):
         if home.__module__ != "__main__" or hasattr(sys.modules["__main__"], "__file__"):
             return fn
     try:
-        import cloudpickle
+        cloudpickle = _cloudpickle()
     except ImportError:
         return _Stuck(fn, home.__qualname__) if "<" in home.__qualname__ else fn
     return _ByValue(fn, cloudpickle.dumps(fn, 5))
@@ -304,7 +314,12 @@ def label(fn, identity):
     return name, place, f"{name} ({place})" if code is not None else name, identity
 
 
-# ---- the end of a worker -----------------------------------------------------------------------
+# ---- calls in threads, and the end of a worker -----------------------------------------------------------------------
+
+
+def call(fn, args, kwds):
+    """The frame of a call in a thread of the library."""
+    return fn(*args, **kwds) if kwds else fn(*args)
 
 
 def thread_ends():
@@ -437,3 +452,24 @@ class StandsFor:
 
 
 StandardFuture = None  # set by auriga._futures, without which no task is a Future
+
+
+def count_of(processes, strict, most):
+    """The number of workers that was asked for."""
+    import os
+    import warnings
+
+    if processes is None:
+        return getattr(os, "process_cpu_count", os.cpu_count)() or 1
+    if processes < 1:
+        if strict or processes < 0:
+            raise ValueError("Number of processes must be at least 1")
+        level = 1
+        while sys._getframe(level).f_globals["__name__"].startswith("auriga."):
+            level += 1  # to who has made the pool
+        text = "a pool of 0 workers was asked for; it gets 1"
+        warnings.warn(text, RuntimeWarning, stacklevel=level + 1)
+        return 1
+    if processes > most:
+        raise ValueError(f"Number of processes must be at most {most}")
+    return processes

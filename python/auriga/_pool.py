@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import os
 import warnings
 from contextvars import copy_context
 
@@ -61,20 +60,6 @@ def start_processes(context, workers, boot, **options):
     )
 
 
-def count_of(processes, strict):
-    """The number of workers that was asked for."""
-    if processes is None:
-        return getattr(os, "process_cpu_count", os.cpu_count)() or 1
-    if processes < 1:
-        if strict or processes < 0:
-            raise ValueError("Number of processes must be at least 1")
-        warnings.warn("a pool of 0 workers was asked for; it gets 1", RuntimeWarning, stacklevel=3)
-        return 1
-    if processes > WORKERS_MAX:
-        raise ValueError(f"Number of processes must be at most {WORKERS_MAX}")
-    return processes
-
-
 # ---- pools -------------------------------------------------------------------------------------
 
 
@@ -130,7 +115,7 @@ class Pool:
             not isinstance(maxtasksperchild, int) or maxtasksperchild <= 0
         ):
             raise ValueError("maxtasksperchild must be a positive int or None")
-        self._processes = count_of(processes, self._strict)
+        self._processes = _helpers.count_of(processes, self._strict, WORKERS_MAX)
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         self._feeders = set()

@@ -171,6 +171,9 @@ class ThreadBoot:
             self.threads.add(me)
             self.number += 1
             self.arrived.notify_all()
+        for start, hook in (sys.setprofile, threading.getprofile()), (sys.settrace, threading.gettrace()):
+            if hook is not None:  # as in each thread that threading starts
+                start(hook)
         if self.initializer is None:
             return True
         try:

@@ -122,6 +122,18 @@ static void settle_down(const task *self)
     }
 }
 
+/* A thread of the library has no frame below the call.  What is no function of Python may ask for that of its caller, as
+ * eval() does, so it is called by one. */
+static PyObject *call_with_frame(const task *self, PyObject *fn, PyObject *positional,
+                                 PyObject *named)
+{
+    if (PyFunction_Check(fn) || PyMethod_Check(fn)) {
+        return PyObject_Call(fn, positional, named);
+    }
+    return PyObject_CallMethod(self->state->helpers, "call", "OOO", fn, positional,
+                               named != NULL ? named : Py_None);
+}
+
 /* The call of a task in this thread; it gives up what it was called with. */
 static void call_here(task *self)
 {
@@ -132,7 +144,7 @@ static void call_here(task *self)
     self->fn = self->args = self->kwargs = self->context = NULL;
     self->phase = TASK_RUNNING;
     if (context == NULL || PyContext_Enter(context) == 0) {
-        value = PyObject_Call(fn, positional, named);
+        value = call_with_frame(self, fn, positional, named);
         if (context != NULL && PyContext_Exit(context) < 0) {
             Py_CLEAR(value);
         }

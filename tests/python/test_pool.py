@@ -468,9 +468,10 @@ class Processes(Verbs, Case):
             self.assertEqual(got, [0, 1, 2, "died", 4, 5])
 
     def test_zero_workers_become_one(self):
-        with self.assertWarnsRegex(RuntimeWarning, "0 workers"):
+        with self.assertWarnsRegex(RuntimeWarning, "0 workers") as warned:
             with self.make(0) as pool:
                 self.assertEqual(pool.apply(work.add, (1,)), 3)
+        self.assertEqual(warned.filename, __file__)
 
     def test_an_initializer_that_fails(self):
         status, out, err = run_program(FAILING_INITIALIZER)

@@ -314,6 +314,25 @@ except ValueError as error:
     print(isinstance(error.__cause__, multiprocessing.pool.RemoteTraceback))
 """
 
+FRAMES = """
+import functools
+seen = []
+threading.settrace(lambda frame, event, arg: seen.append("trace"))
+threading.setprofile(lambda frame, event, arg: seen.append("profile"))
+with ThreadPoolExecutor(1) as executor:
+    for fn, *args in ((eval, "1 + 1"), (exec, "x = 1"), (dir,), (functools.partial(eval, "3"),), (square, 2)):
+        say("executor", lambda: type(executor.submit(fn, *args).result()))
+    say("globals", lambda: type(executor.submit(globals).result()))
+with ThreadPool(1) as pool:
+    say("map", lambda: pool.map(eval, ["1 + 1", "2"]))
+    say("imap", lambda: list(pool.imap(eval, ["1 + 1", "2"])))
+    say("starmap", lambda: pool.starmap(eval, [("1 + 1",), ("2",)]))
+    say("apply", lambda: pool.apply(eval, ("1 + 1",)))
+threading.settrace(None)
+threading.setprofile(None)
+print(sorted(set(seen)))
+"""
+
 ENDS = """
 def work(x):
     time.sleep(0.05)
@@ -417,6 +436,9 @@ class Same(Case):
 
     def test_classes(self):
         self.check(CLASSES)
+
+    def test_calls_in_threads_have_frames_and_are_traced(self):
+        self.check(FRAMES)
 
     def test_dropped_pools(self):
         for then in ("pass", "pool.close()"):
