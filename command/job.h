@@ -32,11 +32,10 @@ struct job {
     int exit_code,
         signal; /* how it ended; a job that was not started has 126 or 127, as in a shell */
 
-    struct spill out[2]; /* what it prints on 1 and 2, where outputs are grouped */
-    struct lines *lines; /* where they are not: --line-buffer */
+    struct spill out[2]; /* what it prints on 1 and 2 */
     uint64_t printed[2]; /* so many bytes of them were printed */
     bool to_log;         /* it ended by itself: --joblog is to say so once it is printed */
-    uint64_t out_bytes;  /* all that it wrote to its standard output */
+    uint64_t bytes[2];   /* that it had written to its standard output and error when it ended */
     struct text message; /* what there is to say about it, behind its output */
 };
 

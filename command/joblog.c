@@ -196,7 +196,7 @@ int joblog_write(struct joblog *log, const struct job *job, const struct text *c
     struct text line = { 0 };
 
     text_printf(&line, "%llu\t:\t%.3f\t%10.3f\t0\t%llu\t%d\t%d\t", (unsigned long long)job->seq,
-                job->started_at, job->seconds, (unsigned long long)job->out_bytes, job->exit_code,
+                job->started_at, job->seconds, (unsigned long long)job->bytes[0], job->exit_code,
                 job->signal);
     text_add(&line, command->bytes, command->used);
     text_puts(&line, "\n");

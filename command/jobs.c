@@ -116,9 +116,9 @@ static void finish(struct run *run, struct job *job)
         run_again(run, job);
         return;
     }
-    job->out_bytes = spill_bytes(&job->out[0]);
-    for (int i = 0; i < 2; i++) { /* one with nothing in it need not wait for its turn */
-        if (spill_bytes(&job->out[i]) == 0) {
+    for (int i = 0; i < 2; i++) {
+        job->bytes[i] = spill_bytes(&job->out[i]);
+        if (job->bytes[i] == 0) { /* with nothing in it, it need not wait for its turn */
             spill_close(&run->out.spills, &job->out[i]);
         }
     }

@@ -85,12 +85,13 @@ static uint64_t print_tagged(struct output *out, struct job *job, struct sink *s
 /* So much is printed between two looks at everything else. */
 #define PUMP_BYTES ((uint64_t)32 * 1024 * 1024)
 
-/* One stream of the first job, up to what is there now: false if there is still more. */
+/* One stream of the first job, up to what is there now: false if there is still more.  Of one that has ended, what was
+ * there then; what a process that it has left behind writes later is no part of it. */
 static bool print_stream(struct output *out, struct job *job)
 {
     struct sink *sink = &out->sinks[out->stage];
     uint64_t *printed = &job->printed[out->stage];
-    uint64_t bytes = spill_bytes(&job->out[out->stage]);
+    uint64_t bytes = job->ended ? job->bytes[out->stage] : spill_bytes(&job->out[out->stage]);
 
     for (uint64_t done = 0;;) {
         if (!sink_flush(sink)) {
