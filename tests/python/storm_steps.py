@@ -278,7 +278,7 @@ def keep(value, most=4):
 
 def unpicklable_things(r, submit, get):
     if r.processes:
-        same(r, get(accept(r, submit, work.same, lambda: 0)), Exception)
+        same(r, get(accept(r, submit, work.same, work.unpicklable())), Exception)
         same(r, get(accept(r, submit, work.unpicklable)), Exception)
         if not r.strict:
             same(r, get(accept(r, submit, work.make_unloadable)), RuntimeError)
