@@ -329,6 +329,7 @@ if __name__ == "__main__":
     try:
         ask("spawn", abs, -1, init=print, initargs=(threading.Lock(),))
     except TypeError:
+        ask("spawn")  # the template forks in order: the nursery of the pool that did not come is there, or was
         while nurseries(template):
             pass
     line = _template.ask("spawn")
