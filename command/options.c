@@ -1,8 +1,8 @@
-/* options.c: what the command line says.  Its own parser, in the manner of getopt_long(): that one keeps its
- * place in variables of the program and prints by itself, and a fuzzer is to call this a million times. */
+/* options.c: what the command line says. */
 #include "options.h"
 
 #include <errno.h>
+#include <getopt.h>
 #include <limits.h>
 #include <math.h>
 #include <stdarg.h>
@@ -13,69 +13,55 @@
 #define JOBS_MAX 10000u
 #define SECONDS_MAX 1e9
 
-/* A place in the command line, and where to complain. */
+/* Where to put what is said, and where to complain. */
 struct parser {
     struct options *opts;
-    int argc, at;
-    char **argv;
     char *message;
 };
 
-enum option_id {
-    OPT_JOBS,
-    OPT_KEEP_ORDER,
-    OPT_NULL,
-    OPT_ARG_FILE,
-    OPT_MAX_ARGS,
-    OPT_SHELL,
-    OPT_TAG,
-    OPT_QUIET,
+/* Those without a letter. */
+enum {
+    OPT_TAG = 256,
     OPT_DRY_RUN,
     OPT_TIMEOUT,
     OPT_RETRIES,
     OPT_HALT,
     OPT_PROGRESS,
     OPT_DELAY,
-    OPT_LOAD,
     OPT_MEMORY_FREE,
     OPT_JOBLOG,
     OPT_RESUME,
     OPT_RESUME_FAILED,
-    OPT_HELP,
-    OPT_VERSION,
 };
 
-static const struct option {
-    char letter; /* 0: none */
-    const char *name;
-    bool takes_value;
-    enum option_id id;
-} known[] = {
-    { 'j', "jobs", true, OPT_JOBS },
-    { 'P', "max-procs", true, OPT_JOBS },
-    { 'k', "keep-order", false, OPT_KEEP_ORDER },
-    { '0', "null", false, OPT_NULL },
-    { 'a', "arg-file", true, OPT_ARG_FILE },
-    { 'n', "max-args", true, OPT_MAX_ARGS },
-    { 'c', "shell", false, OPT_SHELL },
-    { 0, "tag", false, OPT_TAG },
-    { 'q', "quiet", false, OPT_QUIET },
-    { 0, "dry-run", false, OPT_DRY_RUN },
-    { 0, "timeout", true, OPT_TIMEOUT },
-    { 0, "retries", true, OPT_RETRIES },
-    { 0, "halt", true, OPT_HALT },
-    { 0, "progress", false, OPT_PROGRESS },
-    { 0, "delay", true, OPT_DELAY },
-    { 'l', "load", true, OPT_LOAD },
-    { 0, "memory-free", true, OPT_MEMORY_FREE },
-    { 0, "joblog", true, OPT_JOBLOG },
-    { 0, "resume", false, OPT_RESUME },
-    { 0, "resume-failed", false, OPT_RESUME_FAILED },
-    { 'h', "help", false, OPT_HELP },
-    { 'V', "version", false, OPT_VERSION },
-};
+/* "+": options end at COMMAND, whose own are none of ours.  ":": errors are told by us. */
+static const char letters[] = "+:j:P:k0a:n:cql:hV";
 
-#define KNOWN_N (sizeof(known) / sizeof(known[0]))
+static const struct option known[] = {
+    { "jobs", required_argument, NULL, 'j' },
+    { "max-procs", required_argument, NULL, 'P' },
+    { "keep-order", no_argument, NULL, 'k' },
+    { "null", no_argument, NULL, '0' },
+    { "arg-file", required_argument, NULL, 'a' },
+    { "max-args", required_argument, NULL, 'n' },
+    { "shell", no_argument, NULL, 'c' },
+    { "tag", no_argument, NULL, OPT_TAG },
+    { "quiet", no_argument, NULL, 'q' },
+    { "dry-run", no_argument, NULL, OPT_DRY_RUN },
+    { "timeout", required_argument, NULL, OPT_TIMEOUT },
+    { "retries", required_argument, NULL, OPT_RETRIES },
+    { "halt", required_argument, NULL, OPT_HALT },
+    { "progress", no_argument, NULL, OPT_PROGRESS },
+    { "delay", required_argument, NULL, OPT_DELAY },
+    { "load", required_argument, NULL, 'l' },
+    { "memory-free", required_argument, NULL, OPT_MEMORY_FREE },
+    { "joblog", required_argument, NULL, OPT_JOBLOG },
+    { "resume", no_argument, NULL, OPT_RESUME },
+    { "resume-failed", no_argument, NULL, OPT_RESUME_FAILED },
+    { "help", no_argument, NULL, 'h' },
+    { "version", no_argument, NULL, 'V' },
+    { NULL, 0, NULL, 0 },
+};
 
 __attribute__((format(printf, 2, 3))) static enum options_result bad(struct parser *p,
                                                                      const char *format, ...)
@@ -197,7 +183,7 @@ static bool read_load(const char *s, double *ret)
     return end != s && *end == '\0' && *ret > 0 && *ret <= 1e6;
 }
 
-static enum options_result take_gate(struct parser *p, enum option_id id, const char *value)
+static enum options_result take_gate(struct parser *p, int id, const char *value)
 {
     struct options *opts = p->opts;
 
@@ -206,7 +192,7 @@ static enum options_result take_gate(struct parser *p, enum option_id id, const 
         return read_seconds(value, &opts->delay_ns)
                    ? OPTIONS_RUN
                    : bad(p, "--delay %s: not a time; try 0.1 or 5s", value);
-    case OPT_LOAD:
+    case 'l':
         return read_load(value, &opts->load)
                    ? OPTIONS_RUN
                    : bad(p, "--load %s: not a load average above 0", value);
@@ -217,16 +203,17 @@ static enum options_result take_gate(struct parser *p, enum option_id id, const 
     }
 }
 
-static enum options_result take(struct parser *p, enum option_id id, const char *value)
+static enum options_result take(struct parser *p, int id, const char *value)
 {
     struct options *opts = p->opts;
 
     switch (id) {
-    case OPT_JOBS:
+    case 'j':
+    case 'P':
         return read_count(value, 1, JOBS_MAX, &opts->jobs)
                    ? OPTIONS_RUN
                    : bad(p, "-j %s: not a number of jobs from 1 to %u", value, JOBS_MAX);
-    case OPT_MAX_ARGS:
+    case 'n':
         return read_count(value, 1, 1000000, &opts->per_job)
                    ? OPTIONS_RUN
                    : bad(p, "-n %s: not a number of arguments from 1 to 1000000", value);
@@ -243,28 +230,28 @@ static enum options_result take(struct parser *p, enum option_id id, const char 
                    ? OPTIONS_RUN
                    : bad(p, "--halt %s: not one of never, soon, now, soon,fail=3, now,fail=10%%",
                          value);
-    case OPT_ARG_FILE:
+    case 'a':
         opts->arg_file = value;
         return OPTIONS_RUN;
     case OPT_DELAY:
-    case OPT_LOAD:
+    case 'l':
     case OPT_MEMORY_FREE:
         return take_gate(p, id, value);
     case OPT_JOBLOG:
         opts->joblog = value;
         return OPTIONS_RUN;
-    case OPT_HELP:
+    case 'h':
         return OPTIONS_HELP;
-    case OPT_VERSION:
+    case 'V':
         return OPTIONS_VERSION;
     default:
         break;
     }
-    opts->keep_order |= id == OPT_KEEP_ORDER;
-    opts->null |= id == OPT_NULL;
-    opts->shell |= id == OPT_SHELL;
+    opts->keep_order |= id == 'k';
+    opts->null |= id == '0';
+    opts->shell |= id == 'c';
     opts->tag |= id == OPT_TAG;
-    opts->quiet |= id == OPT_QUIET;
+    opts->quiet |= id == 'q';
     opts->dry_run |= id == OPT_DRY_RUN;
     opts->progress |= id == OPT_PROGRESS;
     opts->resume |= id == OPT_RESUME || id == OPT_RESUME_FAILED;
@@ -272,64 +259,49 @@ static enum options_result take(struct parser *p, enum option_id id, const char 
     return OPTIONS_RUN;
 }
 
-static const char *next_word(struct parser *p)
+static const struct option *find(int id)
 {
-    return p->at < p->argc && strcmp(p->argv[p->at], ":::") != 0 ? p->argv[p->at++] : NULL;
+    const struct option *at = known;
+
+    while (at->name != NULL && at->val != id) {
+        at++;
+    }
+    return at->name != NULL ? at : NULL;
 }
 
-/* --name, --name=value or --name value; a name may be shortened as long as it is the only one. */
-static enum options_result take_long(struct parser *p, const char *word)
+/* A long name that getopt_long() does not know, or that begins more than one. */
+static enum options_result bad_name(struct parser *p, const char *name)
 {
-    size_t n = strcspn(word, "=");
     const struct option *found = NULL;
-    const char *value = NULL;
+    size_t n = strcspn(name, "=");
 
-    for (size_t i = 0; i < KNOWN_N; i++) {
-        if (strncmp(known[i].name, word, n) != 0) {
+    for (const struct option *at = known; at->name != NULL; at++) {
+        if (n == 0 || strncmp(at->name, name, n) != 0) {
             continue;
         }
-        if (known[i].name[n] == '\0') {
-            found = &known[i];
-            break;
-        }
         if (found != NULL) {
-            return bad(p, "--%s: may be --%s or --%s", word, found->name, known[i].name);
+            return bad(p, "--%.*s: may be --%s or --%s", (int)n, name, found->name, at->name);
         }
-        found = &known[i];
+        found = at;
     }
-    if (found == NULL || n == 0) {
-        return bad(p, "--%.*s: there is no such option", (int)n, word);
-    }
-    if (!found->takes_value) {
-        return word[n] == '\0' ? take(p, found->id, NULL)
-                               : bad(p, "--%s takes no value", found->name);
-    }
-    value = word[n] == '=' ? word + n + 1 : next_word(p);
-    return value != NULL ? take(p, found->id, value) : bad(p, "--%s needs a value", found->name);
+    return bad(p, "--%.*s: there is no such option", (int)n, name);
 }
 
-/* Letters may be joined: -k0j4, -k0j 4. */
-static enum options_result take_letters(struct parser *p, const char *word)
+/* What getopt_long() found wrong; word is the last one that it looked at. */
+static enum options_result refuse(struct parser *p, bool no_value, const char *word)
 {
-    for (; *word != '\0'; word++) {
-        const struct option *found = NULL;
-        enum options_result result;
-        for (size_t i = 0; i < KNOWN_N; i++) {
-            found = known[i].letter == *word ? &known[i] : found;
-        }
-        if (found == NULL) {
-            return bad(p, "-%c: there is no such option", *word);
-        }
-        if (found->takes_value) {
-            const char *value = word[1] != '\0' ? word + 1 : next_word(p);
-            return value != NULL ? take(p, found->id, value) : bad(p, "-%c needs a value", *word);
-        }
-        result = take(p, found->id, NULL);
-        if (result != OPTIONS_RUN) {
-            return result;
-        }
+    bool is_long = strncmp(word, "--", 2) == 0;
+    const struct option *option = find(optopt);
+
+    if (no_value) {
+        return is_long ? bad(p, "--%s needs a value", option->name)
+                       : bad(p, "-%c needs a value", optopt);
     }
-    return OPTIONS_RUN;
+    if (optopt == 0) {
+        return bad_name(p, word + 2);
+    }
+    return option != NULL ? bad(p, "--%s takes no value", option->name)
+                          : bad(p, "-%c: there is no such option", optopt);
 }
 
 static enum options_result check(struct parser *p)
@@ -361,30 +333,31 @@ static enum options_result check(struct parser *p)
 enum options_result options_parse(struct options *opts, int argc, char **argv,
                                   char reterr_message[OPTIONS_MESSAGE_MAX])
 {
-    struct parser p = { opts, argc, 1, argv, reterr_message };
+    struct parser p = { opts, reterr_message };
     enum options_result result = OPTIONS_RUN;
+    int own = 1; /* words before the first ":::" */
+    int id;
 
+    while (own < argc && strcmp(argv[own], ":::") != 0) {
+        own++;
+    }
     *opts = (struct options){ 0 };
     reterr_message[0] = '\0';
-    while (result == OPTIONS_RUN && p.at < argc && argv[p.at][0] == '-' && argv[p.at][1] != '\0') {
-        const char *word = argv[p.at++];
-        if (strcmp(word, "--") == 0) {
-            break;
-        }
-        result = word[1] == '-' ? take_long(&p, word + 2) : take_letters(&p, word + 1);
+    opterr = 0;
+    optind = 0; /* begin anew, though this may have been called before */
+    while (result == OPTIONS_RUN && (id = getopt_long(own, argv, letters, known, NULL)) != -1) {
+        result =
+            id == ':' || id == '?' ? refuse(&p, id == ':', argv[optind - 1]) : take(&p, id, optarg);
     }
     if (result != OPTIONS_RUN) {
         return result;
     }
-    opts->command = argv + p.at;
-    while (p.at < argc && strcmp(argv[p.at], ":::") != 0) {
-        p.at++;
-        opts->command_n++;
-    }
-    opts->lists_given = p.at < argc;
+    opts->command = argv + optind;
+    opts->command_n = (unsigned)(own - optind);
+    opts->lists_given = own < argc;
     if (opts->lists_given) {
-        opts->lists = argv + p.at + 1;
-        opts->lists_n = (unsigned)(argc - p.at - 1);
+        opts->lists = argv + own + 1;
+        opts->lists_n = (unsigned)(argc - own - 1);
     }
     return check(&p);
 }
