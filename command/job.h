@@ -9,8 +9,6 @@
 #include "template.h"
 #include "text.h"
 
-struct lines; /* lines.h */
-
 struct job {
     struct job *next; /* in the list that it is in: to be retried, or to be printed */
     uint64_t seq;     /* from 1, in the order of the arguments */

@@ -156,6 +156,9 @@ void output_pump(struct output *out)
     out->more = false;
     while (out->first != NULL && (out->first->ended || out->running_too)) {
         struct job *job = out->first;
+        if (out->stage == 0 && !flush(out, 1)) { /* what was said about the one before */
+            return;
+        }
         if (!print_stream(out, job)) {
             return;
         }

@@ -72,6 +72,14 @@ class Grouped(Case):
                 self.assertEqual(set(lines[i:i + 5]), {lines[i]})
             self.assertTrue(all(line.endswith(name) for line in lines))
 
+    def test_streams_that_are_the_same_file_stay_in_turn(self):
+        out = self.out_of_both("-kj1", "sh", "-c", 'echo "$1 out"; echo "$1 err" >&2; exit 1', "x", ":::", "a", "b")
+        self.assertRegex(out, rb"^a out\na err\nauriga: job 1 .*\nb out\nb err\nauriga: job 2 .*\nauriga: 2 of 2 .*\n$")
+
+    def out_of_both(self, *arguments):
+        return subprocess.run(harness.words(arguments), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT).stdout
+
     def test_no_newline_at_the_end(self):
         self.assertEqual(self.out("-k", "printf", "%s", ":::", "a", "b"), b"ab")
 
