@@ -33,7 +33,7 @@ static void write_log(struct run *run, struct job *job)
 {
     struct text command = { 0 };
 
-    if (!job->to_log || run->log.fd == 0 || run->out.sinks[0].failed != 0) {
+    if (!job->to_log || run->log.fd == 0 || run->out.sinks[0].failed != 0 || run->reader_gone) {
         return;
     }
     show_command(run, job, &command);
@@ -112,6 +112,10 @@ static void finish(struct run *run, struct job *job)
 {
     bool bad = job_failed(job);
 
+    if (bad && run->opts->ungroup && sink_reader_is_gone(&run->out.sinks[0])) {
+        run->reader_gone = true; /* that was why, or will be why of the others */
+        run_stop(run, STOP_NOW);
+    }
     if (bad && job->attempt <= run->opts->retries && run->stop == STOP_NOT) {
         run_again(run, job);
         return;
@@ -145,6 +149,9 @@ static bool is_shortage(int error)
 
 static int open_outputs(struct run *run, struct job *job)
 {
+    if (run->opts->ungroup) {
+        return 0;
+    }
     int failed = spill_open(&run->out.spills, &job->out[0]);
 
     return failed != 0 ? failed : spill_open(&run->out.spills, &job->out[1]);
@@ -168,8 +175,9 @@ static int try_start(struct run *run, struct job *job)
     clock_gettime(CLOCK_REALTIME, &wall);
     job->started_at = (double)wall.tv_sec + (double)wall.tv_nsec / 1e9;
     job->started_ns = aurp_now_ns();
-    failed =
-        starter_run(&run->starter, &run->line, job->out[0].writer, job->out[1].writer, &job->pid);
+    int out = run->opts->ungroup ? STDOUT_FILENO : job->out[0].writer;
+    int err = run->opts->ungroup ? STDERR_FILENO : job->out[1].writer;
+    failed = starter_run(&run->starter, &run->line, out, err, &job->pid);
     spill_started(&job->out[0]);
     spill_started(&job->out[1]);
     return failed;

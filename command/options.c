@@ -35,7 +35,7 @@ enum {
 };
 
 /* "+": options end at COMMAND, whose own are none of ours.  ":": errors are told by us. */
-static const char letters[] = "+:j:P:k0a:n:cql:hV";
+static const char letters[] = "+:j:P:k0a:n:cuql:hV";
 
 static const struct option known[] = {
     { "jobs", required_argument, NULL, 'j' },
@@ -46,6 +46,7 @@ static const struct option known[] = {
     { "max-args", required_argument, NULL, 'n' },
     { "shell", no_argument, NULL, 'c' },
     { "tag", no_argument, NULL, OPT_TAG },
+    { "ungroup", no_argument, NULL, 'u' },
     { "quiet", no_argument, NULL, 'q' },
     { "dry-run", no_argument, NULL, OPT_DRY_RUN },
     { "timeout", required_argument, NULL, OPT_TIMEOUT },
@@ -251,6 +252,7 @@ static enum options_result take(struct parser *p, int id, const char *value)
     opts->null |= id == '0';
     opts->shell |= id == 'c';
     opts->tag |= id == OPT_TAG;
+    opts->ungroup |= id == 'u';
     opts->quiet |= id == 'q';
     opts->dry_run |= id == OPT_DRY_RUN;
     opts->progress |= id == OPT_PROGRESS;
@@ -320,6 +322,10 @@ static enum options_result check(struct parser *p)
     }
     if (opts->lists_given && opts->null) {
         return bad(p, "-0 is for arguments that are read, not for those behind ':::'");
+    }
+    if (opts->ungroup && (opts->keep_order || opts->tag)) {
+        return bad(p, "-u leaves output as it comes: it does not go with %s",
+                   opts->keep_order ? "-k" : "--tag");
     }
     if (opts->resume && opts->joblog == NULL) {
         return bad(p, "--resume needs --joblog FILE, which says what was done");

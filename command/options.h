@@ -18,6 +18,7 @@ struct options {
     bool keep_order;
     bool null;
     bool tag;
+    bool ungroup;
     bool quiet;
     bool progress;
     bool dry_run;

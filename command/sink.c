@@ -48,6 +48,14 @@ void sink_free(struct sink *sink)
     text_free(&sink->put);
 }
 
+bool sink_reader_is_gone(const struct sink *sink)
+{
+    struct pollfd state = { .fd = sink->fd };
+
+    return (sink->pipe || sink->socket) && poll(&state, 1, 0) == 1 &&
+           (state.revents & (POLLERR | POLLHUP)) != 0;
+}
+
 void sink_put(struct sink *sink, const char *bytes, size_t n)
 {
     if (sink->failed == 0) {

@@ -27,6 +27,9 @@ struct sink {
 void sink_init(struct sink *sink, int fd);
 void sink_free(struct sink *sink);
 
+/* Whether what is written there has no reader any more; a file or a terminal always has one. */
+bool sink_reader_is_gone(const struct sink *sink);
+
 /* Takes the bytes in any case. */
 void sink_put(struct sink *sink, const char *bytes, size_t n);
 

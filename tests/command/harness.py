@@ -50,6 +50,11 @@ class Case(unittest.TestCase):
         self.assertEqual(stderr, b"")
         return stdout
 
+    def run_map_to(self, file, *arguments):
+        done = subprocess.run(words(arguments), stdout=file, stdin=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE)
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+
     def fifo(self, name):
         os.mkfifo(name)
         return name

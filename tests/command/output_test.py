@@ -127,6 +127,38 @@ class Grouped(Case):
         self.assertEqual(self.out("-k", "echo", ":::", "a", "b", env=dict(os.environ, TMPDIR="/none")), b"a\nb\n")
 
 
+class Ungrouped(Case):
+    def test_output_is_passed_on_at_once(self):
+        self.fifo("go")
+        process = harness.start("-uj1", "sh", "-c", 'printf out; printf err >&2; read x < go', "x", ":::", "1")
+        self.assertEqual((process.stdout.read(3), process.stderr.read(3)), (b"out", b"err"))
+        with open("go", "w") as file:
+            file.write("\n")
+        self.assertEqual(process.communicate(), (b"", b""))
+
+    def test_it_is_the_same_file(self):
+        with open("result", "wb") as file:
+            self.run_map_to(file, "-uj1", "readlink", ":::", "/proc/self/fd/1")
+        with open("result") as file:
+            self.assertEqual(file.read(), os.path.realpath("result") + "\n")
+
+    def test_every_attempt_is_shown(self):
+        out, err = self.run_map("-u", "--retries=1", "sh", "-c", "echo x; exit 1", ":::", "1", code=1)
+        self.assertEqual(out, b"x\nx\n")
+
+    def test_reader_that_leaves(self):
+        process = harness.start("-u", "--joblog=log", "yes", stdin=subprocess.PIPE, bufsize=0)
+        process.stdin.write(b"a\n")
+        self.assertEqual(process.stdout.readline(), b"a\n")
+        process.stdout.close()
+        self.assertEqual(process.wait(), -13)
+        self.assertEqual(process.stderr.read(), b"")
+        process.stdin.close()
+        process.stderr.close()
+        with open("log") as file:
+            self.assertEqual(len(file.readlines()), 1)
+
+
 class Large(Case):
     """64 MiB in pieces that name their job, by each kind of way out."""
 
@@ -160,11 +192,6 @@ class Large(Case):
                 self.run_map_to(file, "-kj2", "cat", ":::", *self.names)
         with open("result", "rb") as file:
             self.assertTrue(file.read() == self.whole * 2)
-
-    def run_map_to(self, file, *arguments):
-        done = subprocess.run(harness.words(arguments), stdout=file, stdin=subprocess.DEVNULL,
-                              stderr=subprocess.PIPE)
-        self.assertEqual((done.returncode, done.stderr), (0, b""))
 
     def test_socket(self):
         ours, theirs = socket.socketpair()

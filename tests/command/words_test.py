@@ -177,6 +177,7 @@ class Usage(Case):
                 (["--memory-free=1X", "true"], b"--memory-free 1X"), (["--memory-free=1e30", "true"], b"1e30"),
                 (["--halt=now,fail=101%", "true"], b"101%"), (["--halt=never,fail=1", "true"], b"never,fail"),
                 (["-0", "true", ":::", "a"], b"-0"), (["-a", "x", "true", ":::", "a"], b"--arg-file"),
+                (["-ku", "true"], b"go with -k"), (["--ungroup", "--tag", "true"], b"go with --tag"),
                 (["-n2", "true", ":::", "a", ":::", "b"], b"-n does not go")):
             with self.subTest(arguments=arguments):
                 self.assertIn(text, self.bad(*arguments))
