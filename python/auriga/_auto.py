@@ -6,170 +6,23 @@ then it is seen whether what computes holds the GIL.  ``_verdict`` chooses, and 
 belongs.
 """
 
-import contextvars
 import functools
-import itertools
 import os
-import resource
 import sys
 import threading
 import time
 
-from . import _core, _helpers, _progress
+from . import _core, _gauges, _helpers, _progress
 from ._pool import _CONTEXT, CLOSE, RUN, TERMINATE, Pool, ThreadPool, _chunks, _count, _with
-from ._results import BYTES_AHEAD, AsyncResult, Failed, MapResult, _name_item
+from ._results import BYTES_AHEAD, AsyncResult, MapResult, _name_item
 from ._verdict import GIL, HAND_OVER, HERE, PROCESSES, THREADS, UNDECIDED, Verdict, Where, outcome
 
-_WATCH = 0.005  # seconds after which a call that still runs is judged by what it did so far
 _LOOK = 0.02  # seconds of calls beside which the GIL is asked for ...
 _TRIES = 4  # ... and that times so many at most, if they were over too soon
 _SLICE, _SLICE_ITEMS = 0.0005, 64  # a look at the clocks after so many seconds, at one of so many items
-_LOOKS = 0.1  # seconds at most, when a wait for a single call begins
-_LOOKS_A_CALL = 8
 _LONG = 0.01  # seconds of work that go to a process at a time
 _AGAIN_MAP, _AGAIN_CALL = 16, 64  # of so many, one is measured anew
 _FUNCTIONS = 256  # that are remembered
-
-
-# ---- running -----------------------------------------------------------------------------------
-
-
-def _run(fn, star, items):
-    """The results of all items; if some fail, the exception of the first, after the last."""
-    results = []
-    n = len(items)
-    items = iter(items)
-    calls = itertools.starmap(fn, items) if star else map(fn, items)
-    first = None
-    while len(results) < n:
-        try:
-            results.extend(calls)
-            if len(results) < n:  # to extend() that was the end, and the exception is gone
-                raise StopIteration("raised by the function")
-        except BaseException as error:
-            if first is None:
-                first = error
-                _helpers.note_item(error, len(results))
-            if not isinstance(error, Exception):
-                raise
-            results.append(None)
-    if first is not None:
-        raise first
-    return results
-
-
-class _As:
-    """A call that messages know by the name of func."""
-
-    def __init__(self, func, call):
-        self.func = func
-        self._call = call
-
-    def __call__(self, *args, **kwargs):
-        return self._call(*args, **kwargs)
-
-
-def _many(fn, star, run=_run):
-    return _As(fn, functools.partial(run, fn, star))
-
-
-_Gauge = _core.Gauge
-
-
-_probe = _core.probe
-
-
-def _watch(task, gauge):
-    """Waits a while, or until the task is done; longer while it has not begun, or is ready for a CPU, which
-    looks like any other wait as long as it lasts."""
-    while not _core.watch(task, gauge, _WATCH):
-        pass
-
-
-class _Counted(_As):
-    """A call whose gauge the verdict hears of, as of n calls."""
-
-    def __init__(self, func, call, verdict, n=1):
-        super().__init__(func, call)
-        self._verdict = verdict
-        self._n = n
-        self.gauge = None
-
-    def __call__(self, *args, **kwargs):
-        verdict = self._verdict
-        verdict.running += 1
-        beside = verdict.running
-        try:
-            return self._call(*args, **kwargs)
-        finally:
-            self.gauge.end()
-            verdict.count(self._n, *outcome(*self.gauge.took()), max(beside, verdict.running))
-            verdict.running -= 1
-
-
-def _counted(func, call, verdict, n=1):
-    counted = _Counted(func, call, verdict, n)
-    counted.gauge = _Gauge(func, counted)
-    return counted.gauge
-
-
-def _measured_here(verdict, call, n=lambda: 1):
-    """call() in this thread; counts as n() calls when it has ended."""
-    sleeps = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
-    cpu = time.thread_time()
-    start = time.perf_counter()
-    try:
-        return contextvars.copy_context().run(call)
-    finally:
-        wall = time.perf_counter() - start
-        cpu = time.thread_time() - cpu
-        sleeps = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - sleeps
-        # What is cheap enough to run here would feel a look at the time without a CPU.
-        verdict.count(n(), *outcome(wall, cpu, 0, sleeps), 1 + verdict.running)
-
-
-class _Judged(AsyncResult):
-    """Of a measured call: who waits for it sees meanwhile whether it holds the GIL."""
-
-    _judge = None
-
-    # The arguments are for the C type to check.
-
-    def _look(self, *args, timeout=None, **_):
-        timeout = args[0] if args else timeout
-        if self._judge is not None and (timeout is None or timeout >= _LOOKS):
-            judge, self._judge = self._judge, None
-            judge(self)
-
-    def get(self, *args, **kwargs):
-        self._look(*args, **kwargs)
-        return super().get(*args, **kwargs)
-
-    def wait(self, *args, **kwargs):
-        self._look(*args, **kwargs)
-        return super().wait(*args, **kwargs)
-
-
-def _judge(verdict, gauge, result):
-    if verdict.is_open() and not result.ready():
-        verdict.count_gil(*_probe(result, gauge, (verdict.seconds or 1) / _LOOKS_A_CALL))
-
-
-class _Done(Failed):
-    """A task that ran at its submit."""
-
-    def __init__(self, value):
-        self.value = value
-
-    def get(self):
-        return self.value
-
-
-def _settled(call):
-    try:
-        return _Done(call())
-    except Exception as error:
-        return Failed(error)
 
 
 class _Parts:
@@ -353,7 +206,7 @@ class AutoPool(Pool):
         if self._where.here and self._at_home() and not any(self._limits_of(timeout, retries)):
             verdict = self._verdict_of(func)
             if self._choose_for_one(verdict, func) != PROCESSES:
-                return _measured_here(verdict, functools.partial(func, *args, **kwds))
+                return _gauges.measured_here(verdict, functools.partial(func, *args, **kwds))
         return self.apply_async(func, args, kwds, timeout=timeout, retries=retries).get()
 
     def _submit(self, fn, args, kwargs, limits):
@@ -374,15 +227,15 @@ class AutoPool(Pool):
         self._before_threads()
         if choice != UNDECIDED:
             return self._in_thread(fn, args, kwargs, AsyncResult)
-        gauge = _counted(fn, fn, verdict)
-        result = self._in_thread(gauge, args, kwargs, _Judged)
-        result._judge = functools.partial(_judge, verdict, gauge)
+        gauge = _gauges.counted(fn, fn, verdict)
+        result = self._in_thread(gauge, args, kwargs, _gauges.Judged)
+        result._judge = functools.partial(_gauges.judge, verdict, gauge)
         return result
 
     def _one_here(self, verdict, fn, args, kwargs):
         call = functools.partial(fn, *args, **(kwargs or {}))
         try:
-            return _core.settled(AsyncResult, _measured_here(verdict, call), None)
+            return _core.settled(AsyncResult, _gauges.measured_here(verdict, call), None)
         except Exception as error:
             return _core.settled(AsyncResult, None, error)
 
@@ -430,12 +283,12 @@ class AutoPool(Pool):
         if self._at_home():
             self._before_threads()
             try:
-                task = self._in_thread(_As(func, self._drive), job)
+                task = self._in_thread(_gauges.As(func, self._drive), job)
             except Exception:
                 self._check_running()  # ended meanwhile: as if this had come later
                 raise
         else:
-            task = _settled(lambda: self._drive(*job))
+            task = _gauges.settled(lambda: self._drive(*job))
         return MapResult(self, [task], 2, *told)
 
     def _drive(self, fn, items, star, chunksize, progress):
@@ -477,11 +330,11 @@ class AutoPool(Pool):
         choice = self._choose_for_one(verdict, fn) if self._at_home() else HERE
         if choice == HERE:
             call = functools.partial(_helpers.run_each, fn, star, chunk)
-            return _settled(lambda: _measured_here(verdict, call, chunk.__len__))
+            return _gauges.settled(lambda: _gauges.measured_here(verdict, call, chunk.__len__))
         if choice == UNDECIDED:
             self._before_threads()
-            counted = _counted(fn, _many(fn, star, _helpers.run_each), verdict, len(chunk))
-            return self._in_thread(counted, (chunk,))
+            call = _gauges.many(fn, star, _helpers.run_each)
+            return self._in_thread(_gauges.counted(fn, call, verdict, len(chunk)), (chunk,))
         return self._send(choice, fn, star, chunk, each=True)
 
     def _send(self, choice, fn, star, chunk, each=False):
@@ -493,8 +346,8 @@ class AutoPool(Pool):
             except Exception:
                 pass  # if it was not a pickle that failed, the thread fails as well
         self._before_threads()
-        run = _helpers.run_each if each else _run
-        return self._in_thread(_many(fn, star, run), (chunk,))
+        run = _helpers.run_each if each else _gauges.run
+        return self._in_thread(_gauges.many(fn, star, run), (chunk,))
 
     # -- the end
 
@@ -567,7 +420,7 @@ class _MapRun:
             return self._at - start
 
         try:
-            task = _settled(lambda: _measured_here(self._verdict, self._stretch, n))
+            task = _gauges.settled(lambda: _gauges.measured_here(self._verdict, self._stretch, n))
         except BaseException as error:  # not of the kind that waits for the others
             _name_item(error, start, False)
             raise
@@ -582,7 +435,7 @@ class _MapRun:
         while self._at < len(self._items):
             items = self._take(size if self.parts.progress is None else 1)
             try:
-                results += _run(self._fn, self._star, items)
+                results += _gauges.run(self._fn, self._star, items)
             except BaseException as error:
                 if first is None:
                     first = error
@@ -600,7 +453,7 @@ class _MapRun:
         """(task, gauge) of the next n items in a thread."""
         self._pool._before_threads()
         items = self._take(n)
-        gauge = _Gauge(self._fn, _many(self._fn, self._star))
+        gauge = _gauges.Gauge(self._fn, _gauges.many(self._fn, self._star))
         task = self._pool._in_thread(gauge, (items,))
         self.parts.add(task, len(items))
         return task, gauge
@@ -611,7 +464,7 @@ class _MapRun:
 
     def _count_running(self):
         task, gauge = self._running
-        _watch(task, gauge)
+        _gauges.watch(task, gauge)
         if gauge.took() is not None:  # else it never began, and its task tells why
             self._verdict.count(1, *outcome(*gauge.took()), 1 + self._verdict.running)
 
@@ -620,7 +473,7 @@ class _MapRun:
         if self._running is None or self._running[0].done():
             seconds = max(self._verdict.seconds, 1e-9)
             self._running = self._begin(max(1, min(left // 2, int(self._tries * _LOOK / seconds))))
-        held, looks = _probe(*self._running)
+        held, looks = _gauges.probe(*self._running)
         if looks == 0 and not self._running[0].done():
             self._count_running()  # it may have stopped to compute
         self._tries *= 2

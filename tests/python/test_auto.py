@@ -13,7 +13,7 @@ import warnings
 
 import auriga
 import work
-from auriga import _auto, _core
+from auriga import _core, _gauges
 from auriga._verdict import (
     GIL, HERE, PROCESSES, THREADS, UNDECIDED, Verdict, Where, outcome
 )
@@ -298,7 +298,7 @@ class Scripted:
     def choice_for(self, case, fn, n):
         with (
             unittest.mock.patch.multiple(
-                _auto, _Gauge=self.gauge, _watch=lambda task, gauge: task.wait(), _probe=self.probe
+                _gauges, Gauge=self.gauge, watch=lambda task, gauge: task.wait(), probe=self.probe
             ),
             auriga.AutoPool(2) as pool,
         ):
@@ -339,7 +339,7 @@ class Auto(Case):
                 return script.probe(result, gauge)
 
             with (
-                unittest.mock.patch.multiple(_auto, _Gauge=script.gauge, _probe=probe),
+                unittest.mock.patch.multiple(_gauges, Gauge=script.gauge, probe=probe),
                 auriga.AutoPool(2) as pool,
             ):
                 result = pool.apply_async(wait_for, (event,))
@@ -512,7 +512,7 @@ class Gauges(Case):
         begun.wait()
         sleeps = 0
         while sleeps == 0:  # it may not be in its wait yet
-            _auto._watch(task, gauge)
+            _gauges.watch(task, gauge)
             wall, cpu, ready, sleeps = gauge.took()
         self.assertFalse(task.done())
         self.assertLessEqual(cpu, wall)
