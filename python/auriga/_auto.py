@@ -15,7 +15,7 @@ import time
 from . import _core, _gauges, _helpers, _progress
 from ._pool import _CONTEXT, CLOSE, RUN, TERMINATE, Pool, ThreadPool, _chunks, _count, _with
 from ._results import BYTES_AHEAD, AsyncResult, MapResult, _name_item
-from ._verdict import GIL, HAND_OVER, HERE, PROCESSES, THREADS, UNDECIDED, Verdict, Where, outcome
+from ._verdict import GIL, HAND_OVER, HERE, PROCESSES, THREADS, UNDECIDED, Verdict, Where
 
 _LOOK = 0.02  # seconds of calls beside which the GIL is asked for ...
 _TRIES = 4  # ... and that times so many at most, if they were over too soon
@@ -159,15 +159,15 @@ class AutoPool(Pool):
             verdict = self._verdicts.setdefault(key, Verdict(name))
         return verdict
 
-    def _choose(self, verdict, fn, left=None):
-        choice = verdict.choose(self._where, left)
+    def _choose(self, verdict, fn, *left):
+        choice = verdict.choose(self._where, *left)
         if choice in (GIL, PROCESSES) and verdict.bound is None:
             try:
                 _helpers.dumps(_helpers.portable(fn), [])
                 verdict.bound = ""
             except Exception as error:
                 verdict.bound = f"{type(error).__name__}: {error}"
-            choice = verdict.choose(self._where, left)
+            choice = verdict.choose(self._where, *left)
         return choice
 
     def _choose_for_one(self, verdict, fn):
@@ -294,8 +294,11 @@ class AutoPool(Pool):
     def _drive(self, fn, items, star, chunksize, progress):
         """The results of a map."""
         run = _MapRun(self, fn, items, star, chunksize, progress)
-        run.all()
-        return run.parts.results()
+        try:
+            run.all()
+            return run.parts.results()
+        finally:
+            run.end()
 
     # -- iterators
 
@@ -387,7 +390,8 @@ class _MapRun:
         self._chunksize = 1 if progress is not None else chunksize
         self._verdict = pool._verdict_of(fn)
         self._at = 0
-        self._running = None  # (task, gauge) of the items that were last begun one by one
+        self._running = None  # the items that were last begun to be measured, if any
+        self._begun = 0  # how many items there were with them
         self._tries = 1
         self.parts = _Parts(progress)
 
@@ -395,17 +399,31 @@ class _MapRun:
         verdict, pool = self._verdict, self._pool
         again = verdict.turn(_AGAIN_MAP)
         while self._at < len(self._items):
+            if self._running is not None and self._running.task.done():
+                self.end()
             left = len(self._items) - self._at
-            choice = UNDECIDED if again else pool._choose(verdict, self._fn, left)
+            begun = self._running.n if self._running is not None else 0
+            choice = UNDECIDED if again else pool._choose(verdict, self._fn, left, begun)
             again = False
-            if choice == HERE or not pool._at_home():
+            if not pool._at_home():
                 self._run_here()
+            elif choice == HERE:
+                # Beside a call that computes the caller would only take turns with it; and it may still turn out
+                # to be long enough for processes.
+                if self._running is None or not self._running.look():
+                    self._run_here()
             elif choice == UNDECIDED:
                 self._watch_one()
             elif choice == GIL:
                 self._look_for_gil(left)
             else:
                 self._send_rest(choice, left)
+
+    def end(self):
+        """Nothing is measured any more."""
+        if self._running is not None:
+            self._running.end(self._at != self._begun)
+            self._running = None
 
     def _take(self, n):
         items = self._items[self._at : self._at + n]
@@ -450,32 +468,29 @@ class _MapRun:
         return results
 
     def _begin(self, n):
-        """(task, gauge) of the next n items in a thread."""
+        """The next n items in a thread."""
+        self.end()
         self._pool._before_threads()
         items = self._take(n)
         gauge = _gauges.Gauge(self._fn, _gauges.many(self._fn, self._star))
         task = self._pool._in_thread(gauge, (items,))
         self.parts.add(task, len(items))
-        return task, gauge
+        self._running = _gauges.Watched(self._verdict, task, gauge, len(items))
+        self._begun = self._at
 
     def _watch_one(self):
-        self._running = self._begin(1)
-        self._count_running()
-
-    def _count_running(self):
-        task, gauge = self._running
-        _gauges.watch(task, gauge)
-        if gauge.took() is not None:  # else it never began, and its task tells why
-            self._verdict.count(1, *outcome(*gauge.took()), 1 + self._verdict.running)
+        self._begin(1)
+        self._running.look()
 
     def _look_for_gil(self, left):
         """Whether it is held by calls that compute: by one that still runs, or some more."""
-        if self._running is None or self._running[0].done():
+        if self._running is None:
             seconds = max(self._verdict.seconds, 1e-9)
-            self._running = self._begin(max(1, min(left // 2, int(self._tries * _LOOK / seconds))))
-        held, looks = _gauges.probe(*self._running)
-        if looks == 0 and not self._running[0].done():
-            self._count_running()  # it may have stopped to compute
+            self._begin(max(1, min(left // 2, int(self._tries * _LOOK / seconds))))
+        task = self._running.task
+        held, looks = _gauges.probe(task, self._running.gauge)
+        if looks == 0 and not task.done():
+            self._running.look()  # it may have stopped to compute
         self._tries *= 2
         if self._tries > _TRIES and looks == 0:
             held = looks = 1  # as most do
@@ -489,8 +504,10 @@ class _MapRun:
             size = -(-left // (4 * workers))
             if choice == THREADS and seconds >= HAND_OVER:
                 size = 1
-            elif choice == PROCESSES:
+            elif choice == PROCESSES and (self._running is None or self._running.n > 1):
                 size = max(1, min(size, int(_LONG / seconds)))
+            elif choice == PROCESSES:
+                size = 1  # nobody knows yet how long one takes
         send = self._pool._send
         for chunk in _chunks(self._take(left), size):
             self.parts.add(send(choice, self._fn, self._star, chunk), len(chunk))

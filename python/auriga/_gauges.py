@@ -9,9 +9,11 @@ import time
 
 from . import _core, _helpers
 from ._results import AsyncResult, Failed
-from ._verdict import outcome
+from ._verdict import WAITS, outcome
 
 _WATCH = 0.005  # seconds after which a call that still runs is judged by what it did so far
+_WATCH_MAX = 0.08  # the same, at most, after further looks; signals wait for so long
+_DEAR = 0.0005  # seconds of a call in the caller that do not feel a look at the time without a CPU
 _LOOKS = 0.1  # seconds at most, when a wait for a single call begins
 _LOOKS_A_CALL = 8
 
@@ -59,10 +61,10 @@ Gauge = _core.Gauge
 probe = _core.probe
 
 
-def watch(task, gauge):
+def watch(task, gauge, seconds):
     """Waits a while, or until the task is done; longer while it has not begun, or is ready for a CPU, which
     looks like any other wait as long as it lasts."""
-    while not _core.watch(task, gauge, _WATCH):
+    while not _core.watch(task, gauge, seconds):
         pass
 
 
@@ -94,18 +96,69 @@ def counted(func, call, verdict, n=1):
     return call.gauge
 
 
+class Watched:
+    """Items of a map that run in a thread, one after the other, to be measured."""
+
+    def __init__(self, verdict, task, gauge, n):
+        self.task = task
+        self.gauge = gauge
+        self.n = n
+        self._verdict = verdict
+        self._seconds = _WATCH  # of the next look
+        self._seen = None  # (items, wall, busy) as they were counted so far
+        verdict.running += 1
+        self._beside = verdict.running
+
+    def look(self):
+        """Waits a while, and counts what they took so far.  Returns whether they were busy meanwhile."""
+        _, wall, busy = self._seen or (0, 0, 0)
+        watch(self.task, self.gauge, self._seconds)
+        self._seconds = min(2 * self._seconds, _WATCH_MAX)
+        took = self.gauge.took()
+        if took is None:  # it never began, and its task tells why
+            return False
+        self._count(*outcome(*took))
+        _, wall_now, busy_now = self._seen
+        return busy_now - busy >= WAITS * (wall_now - wall)
+
+    def end(self, sent):
+        """There will be no more looks.  ``sent``: others were, since these were begun."""
+        self._verdict.running -= 1
+        took = self.gauge.took()
+        if took is not None and self.task.done():
+            now = outcome(*took)
+            self._count(*self._verdict.own(self._seen[1:] if self._seen else (0, 0), now) if sent else now)
+
+    def _count(self, wall, busy):
+        items = self.n
+        if items > 1 and not self.task.done():  # how many of them it was cannot be told
+            items = min(items, max(1, wall / max(self._verdict.seconds or wall, 1e-9)))
+        now = items, wall, busy
+        if self._seen is None:
+            self._verdict.count(*now, self._beside)
+        else:
+            self._verdict.change(self._seen, now, self._beside)
+        self._seen = now
+
+
 def measured_here(verdict, call, n=lambda: 1):
     """call() in this thread; counts as n() calls when it has ended."""
+    context = contextvars.copy_context()
+    if verdict.seconds is None or verdict.seconds >= _DEAR:
+        gauge = Gauge(call, call)
+        try:
+            return context.run(gauge)
+        finally:
+            verdict.count(n(), *outcome(*gauge.took()), 1 + verdict.running)
     sleeps = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
     cpu = time.thread_time()
     start = time.perf_counter()
     try:
-        return contextvars.copy_context().run(call)
+        return context.run(call)
     finally:
         wall = time.perf_counter() - start
         cpu = time.thread_time() - cpu
         sleeps = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - sleeps
-        # What is cheap enough to run here would feel a look at the time without a CPU.
         verdict.count(n(), *outcome(wall, cpu, 0, sleeps), 1 + verdict.running)
 
 

@@ -41,6 +41,10 @@ def outcome(wall, cpu, ready, sleeps):
     return own, cpu
 
 
+def _share(busy, wall):
+    return min(busy / wall, 1.0) if wall > 0 else 1.0
+
+
 class _Sum:
     def __init__(self):
         self.samples = self.items = self.wall = self.busy = self.cpus = 0.0
@@ -50,7 +54,14 @@ class _Sum:
         self.items += items
         self.wall += wall
         self.busy += busy
-        self.cpus += min(busy / wall, 1.0) * beside if wall > 0 else beside
+        self.cpus += _share(busy, wall) * beside
+
+    def change(self, was, now, beside):
+        """What was added as ``was`` (items, wall, busy) is known to be ``now``."""
+        self.items += now[0] - was[0]
+        self.wall += now[1] - was[1]
+        self.busy += now[2] - was[2]
+        self.cpus += (_share(now[2], now[1]) - _share(was[2], was[1])) * beside
 
     def halve(self):
         for name in vars(self):
@@ -58,7 +69,7 @@ class _Sum:
 
     @property
     def share(self):
-        return min(self.busy / self.wall, 1.0) if self.wall > 0 else 1.0
+        return _share(self.busy, self.wall)
 
 
 class Where:
@@ -92,6 +103,18 @@ class Verdict:
         total.add(items, wall, busy, beside)
         if total.samples >= MANY:
             total.halve()
+
+    def change(self, was, now, beside=1):
+        """A call that was counted while it ran, as ``was`` (items, wall, busy), has gone on or ended."""
+        total = self._alone if beside <= 1 else self._beside
+        total.change(was, now, beside)
+
+    def own(self, was, now):
+        """``now`` (wall, busy) of a call that was ``was`` when others were sent after it.  If it computes it has
+        waited for them at the GIL since, which says nothing of it."""
+        if self._waits() or self._holds is False:
+            return now
+        return was[0] + now[1] - was[1], now[1]
 
     def count_gil(self, held, looks, last=False):
         """While the function computed, of so many looks so many found the GIL held.  ``last``: there is no
@@ -144,14 +167,15 @@ class Verdict:
     def _seems_to_hold(self):
         return 2 * self._held >= self._looks
 
-    def choose(self, where, left=None):
-        """The place for the ``left`` last calls of a map, or for a single one."""
+    def choose(self, where, left=None, begun=0):
+        """The place for the ``left`` last calls of a map, of which ``begun`` more run in a thread; or for a
+        single one."""
         if self.seconds is None:
             self._choice = UNDECIDED
         elif left is None:
             self._choice = self._for_one(where, self.seconds)
         else:
-            self._choice = self._for_many(where, self.seconds, left)
+            self._choice = self._for_many(where, self.seconds, left, begun)
         return self._choice
 
     def _for_one(self, where, seconds):
@@ -171,17 +195,17 @@ class Verdict:
             return self._beside_each_other()
         return THREADS if self._alone.samples >= ENOUGH_ANYWAY else UNDECIDED
 
-    def _for_many(self, where, seconds, left):
-        if where.here and (left <= 1 or left * seconds <= HAND_OVER):
+    def _for_many(self, where, seconds, left, begun):
+        if where.here and (left + begun <= 1 or left * seconds <= HAND_OVER):
             return HERE
         if self._waits():
             return THREADS
         if where.here and seconds < SHORT and self._alone.samples == 1:
             return HERE
-        saved = left * (seconds * (1 - 1 / where.workers) - ITEM)
+        saved = (left + begun) * (seconds * (1 - 1 / where.workers) - ITEM)
         if where.here and saved <= HAND_OVER:
             return HERE
-        if not self._may_leave(where) or left < 2:
+        if not self._may_leave(where) or left + begun < 2:
             return THREADS
         if self._holds is None:
             return GIL

@@ -8,16 +8,14 @@ import os
 import threading
 import time
 import unittest
-import unittest.mock
 import warnings
 
 import auriga
 import work
-from auriga import _core, _gauges
 from auriga._verdict import (
     GIL, HERE, PROCESSES, THREADS, UNDECIDED, Verdict, Where, outcome
 )
-from support import Case, run_program
+from support import Case
 from test_pool import Verbs
 
 MS = 1e-3
@@ -54,6 +52,36 @@ class Choice(unittest.TestCase):
         self.v.count(1, 10 * MS, 10 * MS)
         self.assertEqual(self.choose(1), HERE)
         self.assertEqual(self.choose(1, here=False), THREADS)
+
+    def test_two_calls_of_which_one_is_under_way(self):
+        self.v.count(1, 5 * MS, 5 * MS)
+        self.assertEqual(self.v.choose(self.where, 1, 1), GIL)
+        self.v.count_gil(3, 3)
+        self.assertEqual(self.v.choose(self.where, 1, 1), PROCESSES)
+        self.assertEqual(self.v.choose(Where(1), 1, 1), HERE)
+        self.assertEqual(self.v.choose(self.where, 1, 0), HERE)
+
+    def test_a_call_that_goes_on(self):
+        self.where.started = False
+        self.v.count(1, 5 * MS, 5 * MS)
+        self.v.count_gil(3, 3)
+        self.assertEqual(self.choose(3), HERE)
+        self.v.change((1, 5 * MS, 5 * MS), (1, 500 * MS, 500 * MS))
+        self.assertEqual(self.choose(3), PROCESSES)
+        self.assertIn("500 ms a call, 100 in 100", self.v.explain())
+        self.v.change((1, 500 * MS, 500 * MS), (1, 500 * MS, 5 * MS))
+        self.assertEqual(self.choose(3), THREADS)
+
+    def test_a_call_beside_which_others_were_sent(self):
+        was, now = (5 * MS, 5 * MS), (200 * MS, 80 * MS)
+        self.v.count(1, *was)
+        for own in self.v.own(was, now):
+            self.assertAlmostEqual(own, 80 * MS)
+        self.v.count_gil(0, 3)
+        self.assertEqual(self.v.own(was, now), now)  # it does not take turns
+        self.v.count_gil(9, 9)
+        self.v.count(1, 500 * MS, 0)
+        self.assertEqual(self.v.own(was, now), now)  # it waits
 
     def test_what_is_cheap(self):
         self.v.count(1, 0.2e-6, 0.2e-6)
@@ -213,7 +241,7 @@ class Placed(auriga.AutoPool):
 
     place = None
 
-    def _choose(self, verdict, fn, left=None):
+    def _choose(self, verdict, fn, *left):
         verdict.count(1, 1 * MS, 1 * MS)
         return self.place
 
@@ -278,79 +306,7 @@ def set_variable(_):
 shared = None
 
 
-class Scripted:
-    """A gauge that says what it is told to, and a probe that finds the GIL held or not."""
-
-    def __init__(self, took, held):
-        self.took = took
-        self.held = held
-        self.probes = 0
-
-    def gauge(self, func, call):
-        gauge = _core.Gauge(func, call)
-        return ScriptedGauge(gauge, self.took)
-
-    def probe(self, task, gauge):
-        task.wait()
-        self.probes += 1
-        return (3, 3) if self.held else (0, 3)
-
-    def choice_for(self, case, fn, n):
-        with (
-            unittest.mock.patch.multiple(
-                _gauges, Gauge=self.gauge, watch=lambda task, gauge: task.wait(), probe=self.probe
-            ),
-            auriga.AutoPool(2) as pool,
-        ):
-            case.assertEqual(pool.map(fn, range(n)), [x * x for x in range(n)])
-            return pool.explain()
-
-
-class ScriptedGauge:
-    def __init__(self, gauge, took):
-        self.func = gauge.func
-        self.end = gauge.end
-        self._gauge = gauge
-        self.took = lambda: took
-
-    def __call__(self, *args):
-        return self._gauge(*args)
-
-
 class Auto(Case):
-    def test_a_busy_machine_makes_no_difference(self):
-        for ready in (0, 100 * MS):
-            computes = 10 * MS + ready, 10 * MS, ready, 0
-            waits = 10 * MS + ready, 0.1 * MS, ready, 2
-            held, free, other = Scripted(computes, True), Scripted(computes, False), Scripted(waits, 1)
-            self.assertIn("runs in processes", held.choice_for(self, work.square, 40))
-            self.assertIn("keep each other waiting", free.choice_for(self, work.square, 40))
-            self.assertIn("waits most of the time", other.choice_for(self, work.square, 40))
-            self.assertEqual((held.probes, free.probes, other.probes), (1, 1, 0))
-
-    def test_who_waits_for_a_single_call_looks_at_it(self):
-        for held, said in ((True, "runs in processes"), (False, "keep each other waiting")):
-            script = Scripted((10 * MS, 10 * MS, 0, 0), held)
-            event = threading.Event()
-            self.addCleanup(event.set)
-
-            def probe(result, gauge, gap):
-                event.set()
-                return script.probe(result, gauge)
-
-            with (
-                unittest.mock.patch.multiple(_gauges, Gauge=script.gauge, probe=probe),
-                auriga.AutoPool(2) as pool,
-            ):
-                result = pool.apply_async(wait_for, (event,))
-                result.wait(0)
-                self.assertRaises(multiprocessing.TimeoutError, result.get, 0.001)
-                self.assertEqual(script.probes, 0)  # that would take longer
-                self.assertIsNone(result.get(60))
-                self.assertIsNone(pool.apply_async(wait_for, (event,)).get(60))
-                self.assertIn(said, pool.explain())
-            self.assertEqual(script.probes, 1)
-
     def test_each_item_once(self):
         path = os.path.join(self.folder(), "out")
         note = functools.partial(work.note, path)
@@ -475,121 +431,6 @@ class Auto(Case):
         self.assertRaises(ValueError, pool.apply, work.square, (1,))
         pool.join()
         self.assertEqual(result.get(), [0, 1, 4, 9, 16])
-
-
-def wait_for(event, begun=None):
-    if begun is not None:
-        begun.set()
-    event.wait()
-
-
-class Gauges(Case):
-    def begin(self, call, *args):
-        """(task, gauge) of a call in a thread."""
-        pool = auriga.ThreadPool(1)
-        self.addCleanup(pool.join)
-        self.addCleanup(pool.close)
-        gauge = _core.Gauge(call, call)
-        return pool._core.submit(_core.Task, gauge, args, None, 0), gauge
-
-    def test_one_that_has_not_begun(self):
-        gauge = _core.Gauge(len, len)
-        self.assertIsNone(gauge.took())
-        self.assertIs(gauge.func, len)
-
-    def test_the_result_and_the_error_are_the_calls(self):
-        gauge = _core.Gauge(int, int)
-        self.assertEqual(gauge("2", base=3), 2)
-        wall, cpu, ready, sleeps = gauge.took()
-        self.assertGreaterEqual(wall, 0)
-        with self.assertRaises(ValueError):
-            _core.Gauge(int, int)("no")
-
-    def test_a_call_that_sleeps_is_told_while_it_does(self):
-        begun, event = threading.Event(), threading.Event()
-        task, gauge = self.begin(wait_for, event, begun)
-        self.addCleanup(event.set)  # before its pool is joined
-        begun.wait()
-        sleeps = 0
-        while sleeps == 0:  # it may not be in its wait yet
-            _gauges.watch(task, gauge)
-            wall, cpu, ready, sleeps = gauge.took()
-        self.assertFalse(task.done())
-        self.assertLessEqual(cpu, wall)
-        event.set()
-        self.assertTrue(task.wait())
-        self.assertGreaterEqual(gauge.took()[0], wall)
-
-    def test_who_waits_does_not_hold_the_gil(self):
-        begun, event = threading.Event(), threading.Event()
-        task, gauge = self.begin(wait_for, event, begun)
-        self.addCleanup(event.set)  # before its pool is joined
-        begun.wait()
-        self.assertEqual(_core.probe(task, gauge), (0, 0))  # it uses no CPU, and nobody waits for it
-        self.assertFalse(task.done())
-
-    def test_a_call_that_computes_first_and_then_waits(self):
-        # It is judged anew when it has no CPU any more; until then the map would wait for it.
-        event = threading.Event()
-        self.addCleanup(event.set)
-        with auriga.AutoPool(2) as pool:
-            result = pool.map_async(compute_or_open, [None] + [event] * 3, 1)
-            self.assertTrue(event.wait(60), "the others wait for the first")
-            self.assertEqual(result.get(), [None, event, event, event])
-
-    def test_who_computes_holds_the_gil(self):
-        # In a process without other threads, whose wish for the GIL would count.
-        status, out, err = run_program(HOLDS)
-        self.assertEqual((status, out, err), (0, "0 True\n", ""))
-
-    def test_wrong_arguments(self):
-        gauge = _core.Gauge(len, len)
-        self.assertRaises(TypeError, _core.Gauge, len)
-        self.assertRaises(TypeError, _core.watch, None, gauge, 1)
-        self.assertRaises(TypeError, _core.probe, auriga.Future(), gauge)
-        self.assertRaises(TypeError, _core.probe, auriga.Future(), gauge, "soon")
-
-
-held_back = threading.Event()
-
-
-def compute_or_open(event):
-    """The first computes for a while, and waits for the others; they let it go on."""
-    if event is not None:
-        held_back.set()
-        event.set()
-        return event
-    end = time.thread_time() + 0.008
-    while time.thread_time() < end:
-        pass
-    held_back.wait()
-    return None
-
-
-HOLDS = """
-import auriga
-from auriga import _core
-
-stop = False
-
-def spin():
-    while not stop:
-        pass
-
-alone = _core.Gauge(sum, sum)
-alone(range(100_000))
-with auriga.ThreadPool(1) as pool:
-    gauge = _core.Gauge(spin, spin)
-    task = pool._core.submit(_core.Task, gauge, (), None, 0)
-    while not _core.watch(task, gauge, 0.001):
-        pass
-    held = looks = 0
-    while looks == 0:  # the call may be without a CPU all the while
-        held, looks = _core.probe(task, gauge)
-    print(alone.took()[3], held == looks)  # the first has not slept
-    stop = True
-    task.wait()
-"""
 
 
 def note_and_fail_from_three(path, x):
