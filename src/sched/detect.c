@@ -75,7 +75,8 @@ static void look_at(struct look *look, struct auri_record *record, const struct 
     if (look->kind == AURI_WAIT_PERHAPS) {
         look->kind = survey->dry ? AURI_WAIT_ANY : AURI_WAIT_TIMED;
     }
-    look->live = look->kind == AURI_WAIT_TIMED || (look->kind == AURI_WAIT_NONE && !look->asks);
+    look->live = look->kind == AURI_WAIT_TIMED || look->kind == AURI_WAIT_TIMED_ANY ||
+                 (look->kind == AURI_WAIT_NONE && !look->asks);
     look->stood = !look->live;
     for (unsigned i = 0; i < AURI_WAIT_MAPS; i++) {
         look->maps[i] = auri_load_sc(&record->wait_maps[i]);

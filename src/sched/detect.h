@@ -14,6 +14,9 @@
 void auri_edge_task(struct auri_record *node, auri_task *task, bool timed);
 void auri_edge_any(struct auri_record *node, auri_task *const *tasks, size_t n,
                    _Atomic(uint32_t) *futex, bool timed);
+/* Whether the word has changed since: then such a wait ends, and its node must not sleep.  For the word of a wait for
+ * any of several, which only counts up.  Any thread, with any node. */
+bool auri_edge_any_is_over(struct auri_record *node);
 /* Not of any one of the tasks, but of what the formula says: of its first formula->ids. */
 void auri_edge_needs(struct auri_record *node, auri_task *const *tasks,
                      struct auri_formula *formula, _Atomic(uint32_t) *futex);

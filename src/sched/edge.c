@@ -74,8 +74,32 @@ void auri_edge_any(struct auri_record *node, auri_task *const *tasks, size_t n,
     auri_graph_lock();
     point_at(node, tasks, n, NULL);
     node->wait_futex = futex;
-    publish(node, timed || n == 0 ? AURI_WAIT_TIMED : AURI_WAIT_ANY);
+    node->wait_value = auri_load_acq(futex);
+    if (n == 0) { /* for room somewhere: another one may take it first, so the word does not tell */
+        auri_store_sc(&node->wait_task, NULL);
+        publish(node, AURI_WAIT_TIMED);
+    } else {
+        publish(node, timed ? AURI_WAIT_TIMED_ANY : AURI_WAIT_ANY);
+    }
     auri_graph_unlock();
+}
+
+/* Whether it waits for any of several; of its own wait, or with the lock held. */
+static bool waits_for_any(const struct auri_record *node)
+{
+    uint32_t kind = auri_load_rlx(&node->wait_kind); /* relaxed: the caller's, or under the lock */
+
+    return kind == AURI_WAIT_ANY || kind == AURI_WAIT_TIMED_ANY;
+}
+
+bool auri_edge_any_is_over(struct auri_record *node)
+{
+    auri_graph_lock();
+    /* Under the lock such an edge stays, and its word with it. */
+    bool over = (auri_load_acq(&node->wait_seq) & 1) != 0 && waits_for_any(node) &&
+                auri_load_acq(node->wait_futex) != node->wait_value;
+    auri_graph_unlock();
+    return over;
 }
 
 void auri_edge_needs(struct auri_record *node, auri_task *const *tasks,
@@ -115,7 +139,7 @@ void auri_edge_clear(struct auri_record *node)
 {
     /* relaxed: only the node's own side writes it. */
     uint32_t kind = auri_load_rlx(&node->wait_kind);
-    bool locked = kind == AURI_WAIT_ANY || kind == AURI_WAIT_JOB || kind == AURI_WAIT_PERHAPS;
+    bool locked = waits_for_any(node) || kind == AURI_WAIT_JOB || kind == AURI_WAIT_PERHAPS;
 
     if (locked) {
         auri_graph_lock();

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "sched/detect.h"
 #include "sched/join.h"
 #include "sched/run.h"
 #include "sched/team.h"
@@ -303,26 +304,32 @@ bool auri_team_lot_wait(struct auri_team *team)
     return go_on;
 }
 
-/* Whether a worker is about to go on that still counts as one that waits: what it waits for is done. */
+/* Whether the wait of a worker that still counts as one that waits is over: what it waits for is done. */
+static bool returns(struct auri_record *record)
+{
+    /* seq_cst, all: the same odd number twice means the same wait, in which the task is kept; pairs with [E1]
+     * in sched/edge.c.  Before that records and tasks are readable even if stale. */
+    uint64_t seq = auri_load_sc(&record->wait_seq);
+    uint32_t kind = auri_load_sc(&record->wait_kind);
+
+    if ((seq & 1) == 0) {
+        return false;
+    }
+    if (kind != AURI_WAIT_TASK && kind != AURI_WAIT_TIMED) {
+        return auri_edge_any_is_over(record);
+    }
+    auri_task *task = auri_load_sc(&record->wait_task);
+    return task != NULL && auri_word_state(auri_load_sc(&task->word)) == AURI_DONE &&
+           auri_load_sc(&record->wait_seq) == seq;
+}
+
 static bool somebody_returns(struct auri_team *team)
 {
     uint32_t end = auri_load_acq(&team->member_end);
 
     for (uint32_t i = 0; i < end; i++) {
         struct auri_record *record = auri_load_acq(&team->member[i].record);
-        if (record == NULL) {
-            continue;
-        }
-        /* seq_cst, all: the same odd number twice means the same wait, in which the task is kept; pairs with [E1]
-         * in sched/detect.c.  Before that records and tasks are readable even if stale. */
-        uint64_t seq = auri_load_sc(&record->wait_seq);
-        uint32_t kind = auri_load_sc(&record->wait_kind);
-        if ((seq & 1) == 0 || (kind != AURI_WAIT_TASK && kind != AURI_WAIT_TIMED)) {
-            continue;
-        }
-        auri_task *task = auri_load_sc(&record->wait_task);
-        if (auri_word_state(auri_load_sc(&task->word)) == AURI_DONE &&
-            auri_load_sc(&record->wait_seq) == seq) {
+        if (record != NULL && returns(record)) {
             return true;
         }
     }

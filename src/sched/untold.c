@@ -15,7 +15,8 @@ static aur_err ask_for_any(const struct auri_backend *backend, _Atomic(uint32_t)
     /* What nobody here knows can be done as far as this process can tell, so no verdict comes of this edge.  Whoever
      * is asked has a graph of its own, and is told what this one says (auri_detect_needs_answer). */
     auri_edge_any(self, tasks, n, word, deadline != AUR_NO_DEADLINE);
-    bool compensate = auri_needs_substitute(self);
+    bool over = auri_load_acq(word) != value; /* as in auri_wait_word() */
+    bool compensate = !over && auri_needs_substitute(self);
     if (compensate) {
         err = auri_block(self);
         compensate = err == AUR_OK;

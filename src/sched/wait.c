@@ -453,10 +453,12 @@ aur_err auri_wait_word(_Atomic(uint32_t) *word, uint32_t value, auri_task *const
     aur_error error;
     auri_lane_share(self); /* a guest's, too */
     auri_edge_any(self, tasks, n, word, timed);
-    if (!timed && n != 0) {
+    /* If it had changed before there was an edge, nobody could tell by that: auri_edge_any_is_over(). */
+    bool over = auri_load_acq(word) != value;
+    if (!over && !timed && n != 0) {
         err = auri_detect(self, &error);
     }
-    if (err == AUR_OK && compensate) {
+    if (!over && err == AUR_OK && compensate) {
         for (size_t i = 0; i < n && !put_first(self, tasks[i]); i++) {
         }
         err = auri_block(self);

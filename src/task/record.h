@@ -20,10 +20,11 @@
 /* What a node waits for. */
 enum {
     AURI_WAIT_NONE = 0,
-    AURI_WAIT_TASK,  /* one task, no deadline: the only kind that the lock-free walk follows */
-    AURI_WAIT_ANY,   /* the first of several (wait_any, as_completed) */
-    AURI_WAIT_JOB,   /* the helpers of a range job that still hold items */
-    AURI_WAIT_TIMED, /* has a deadline: breaks itself, counts as progress */
+    AURI_WAIT_TASK,      /* one task, no deadline: the only kind that the lock-free walk follows */
+    AURI_WAIT_ANY,       /* the first of several (wait_any, as_completed) */
+    AURI_WAIT_JOB,       /* the helpers of a range job that still hold items */
+    AURI_WAIT_TIMED,     /* has a deadline: breaks itself, counts as progress */
+    AURI_WAIT_TIMED_ANY, /* likewise, for the first of several */
     AURI_WAIT_PERHAPS, /* a worker process, of whose task nobody knows whether it waits for any of several */
 };
 
@@ -104,8 +105,9 @@ struct auri_record {
     _Atomic(uint32_t) wait_kind;    /* A */
     aur_error victim_error;         /* detect lock: why, if another node chose it */
     size_t victim_at;               /* detect lock: which of what it waited for is on the circle */
-    _Atomic(uint32_t) *wait_futex;  /* detect lock: AURI_WAIT_ANY sleeps on it */
-    _Atomic(auri_task *) wait_task; /* A: AURI_WAIT_TASK, AURI_WAIT_TIMED */
+    _Atomic(uint32_t) *wait_futex;  /* detect lock: AURI_WAIT_ANY and TIMED_ANY sleep on it ... */
+    uint32_t wait_value;            /* detect lock: ... as long as it has this value */
+    _Atomic(auri_task *) wait_task; /* A: AURI_WAIT_TASK; AURI_WAIT_TIMED, NULL: for no task */
     /* A: maps that cannot end before this wait has: a worker process waits inside an item of each.  NULL:
      * no more.  Part of the edge. */
     _Atomic(auri_task *) wait_maps[AURI_WAIT_MAPS];

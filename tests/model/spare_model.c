@@ -1,16 +1,18 @@
 /* Goal:    a worker that blocks is replaced if there is work, whoever of the two comes first; whoever is
- *          too many leaves for the lot, and is found there.
+ *          too many leaves for the lot, and is found there; and nobody is told that there is nobody left while
+ *          another one's wait for any of several is over.
  * Method:  the real calls on a team without threads: what would wake or start one leaves a token in
  *          the lot, or fails; and the inbox by itself.  Small enough to be searched completely; the same parts at work in a whole
  *          pool are pool/spares and pool/block.
- * Guards:  threads_block(), auri_team_add_worker() and auri_team_lot_wait() in src/sched/threads.c; [I1] [I2]
- *          in src/sched/worker.c. */
+ * Guards:  threads_block(), auri_team_add_worker() and auri_team_lot_wait() in src/sched/threads.c;
+ *          auri_wait_word() in src/sched/wait.c; [I1] [I2] in src/sched/worker.c. */
 #include <stdint.h>
 
 #include "model.h"
 #include "plat/plat.h"
 #include "sched/team.h"
 #include "sched/threads.h"
+#include "sched/wait.h"
 #include "task/internal.h"
 
 static aur_pool pool = { .backend = &auri_backend_threads, .holds = 1, .workers = 1 };
@@ -63,6 +65,31 @@ static void setup_one_too_many(void)
     auri_ec_deficit_add(&team.ec, -1);
 }
 
+/* Two workers, of whom one waits for what the other one ends. */
+static struct auri_member member[2];
+static struct auri_frame frame;
+static _Atomic(uint32_t) completions;
+static auri_task *awaited;
+
+static void setup_one_that_waits(void)
+{
+    setup_team();
+    pool.workers = 2;
+    team.member = member;
+    auri_store_rlx(&team.member_end, 2u);
+    for (unsigned i = 0; i < 2; i++) {
+        auri_store_rlx(&member[i].record, record[i]);
+        record[i]->pool = &pool;
+        record[i]->worker = (int)i;
+    }
+    record[0]->frame = &frame;
+    awaited = auri_task_new(2);
+    awaited->pool = &pool;
+    auri_task_queue(awaited);
+    (void)auri_task_claim(awaited, record[1]->id);
+    model_name(&completions, "completions");
+}
+
 static int deficit(void)
 {
     return auri_ec_deficit(auri_load_sc(&team.ec.word));
@@ -94,6 +121,22 @@ static void blocks_and_goes_on(void)
     blocks();
     MODEL_CHECK(blocked[model_self()] == AUR_OK);
     pool.backend->unblock(&pool);
+}
+
+/* The work that is queued is the other one's: here nobody needs to be replaced for it. */
+static void waits_for_any(void)
+{
+    auri_self_ = record[0];
+    MODEL_CHECK(auri_wait_word(&completions, 0, &awaited, 1, AUR_NO_DEADLINE) == AUR_OK);
+}
+
+static void ends_it_then_blocks(void)
+{
+    auri_self_ = record[1];
+    auri_add_acqrel(&completions, 1u); /* as a continuation does */
+    aurp_futex_wake(&completions, INT32_MAX, AURP_PRIVATE);
+    auri_team_push(&team, task);
+    blocked[1] = pool.backend->block(&pool);
 }
 
 static void leaves(void)
@@ -174,6 +217,12 @@ static void somebody_is_left(void)
     MODEL_CHECK((blocked[1] == (goes_on ? AUR_OK : AUR_EAGAIN)) && deficit() == 0);
 }
 
+/* Whether it has gone on already, or is about to. */
+static void who_waits_is_left(void)
+{
+    MODEL_CHECK(blocked[1] == AUR_OK && deficit() == 1);
+}
+
 /* Both work, so one is too many, unless it has left; the one who left may have come back. */
 static void count_is_right(void)
 {
@@ -220,6 +269,12 @@ static const struct model_client clients[] = {
     CLIENT("inbox/three", setup_inbox, three_came_out, push_two, push_one, take_two),
     CLIENT("spare/leave", setup_one_too_many, somebody_is_left, leaves, submits_then_blocks),
     CLIENT("spare/back", setup_one_too_many, count_is_right, leaves, blocks_and_goes_on),
+    { .name = "spare/returns",
+      .setup = setup_one_that_waits,
+      .body = { waits_for_any, ends_it_then_blocks },
+      .check = who_waits_is_left,
+      .quick = { .search = MODEL_PLAIN, .preemptions = 2 },
+      .full = { .search = MODEL_PLAIN, .preemptions = 3 } },
 };
 
 int main(int argc, char **argv)
