@@ -32,6 +32,8 @@ const char help_text[] =
     "  -j, --jobs N        so many at a time (also -P; default: CPUs that we may use)\n"
     "  -k, --keep-order    output in the order of the arguments\n"
     "  -u, --ungroup       output as it comes: at once, not kept anywhere, maybe mixed\n"
+    "      --line-buffer   each line at once, of whichever job, never mixed; with -k those of\n"
+    "                      the first job\n"
     "      --tag           each line of output begins with the argument and a tab\n"
     "      --delay TIME    so long between two starts\n"
     "  -l, --load N        start no job beside others while the load average is N or more\n"

@@ -9,6 +9,12 @@
 #include "template.h"
 #include "text.h"
 
+/* What was found in an output that grows. */
+struct lines {
+    uint64_t seen; /* no line ends between `end` and here */
+    uint64_t end;  /* behind the last whole line */
+};
+
 struct job {
     struct job *next; /* in the list that it is in: to be retried, or to be printed */
     uint64_t seq;     /* from 1, in the order of the arguments */
@@ -32,6 +38,9 @@ struct job {
 
     struct spill out[2]; /* what it prints on 1 and 2 */
     uint64_t printed[2]; /* so many bytes of them were printed */
+    struct lines lines[2];
+    bool listed;         /* it is in the list of those to be printed */
+    bool again;          /* once what it has printed is out, it is run again */
     bool to_log;         /* it ended by itself: --joblog is to say so once it is printed */
     uint64_t bytes[2];   /* that it had written to its standard output and error when it ended */
     struct text message; /* what there is to say about it, behind its output */

@@ -73,9 +73,9 @@ bool run_was_done(struct run *run, const struct arguments *args)
     return true;
 }
 
-void run_free_job(void *ctx, struct job *job)
+void run_free_job(struct run *run, struct job *job)
 {
-    write_log(ctx, job);
+    write_log(run, job);
     arguments_free(&job->args);
     text_free(&job->message);
     free(job);
@@ -89,16 +89,24 @@ static void drop_output(struct run *run, struct job *job)
 
 /* ---- an end ---- */
 
-/* What it printed in an attempt that failed is not shown: the next one begins anew. */
-static void run_again(struct run *run, struct job *job)
+static void note_output(struct run *run, struct job *job)
 {
-    report_failure(run, job, true);
-    sink_put(&run->out.sinks[1], job->message.bytes, job->message.used);
-    job->message.used = 0;
-    drop_output(run, job);
+    for (int i = 0; i < 2; i++) {
+        job->bytes[i] = spill_bytes(&job->out[i]);
+        if (job->bytes[i] == 0) { /* with nothing in it, it need not wait for its turn */
+            spill_close(&run->out.spills, &job->out[i]);
+        }
+    }
+    job->ended = true;
+}
+
+static void queue_again(struct run *run, struct job *job)
+{
     job->attempt++;
-    job->ending = job->timed_out = false;
+    job->ended = job->ending = job->timed_out = job->again = false;
     job->start_error = job->exit_code = job->signal = 0;
+    memset(job->printed, 0, sizeof(job->printed));
+    memset(job->lines, 0, sizeof(job->lines));
     job->next = NULL;
     if (run->again == NULL) {
         run->again = job;
@@ -106,6 +114,32 @@ static void run_again(struct run *run, struct job *job)
         run->again_last->next = job;
     }
     run->again_last = job;
+}
+
+/* What it printed in an attempt that failed is not shown: the next one begins anew.  But what is shown line by
+ * line is shown to its end. */
+static void run_again(struct run *run, struct job *job)
+{
+    report_failure(run, job, true);
+    if (job->listed && run->out.all) {
+        note_output(run, job);
+        job->again = true;
+        return;
+    }
+    run->out.prints(run);
+    sink_put(&run->out.sinks[1], job->message.bytes, job->message.used);
+    job->message.used = 0;
+    drop_output(run, job);
+    queue_again(run, job);
+}
+
+void run_job_printed(void *ctx, struct job *job)
+{
+    if (job->again) {
+        queue_again(ctx, job);
+    } else {
+        run_free_job(ctx, job);
+    }
 }
 
 static void finish(struct run *run, struct job *job)
@@ -120,13 +154,7 @@ static void finish(struct run *run, struct job *job)
         run_again(run, job);
         return;
     }
-    for (int i = 0; i < 2; i++) {
-        job->bytes[i] = spill_bytes(&job->out[i]);
-        if (job->bytes[i] == 0) { /* with nothing in it, it need not wait for its turn */
-            spill_close(&run->out.spills, &job->out[i]);
-        }
-    }
-    job->ended = true;
+    note_output(run, job);
     job->to_log = !run->opts->dry_run && (!job->ending || job->timed_out);
     if (bad) {
         run->failed++;
@@ -135,7 +163,7 @@ static void finish(struct run *run, struct job *job)
     } else {
         run->succeeded++;
     }
-    if (!run->opts->keep_order) {
+    if (!job->listed) {
         output_add(&run->out, job);
     }
 }
@@ -218,6 +246,9 @@ void run_start_job(struct run *run, struct job *job)
         job->kill_ns = run->opts->timeout_ns != 0 ? job->started_ns + run->opts->timeout_ns : 0;
         run->slots[slot] = job;
         run->running++;
+        if (run->out.all) {
+            output_add(&run->out, job);
+        }
         return;
     }
     drop_output(run, job);

@@ -21,8 +21,6 @@
 #define FILES_OWN 64u /* files that are not outputs of jobs, and some for the moment of a start */
 #define FILES_WANTED 65536u
 #define JOBS_UNPRINTED_MAX 65536u
-#define LOOK_AGAIN_MS                                                                              \
-    100 /* at the file of the job whose turn it is, for what it has printed since */
 
 /* ---- beginning ---- */
 
@@ -126,8 +124,11 @@ static int begin(struct run *run, struct options *opts)
     run->begun_ns = aurp_now_ns();
     run->slots = memory(NULL, opts->jobs * sizeof(*run->slots));
     memset(run->slots, 0, opts->jobs * sizeof(*run->slots));
-    run->out = (struct output){ .tag = opts->tag, .printed = run_free_job, .ctx = run };
-    run->out.running_too = opts->keep_order && opts->retries == 0;
+    run->out = (struct output){ .tag = opts->tag, .lines = opts->line_buffer, .ctx = run };
+    run->out.printed = run_job_printed;
+    run->out.prints = progress_hide;
+    run->out.all = opts->line_buffer && !opts->keep_order;
+    run->out.running_too = run->out.all || (opts->keep_order && opts->retries == 0);
     output_init(&run->out);
     raise_file_limit(run, &files);
     template_init(&run->template, opts->command, opts->command_n, opts->shell);
@@ -315,9 +316,9 @@ static int wait_ms(struct run *run)
     if (run->opts->progress && (ms < 0 || ms > PROGRESS_MS)) {
         ms = PROGRESS_MS;
     }
-    if (run->out.running_too && run->out.first != NULL && run->out.blocked < 0 &&
-        (ms < 0 || ms > LOOK_AGAIN_MS)) {
-        ms = LOOK_AGAIN_MS;
+    if (run->out.running_too && run->out.first != NULL && run->out.blocked < 0) {
+        int look_ms = ms_until(run->out.look_ns);
+        ms = ms < 0 || look_ms < ms ? look_ms : ms;
     }
     return ms;
 }
@@ -349,7 +350,6 @@ static void loop(struct run *run)
 {
     for (;;) {
         start_jobs(run);
-        progress_hide(run, false);
         output_pump(&run->out);
         look_at_sinks(run);
         if (run->stop != STOP_NOT) {
@@ -357,7 +357,7 @@ static void loop(struct run *run)
             output_pump(&run->out);
         }
         if (is_done(run)) {
-            progress_hide(run, true);
+            progress_hide(run);
             return;
         }
         progress_show(run);

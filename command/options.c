@@ -22,6 +22,7 @@ struct parser {
 /* Those without a letter. */
 enum {
     OPT_TAG = 256,
+    OPT_LINE_BUFFER,
     OPT_DRY_RUN,
     OPT_TIMEOUT,
     OPT_RETRIES,
@@ -47,6 +48,8 @@ static const struct option known[] = {
     { "shell", no_argument, NULL, 'c' },
     { "tag", no_argument, NULL, OPT_TAG },
     { "ungroup", no_argument, NULL, 'u' },
+    { "line-buffer", no_argument, NULL, OPT_LINE_BUFFER },
+    { "lb", no_argument, NULL, OPT_LINE_BUFFER },
     { "quiet", no_argument, NULL, 'q' },
     { "dry-run", no_argument, NULL, OPT_DRY_RUN },
     { "timeout", required_argument, NULL, OPT_TIMEOUT },
@@ -253,6 +256,7 @@ static enum options_result take(struct parser *p, int id, const char *value)
     opts->shell |= id == 'c';
     opts->tag |= id == OPT_TAG;
     opts->ungroup |= id == 'u';
+    opts->line_buffer |= id == OPT_LINE_BUFFER;
     opts->quiet |= id == 'q';
     opts->dry_run |= id == OPT_DRY_RUN;
     opts->progress |= id == OPT_PROGRESS;
@@ -323,9 +327,11 @@ static enum options_result check(struct parser *p)
     if (opts->lists_given && opts->null) {
         return bad(p, "-0 is for arguments that are read, not for those behind ':::'");
     }
-    if (opts->ungroup && (opts->keep_order || opts->tag)) {
+    if (opts->ungroup && (opts->keep_order || opts->tag || opts->line_buffer)) {
         return bad(p, "-u leaves output as it comes: it does not go with %s",
-                   opts->keep_order ? "-k" : "--tag");
+                   opts->keep_order ? "-k"
+                   : opts->tag      ? "--tag"
+                                    : "--line-buffer");
     }
     if (opts->resume && opts->joblog == NULL) {
         return bad(p, "--resume needs --joblog FILE, which says what was done");

@@ -19,6 +19,7 @@ struct options {
     bool null;
     bool tag;
     bool ungroup;
+    bool line_buffer;
     bool quiet;
     bool progress;
     bool dry_run;

@@ -1,5 +1,5 @@
 /* output.h: what jobs printed, job by job, in the order in which they ended or, with --keep-order, in that
- * of their arguments. */
+ * of their arguments; or, with --line-buffer, line by line. */
 #ifndef COMMAND_OUTPUT_H
 #define COMMAND_OUTPUT_H
 
@@ -13,15 +13,22 @@
 struct output {
     struct sink sinks[2]; /* standard output, standard error */
     struct spills spills;
-    struct job *first, *last; /* jobs whose output is still to be printed */
+    struct job *first, **end; /* jobs whose output is still to be printed */
     bool tag;                 /* each line begins with the argument */
-    bool running_too;         /* the first job's output is printed while it runs */
+    bool running_too;         /* jobs are printed while they run: the first one, or */
+    bool all;                 /* every one, so that their order says nothing */
+    bool lines;               /* and of a job that runs, whole lines */
     bool at_line_start;
-    unsigned stage;   /* the stream of the first job that is being printed */
-    int blocked;      /* the sink that takes no more now, or -1 */
-    bool more;        /* the pump has stopped for others' sake: call it again */
-    uint64_t waiting; /* jobs that were added and not printed yet */
+    struct job **at;        /* the one that is being printed; NULL: none is */
+    unsigned stage;         /* and its stream */
+    int blocked;            /* the sink that takes no more now, or -1 */
+    bool more;              /* the pump has stopped for others' sake: call it again */
+    uint64_t waiting;       /* jobs that were added and not printed yet */
+    uint64_t look_ns;       /* what running jobs have printed is looked at again then, */
+    uint64_t look_every_ns; /* and so long after that */
+    bool looking, found;
     void (*printed)(void *ctx, struct job *job); /* the job is done with */
+    void (*prints)(void *ctx);                   /* something is going to be printed */
     void *ctx;
 };
 

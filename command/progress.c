@@ -2,17 +2,11 @@
 #include "plat/plat.h"
 #include "run.h"
 
-static bool will_print(const struct output *out)
+void progress_hide(void *ctx)
 {
-    const struct job *job = out->first;
+    struct run *run = ctx;
 
-    return job != NULL && (job->ended || out->running_too) &&
-           (job->out[0].fd > 0 || job->out[1].fd > 0 || job->message.used > 0);
-}
-
-void progress_hide(struct run *run, bool for_good)
-{
-    if (run->progress_shown && (for_good || will_print(&run->out))) {
+    if (run->progress_shown) {
         sink_put(&run->out.sinks[1], "\r\033[K", 4);
         (void)sink_flush(&run->out.sinks[1]);
         run->progress_shown = false;

@@ -98,6 +98,7 @@ void report_stopped(struct run *run, const struct job *job, int signal_number)
     } else {
         text_printf(&text, "; it goes on after: kill -CONT -%d\n", job->pid);
     }
+    run->out.prints(run);
     sink_put(&run->out.sinks[1], text.bytes, text.used);
     text_free(&text);
 }

@@ -57,7 +57,8 @@ struct run {
 /* jobs.c: from an argument to an end */
 struct job *run_make_job(struct run *run, struct arguments *args);
 void run_start_job(struct run *run, struct job *job);
-void run_free_job(void *run, struct job *job); /* when its output is printed */
+void run_free_job(struct run *run, struct job *job);
+void run_job_printed(void *run, struct job *job);
 /* Whether the job log says that these arguments, the next ones, were dealt with; if it speaks of another
  * command, nothing more is started. */
 bool run_was_done(struct run *run, const struct arguments *args);
@@ -75,10 +76,10 @@ void run_look_at_halt(struct run *run);
 /* Sends what is due to jobs whose time is up; returns when the next is due (0: none is). */
 uint64_t run_time_limits(struct run *run);
 
-/* progress.c: the line of --progress; hidden if something is to be printed, or for good */
+/* progress.c: the line of --progress; hidden when something is going to be printed */
 #define PROGRESS_MS 100
 void progress_show(struct run *run);
-void progress_hide(struct run *run, bool for_good);
+void progress_hide(void *run);
 
 /* report.c: what is said */
 void report_failure(struct run *run, struct job *job, bool again);

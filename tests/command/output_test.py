@@ -1,5 +1,6 @@
 """What jobs print: whole, unmixed, in order, whatever it is and wherever it goes."""
 
+import collections
 import os
 import re
 import socket
@@ -159,6 +160,72 @@ class Ungrouped(Case):
             self.assertEqual(len(file.readlines()), 1)
 
 
+class Lines(Case):
+    """--line-buffer"""
+
+    def go(self, name):
+        with open(name, "w") as file:
+            file.write("\n")
+
+    def test_lines_are_shown_as_they_come(self):
+        for name in "1a", "1b", "1c", "2a", "2b", "2c":
+            self.fifo(name)
+        process = harness.start("-j2", "--line-buffer", "sh", "-c", 'read x < $1"a"; echo "$1 a"; read x < $1"b"; '
+                                'echo "$1 b" >&2; read x < $1"c"', "x", ":::", "1", "2")
+        for file, name in ((process.stdout, "2a"), (process.stdout, "1a"), (process.stderr, "1b"),
+                           (process.stderr, "2b")):
+            self.go(name)
+            self.assertEqual(file.readline().decode(), f"{name[0]} {name[1]}\n")
+        self.go("1c")
+        self.go("2c")
+        self.assertEqual(process.communicate(), (b"", b""))
+
+    def test_a_line_is_shown_when_it_is_whole(self):
+        for name in "half", "seen", "more":
+            self.fifo(name)
+        process = harness.start("-j2", "--lb", "sh", "-c", 'if [ "$1" = 1 ]; then printf half; echo > half; '
+                                'read x < more; printf "done\\ntail"; else read x < half; echo whole; fi', "x", ":::",
+                                "1", "2")
+        self.assertEqual(process.stdout.readline(), b"whole\n")
+        self.go("more")
+        self.assertEqual(process.communicate(), (b"halfdone\ntail\n", b""))
+
+    def test_first_job_comes_first(self):
+        self.fifo("go")
+        script = 'if [ "$1" = 1 ]; then printf "1 a\\n1"; echo "1 err" >&2; read x < go; echo " b"; else echo 2; fi'
+        process = harness.start("-kj2", "--line-buffer", "sh", "-c", script, "x", ":::", "1", "2")
+        self.assertEqual((process.stdout.readline(), process.stderr.readline()), (b"1 a\n", b"1 err\n"))
+        self.go("go")
+        self.assertEqual(process.communicate(), (b"1 b\n2\n", b""))
+
+    def test_every_attempt_is_shown(self):
+        for options in [], ["--tag"]:
+            out, err = self.run_map("-j1", "--line-buffer", "--retries=2", *options, "sh", "-c",
+                                    'printf "%s\\n" a b; printf c; printf e >&2; exit 1', ":::", "x", code=1)
+            tag = b"x\t" if options else b""
+            self.assertEqual(out, b"".join(tag + line for line in (b"a\n", b"b\n", b"c\n")) * 3)
+            self.assertRegex(err, rb"^(%se\nauriga: job 1 [^\n]*\n){3}auriga: 1 of 1 " % tag)
+        out, err = self.run_map("-kj1", "--line-buffer", "--retries=1", "sh", "-c", "echo a; exit 1", ":::", "x", code=1)
+        self.assertEqual(out, b"a\n")
+
+    def test_no_line_is_lost_or_mixed(self):
+        script = ('i=0; while [ $i -lt 300 ]; do printf "$1 %0*d" $((i * i % 997)) $i; echo; echo "$1 $i" >&2; '
+                  "i=$((i + 1)); done; [ $((i = $1 % 3)) = 0 ]")
+        jobs = [str(i) for i in range(8)]
+        lines = [f"{job} {i:0{i * i % 997}}" for job in jobs for i in range(300)]
+        for options in ["-j8"], ["-kj4"], ["--tag", "-j3"], ["--tag", "-kj4"]:
+            tagged = [f"{line[0]}\t{line}" if "--tag" in options else line for line in lines]
+            out, err = self.run_map("-q", "--lb", *options, "sh", "-c", script, "x", ":::", *jobs, code=5)
+            got = out.decode().splitlines()
+            if "-k" in options[-1]:
+                self.assertEqual(got, tagged)
+            for job in jobs:
+                self.assertEqual([line for line in got if line[0] == job],
+                                 [line for line in tagged if line[0] == job])
+            self.assertEqual(sorted(err.decode().splitlines()), sorted(
+                "".join([f"{job}\t" if "--tag" in options else "", f"{job} {i}"]) for job in jobs for i in range(300)))
+
+
 class Large(Case):
     """64 MiB in pieces that name their job, by each kind of way out."""
 
@@ -185,6 +252,15 @@ class Large(Case):
     def test_pipe(self):
         self.assertTrue(self.out("-kj2", "cat", ":::", *self.names) == self.whole)
         self.check_unordered(self.out("-j4", "cat", ":::", *self.names))
+
+    def test_lines(self):
+        """By pipes that are too small for them, to both of which each job writes."""
+        out, err = self.run_map("-j4", "--line-buffer", "-c", "head -n 100000 {} | tee /dev/stderr; head -n 100000 {}",
+                                ":::", *self.names)
+        lines = [b"%07d" % i for i in range(self.JOBS)]
+        for text, times in (out, 2), (err, 1):
+            self.assertEqual(collections.Counter(text.splitlines()),
+                             {line: 100000 * times for line in lines})
 
     def test_file(self):
         for mode in "wb", "ab":

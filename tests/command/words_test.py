@@ -178,6 +178,7 @@ class Usage(Case):
                 (["--halt=now,fail=101%", "true"], b"101%"), (["--halt=never,fail=1", "true"], b"never,fail"),
                 (["-0", "true", ":::", "a"], b"-0"), (["-a", "x", "true", ":::", "a"], b"--arg-file"),
                 (["-ku", "true"], b"go with -k"), (["--ungroup", "--tag", "true"], b"go with --tag"),
+                (["--lb", "-u", "true"], b"go with --line-buffer"),
                 (["-n2", "true", ":::", "a", ":::", "b"], b"-n does not go")):
             with self.subTest(arguments=arguments):
                 self.assertIn(text, self.bad(*arguments))
