@@ -45,18 +45,38 @@ void run_kill_now(struct run *run)
     }
 }
 
-/* Ctrl-Z is for the jobs as well, which are not in our group. */
+/* By SIGTSTP and not by SIGSTOP: where no shell could let us go on (our process group is orphaned), the kernel
+ * leaves it out, and we go on at once. */
+static void stop_here(void)
+{
+    sigset_t one;
+
+    sigemptyset(&one);
+    sigaddset(&one, SIGTSTP);
+    raise(SIGTSTP);
+    sigprocmask(SIG_UNBLOCK, &one, NULL); /* until SIGCONT */
+    sigprocmask(SIG_BLOCK, &one, NULL);
+}
+
+/* Ctrl-Z is for the jobs as well, which are not in our group.  The time until we go on counts for nobody. */
 void run_suspend(struct run *run)
 {
+    uint64_t begin_ns = aurp_now_ns();
+
     for (unsigned i = 0; i < run->opts->jobs; i++) {
         if (run->slots[i] != NULL) {
             signal_group(run->slots[i], SIGSTOP);
         }
     }
-    raise(SIGSTOP);
+    stop_here();
+    uint64_t stopped_ns = aurp_now_ns() - begin_ns;
+    run->begun_ns += stopped_ns;
     for (unsigned i = 0; i < run->opts->jobs; i++) {
-        if (run->slots[i] != NULL) {
-            signal_group(run->slots[i], SIGCONT);
+        struct job *job = run->slots[i];
+        if (job != NULL) {
+            job->started_ns += stopped_ns;
+            job->kill_ns += job->kill_ns != 0 ? stopped_ns : 0;
+            signal_group(job, SIGCONT);
         }
     }
 }
