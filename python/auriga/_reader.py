@@ -25,7 +25,7 @@ class Reader:
         """False: there are no threads to be had."""
         self._wanted = threading.Event()
         self._news = threading.Condition()
-        self._waiting = 0
+        self._told = True  # False: somebody waits for news and has not been told of any
         self._window = 0
         self._iterator = weakref.ref(iterator, lambda _: self._wanted.set())
         run = copy_context().run  # the input sees the variables of who gave it
@@ -61,21 +61,25 @@ class Reader:
 
     def tell(self):
         """There is something new."""
-        if self._waiting:  # who waits has said so before the look, and this comes behind the news
+        # Who waits has said so before the look, and this comes behind the news.  Once is enough: whoever is told
+        # may wait for the GIL for a while, in which much more may come.
+        if not self._told:
             with self._news:
+                self._told = True
                 self._news.notify_all()
 
     def wait(self, has_news, timeout):
         """Until there is; whether it was in time."""
         if threading.current_thread() is self._thread:
             raise RuntimeError("the input of an iterator waits for a result that needs more of it")
+
+        def look():
+            self._told = False
+            return has_news()
+
         _core.blocking(True)
         try:
             with self._news:
-                self._waiting += 1
-                try:
-                    return bool(self._news.wait_for(has_news, timeout))
-                finally:
-                    self._waiting -= 1
+                return bool(self._news.wait_for(look, timeout))
         finally:
             _core.blocking(False)

@@ -136,10 +136,11 @@ PyObject *many_take_first(PyObject *module, PyObject *args)
         return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_IndexError, "no task");
     }
     int done = await_object(state, first, deadline);
-    PyObject *taken = done > 0 ? PyList_New(0) : NULL;
+    PyObject *popleft = done > 0 ? PyObject_GetAttrString(deque, "popleft") : NULL;
+    PyObject *taken = popleft != NULL ? PyList_New(0) : NULL;
     while (taken != NULL && first != NULL && PyList_GET_SIZE(taken) < RUN_MAX &&
            is_done(state, first)) {
-        PyObject *left = PyObject_CallMethod(deque, "popleft", NULL);
+        PyObject *left = PyObject_CallNoArgs(popleft);
         if (left == NULL || settle(state, first) < 0 || PyList_Append(taken, first) < 0) {
             Py_CLEAR(taken);
         }
@@ -148,6 +149,7 @@ PyObject *many_take_first(PyObject *module, PyObject *args)
         first = first_of(deque);
     }
     Py_XDECREF(first);
+    Py_XDECREF(popleft);
     if (done == 0) {
         Py_RETURN_NONE;
     }

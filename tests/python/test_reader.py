@@ -12,6 +12,7 @@ import weakref
 import auriga
 import auriga.stdlib
 import work
+from auriga import _reader
 from support import Case
 
 VERBS = "imap", "imap_unordered", "istarmap", "istarmap_unordered"
@@ -165,6 +166,63 @@ class Processes(Inputs, Case):
 
 class Threads(Inputs, Case):
     make = staticmethod(auriga.ThreadPool)
+
+
+class News(Case):
+    """What the reader's thread tells those who wait for it."""
+
+    def reader(self):
+        class Iterator:
+            def _feed(self, window):
+                self._chunks = None
+
+        iterator, reader = Iterator(), _reader.Reader()
+        self.assertTrue(reader.start(iterator))
+        self.addCleanup(lambda: reader.read_all() or iterator)
+        return reader
+
+    def wait(self, reader, news, looks):
+        """A thread that takes one of the news."""
+
+        def has_news():
+            looks.release()
+            return bool(news)
+
+        def run():
+            if reader.wait(lambda: has_news() and news.pop(), None):
+                looks.release()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        self.addCleanup(thread.join)
+
+    def test_once_for_all_that_came_meanwhile(self):
+        reader, news, looks, told = self.reader(), [], threading.Semaphore(0), []
+        notify_all = reader._news.notify_all
+        reader._news.notify_all = lambda: told.append(None) or notify_all()
+        reader.tell()
+        self.assertEqual(told, [])  # nobody waits
+        self.wait(reader, news, looks)
+        looks.acquire()
+        with reader._news:  # it sleeps, or will ask for this once more
+            for number in range(3):
+                news.append(number + 1)
+                reader.tell()
+            self.assertEqual(len(told), 1)
+
+    def test_who_comes_too_late_is_told_again(self):
+        reader, news, looks = self.reader(), [], threading.Semaphore(0)
+        for _ in range(2):
+            self.wait(reader, news, looks)
+        for _ in range(2):
+            looks.acquire()
+        for number in range(2):  # both look at the first
+            with reader._news:
+                news.append(number + 1)
+                reader.tell()
+            for _ in range(3 - number):
+                looks.acquire()
+        self.assertEqual(news, [])
 
 
 class Same(Case):
