@@ -265,6 +265,14 @@ AUR_API aur_err aur_pool_stats(aur_pool *pool, aur_stats *ret_stats);
 AUR_API aur_err aur_pool_pids(aur_pool *pool, int32_t *pids, size_t room, aur_deadline deadline,
                               size_t *ret_n);
 
+/* How the worker process of this id ended: its status as waitpid() has it (WIFEXITED() and so on).  Known is
+ * that of the last one that ended in each worker's place, also after the end of the pool.  Waits until it has
+ * ended, or for the deadline.
+ * Errors: AUR_EPENDING it has not ended; AUR_EINVAL a pointer is NULL, or no worker of this id is known;
+ * AUR_ENOTSUP as of aur_pool_pids(); AUR_EFORKED.  Threads: any.  Blocks: until the deadline. */
+AUR_API aur_err aur_pool_exit_status(aur_pool *pool, int32_t pid, aur_deadline deadline,
+                                     int32_t *ret_status);
+
 /* Sentences about what the pool is and what it learned: workers and why that many, costs of a
  * wake, limits.  Writes at most size bytes, which end in a zero byte unless size is 0.  Returns the
  * length that the whole text has; 0 for NULL or in a forked child.

@@ -124,6 +124,21 @@ aur_err aur_pool_pids(aur_pool *pool, int32_t *pids, size_t room, aur_deadline d
     return AUR_OK;
 }
 
+aur_err aur_pool_exit_status(aur_pool *pool, int32_t pid, aur_deadline deadline,
+                             int32_t *ret_status)
+{
+    if (ret_status == NULL) {
+        return AUR_EINVAL;
+    }
+    aur_err err = auri_pool_here(&pool);
+    if (err != AUR_OK) {
+        return err;
+    }
+    return pool->backend->exit_status != NULL
+               ? pool->backend->exit_status(pool, pid, deadline, ret_status)
+               : AUR_ENOTSUP;
+}
+
 size_t aur_pool_explain(aur_pool *pool, char *text, size_t size)
 {
     struct auri_text sink = { text, text != NULL ? size : 0, 0 };

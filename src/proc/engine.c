@@ -273,23 +273,67 @@ static bool list_pids(const struct auri_proc *p, int32_t *pids, size_t room)
     return coming && !p->stopping && !p->broken && !p->quitting && !p->nursery_dead;
 }
 
+/* Until the guardian has looked again; false: the deadline passed. */
+static bool await_look_locked(struct auri_proc *p, aur_deadline deadline)
+{
+    uint32_t looks = auri_load_rlx(&p->looks); /* relaxed: under the lock, as its changes */
+
+    p->asking++;
+    pthread_mutex_unlock(&p->lock);
+    bool late = aurp_futex_wait(&p->looks, looks, deadline, AURP_PRIVATE) == AUR_ETIMEDOUT;
+    pthread_mutex_lock(&p->lock);
+    p->asking--;
+    return !late;
+}
+
 static size_t engine_pids(aur_pool *pool, int32_t *pids, size_t room, aur_deadline deadline)
 {
     struct auri_proc *p = auri_proc_of(pool);
-    bool late = false;
 
     pthread_mutex_lock(&p->lock);
-    p->asking++;
-    while (list_pids(p, pids, room) && !late) {
-        uint32_t looks = auri_load_rlx(&p->looks); /* relaxed: under the lock, as its changes */
-        pthread_mutex_unlock(&p->lock);
-        late = aurp_futex_wait(&p->looks, looks, deadline, AURP_PRIVATE) == AUR_ETIMEDOUT;
-        pthread_mutex_lock(&p->lock);
+    while (list_pids(p, pids, room) && await_look_locked(p, deadline)) {
     }
-    p->asking--;
     size_t n = p->slots_end;
     pthread_mutex_unlock(&p->lock);
     return n;
+}
+
+/* AUR_EPENDING: it lives, or its status is still to come. */
+static aur_err find_status(const struct auri_proc *p, int pid, int32_t *ret_status)
+{
+    aur_err err = AUR_EINVAL;
+
+    for (unsigned i = 0; i < p->slots_end; i++) {
+        const struct auri_slot *slot = &p->slots[i];
+        if (slot->worker != NULL && slot->worker->pid == pid && !slot->worker->exited) {
+            return AUR_EPENDING;
+        }
+        if (slot->ended_pid == pid) {
+            *ret_status = slot->ended_status;
+            err = AUR_OK;
+        }
+    }
+    for (const struct auri_worker *w = p->dead; w != NULL && err != AUR_OK; w = w->next) {
+        err = w->pid == pid ? AUR_EPENDING : err;
+    }
+    return err;
+}
+
+static aur_err engine_exit_status(aur_pool *pool, int32_t pid, aur_deadline deadline,
+                                  int32_t *ret_status)
+{
+    struct auri_proc *p = auri_proc_of(pool);
+    aur_err err = AUR_EINVAL;
+
+    if (pid <= 0) {
+        return err;
+    }
+    pthread_mutex_lock(&p->lock);
+    while ((err = find_status(p, pid, ret_status)) == AUR_EPENDING &&
+           await_look_locked(p, deadline)) {
+    }
+    pthread_mutex_unlock(&p->lock);
+    return err;
 }
 
 static size_t engine_explain(aur_pool *pool, char *text, size_t size)
@@ -342,6 +386,7 @@ const struct auri_backend auri_backend_processes = {
     .stats = engine_stats,
     .explain = engine_explain,
     .pids = engine_pids,
+    .exit_status = engine_exit_status,
     .buf_new = auri_buf_new,
     .buf_free = auri_buf_free,
 };

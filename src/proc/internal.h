@@ -234,6 +234,8 @@ struct auri_slot {
     bool wanted;                /* L: shall have one */
     uint64_t start_ns;          /* L: not before */
     struct auri_segment *warm;  /* L: a dead predecessor's, without views */
+    int ended_pid;              /* L: the last that ended here; 0: none */
+    int ended_status;           /* L: as waitpid() has it */
 };
 
 struct auri_proc {
@@ -311,7 +313,7 @@ struct auri_proc {
     unsigned deaths_in_row;  /* L: before hello */
     _Atomic(uint32_t) ended; /* A: futex: 1 once no worker is left */
     _Atomic(uint32_t) looks; /* A: futex: the guardian's, while somebody is */
-    unsigned asking;         /* L: for the ids of processes */
+    unsigned asking;         /* L: who waits for workers to come or to end */
     bool joined;             /* L: somebody joins, or has joined, the guardian thread */
 
     uint64_t deaths; /* L: statistics from here */

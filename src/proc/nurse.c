@@ -318,6 +318,8 @@ static void exited(struct auri_proc *p, struct auri_worker *w, const auri_nurser
     w->exited = true;
     w->status = event->status;
     w->maxrss_bytes = event->maxrss_bytes;
+    p->slots[w->slot].ended_pid = w->pid;
+    p->slots[w->slot].ended_status = w->status;
     if (w->ctl != NULL) {
         auri_worker_died(p, w, h);
     } else {

@@ -109,6 +109,8 @@ struct auri_backend {
     size_t (*explain)(aur_pool *pool, char *text, size_t size);
     /* As aur_pool_pids().  NULL: the workers are no processes. */
     size_t (*pids)(aur_pool *pool, int32_t *pids, size_t room, aur_deadline deadline);
+    /* As aur_pool_exit_status().  NULL: the same. */
+    aur_err (*exit_status)(aur_pool *pool, int32_t pid, aur_deadline deadline, int32_t *ret_status);
 
     /* Shared buffers.  NULL: plain heap memory does. */
     aur_err (*buf_new)(aur_pool *pool, size_t size, unsigned flags, void **ret_data,

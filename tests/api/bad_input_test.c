@@ -348,6 +348,8 @@ static void test_pools(void **state)
     AURT_ERR(AUR_EINVAL, aur_pool_pids(NULL, &pid, 1, 0, &n));
     AURT_ERR(AUR_EINVAL, aur_pool_pids(pool, NULL, 1, 0, &n));
     AURT_ERR(AUR_EINVAL, aur_pool_pids(pool, &pid, 1, 0, NULL));
+    AURT_ERR(AUR_EINVAL, aur_pool_exit_status(NULL, 1, 0, &pid));
+    AURT_ERR(AUR_EINVAL, aur_pool_exit_status(pool, 1, 0, NULL));
     AURT_OK(aur_checkpoint());
     aur_blocking_begin(); /* outside a task: nothing */
     aur_blocking_end();

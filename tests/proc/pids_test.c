@@ -1,8 +1,10 @@
-/* Goal:    each id is that of the process that runs this worker's tasks, also after deaths and at the end.
- * Method:  tasks tell who they are; a worker is killed; pools are closed.
- * Guards:  aur_pool_pids(). */
+/* Goal:    each id is that of the process that runs this worker's tasks, also after deaths and at the end;
+ *          and it is told how each worker ended.
+ * Method:  tasks tell who they are, and end their workers; a worker is killed; pools are closed.
+ * Guards:  aur_pool_pids(), aur_pool_exit_status(). */
 /* aurt: no-tsan */
 #include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "pools.h"
@@ -59,8 +61,51 @@ static void test_the_next_one(void **state)
     aurt_pool_end(pool);
 }
 
+static int end(int status)
+{
+    _exit(status);
+}
+AUR_FN(int, end, int);
+
+static void test_how_they_ended(void **state)
+{
+    (void)state;
+    for (int start = AUR_START_FORK; start <= AUR_START_SPAWN; start++) {
+        aur_pool *pool = aurt_pool_new(AUR_PROCESSES, 2, start, 0);
+        int32_t pids[2];
+        int32_t status = -1;
+        int result;
+        size_t n;
+        AURT_OK(aur_pool_pids(pool, pids, 2, AUR_NO_DEADLINE, &n));
+        AURT_ERR(AUR_EPENDING, aur_pool_exit_status(pool, pids[1], 0, &status));
+        AURT_ERR(AUR_EINVAL, aur_pool_exit_status(pool, getpid(), 0, &status));
+        AURT_ERR(AUR_EINVAL, aur_pool_exit_status(pool, 0, 0, &status));
+        AURT_ERR(AUR_EINVAL, aur_pool_exit_status(pool, -1, AUR_NO_DEADLINE, &status));
+        assert_int_equal(-1, status);
+        assert_int_equal(0, kill(pids[1], SIGKILL));
+        AURT_OK(aur_pool_exit_status(pool, pids[1], AUR_NO_DEADLINE, &status));
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+
+        AURT_ERR(AUR_EWORKER, aur_apply(pool, &result, end, 7));
+        int32_t dead = aur_last_error()->pid;
+        AURT_OK(aur_pool_exit_status(pool, dead, AUR_NO_DEADLINE, &status));
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+
+        AURT_OK(aur_pool_pids(pool, pids, 2, AUR_NO_DEADLINE, &n));
+        AURT_OK(aur_pool_join(pool, AUR_NO_DEADLINE));
+        for (int i = 0; i < 2; i++) {
+            AURT_OK(aur_pool_exit_status(pool, pids[i], 0, &status));
+            assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+        }
+        AURT_ERR(AUR_EINVAL,
+                 aur_pool_exit_status(pool, dead, 0, &status)); /* another was in its place */
+        aur_pool_unref(pool);
+    }
+}
+
 static void test_who_has_none(void **state)
 {
+    int32_t status;
     int32_t pid;
     size_t n;
 
@@ -69,6 +114,7 @@ static void test_who_has_none(void **state)
         if (kind != AUR_PROCESSES) {
             aur_pool *pool = aurt_pool_new(kind, 1, AUR_START_DEFAULT, 0);
             AURT_ERR(AUR_ENOTSUP, aur_pool_pids(pool, &pid, 1, AUR_NO_DEADLINE, &n));
+            AURT_ERR(AUR_ENOTSUP, aur_pool_exit_status(pool, 1, AUR_NO_DEADLINE, &status));
             aurt_pool_end(pool);
         }
     }
@@ -79,6 +125,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_those_of_its_workers),
         cmocka_unit_test(test_the_next_one),
+        cmocka_unit_test(test_how_they_ended),
         cmocka_unit_test(test_who_has_none),
     };
 
