@@ -125,6 +125,12 @@ AUR_API const aur_error *aur_last_error(void);
  * Threads: any.  Blocks: never (reads /proc and /sys once per call). */
 AUR_API unsigned aur_cpu_count(void);
 
+/* Bytes that this process may still use before the kernel has to take memory from somebody: the smallest
+ * of what the machine has left and what its control groups (v1 and v2, every level) leave.  Swap does
+ * not count, nor do limits of the process itself (setrlimit()).  UINT64_MAX: nobody knows.
+ * Threads: any.  Blocks: never (reads /proc and /sys once per call). */
+AUR_API uint64_t aur_memory_available(void);
+
 /* Declares a variable that is released when its scope ends, on every way out:
  *     AUR_SCOPED(aur_pool) *pool = NULL;      closed and joined
  *     AUR_SCOPED(aur_future) *f = NULL;       released

@@ -19,6 +19,11 @@ static const uint64_t MARGIN_BYTES = UINT64_C(64) << 20;
 /* One piece of the committer's work: small enough that the end of a requester is soon seen. */
 static const uint64_t STEP_BYTES = UINT64_C(16) << 20;
 
+uint64_t aur_memory_available(void)
+{
+    return aurp_memory_available("");
+}
+
 uint64_t auri_memory_budget(void)
 {
     uint64_t available = aurp_memory_available("");

@@ -141,6 +141,7 @@ static void the_real_budget_is_plausible(void **state)
     uint64_t available = aurp_memory_available("");
 
     assert_true(available <= aurp_memory_total());
+    assert_true(aur_memory_available() <= aurp_memory_total());
     assert_true(auri_memory_budget() < aurp_memory_total());
 }
 
