@@ -7,6 +7,9 @@
  *   Owns      who releases what.  No line: nothing changes hands.
  *   Orders    the happens-before edges a caller may rely on.  No line: none.
  *   Errors    the complete list.  ret_* is written on AUR_OK only, reterr_* on error only.
+ *
+ * No function is a cancellation point: pthread_cancel() takes effect after it, or in a task or function of the
+ * program that it calls.
  */
 #ifndef AURIGA_BASE_H
 #define AURIGA_BASE_H

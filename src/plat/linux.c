@@ -118,6 +118,8 @@ int aurp_thread_start(aurp_thread *ret_thread, void *(*fn)(void *), void *arg, c
 
 void aurp_thread_join(aurp_thread thread)
 {
+    AURP_UNCANCELLED;
+
     pthread_join(thread.id, NULL);
 }
 
@@ -133,6 +135,7 @@ void aurp_yield(void)
 
 unsigned aurp_thread_count(void)
 {
+    AURP_UNCANCELLED;
     char text[1024];
     unsigned count = 0;
     FILE *status = fopen("/proc/self/status", "re");

@@ -52,6 +52,7 @@ struct aurp_usage aurp_thread_usage(void)
 
 uint64_t aurp_thread_ready_ns(void)
 {
+    AURP_UNCANCELLED;
     char text[96];
     unsigned long long ready = 0;
     unsigned long long turns = 0;
@@ -70,6 +71,7 @@ uint64_t aurp_thread_ready_ns(void)
 /* What the kernel says of a thread, from the state letter on; NULL: there is no such thread. */
 static const char *thread_stat(int tid, char *text, size_t size)
 {
+    AURP_UNCANCELLED;
     char path[64];
 
     snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);

@@ -188,6 +188,8 @@ static uint64_t group_room(const char *dir, bool v2)
 
 uint64_t aurp_memory_available(const char *root)
 {
+    AURP_UNCANCELLED;
+
     return least(machine_room(root), groups_allow(root, "memory", group_room));
 }
 
@@ -223,6 +225,7 @@ static uint64_t group_cpus(const char *dir, bool v2)
 
 unsigned aurp_cpu_quota(const char *root)
 {
+    AURP_UNCANCELLED;
     uint64_t cpus = groups_allow(root, "cpu", group_cpus);
 
     return cpus > 1 << 20 ? UINT32_MAX : (unsigned)cpus;

@@ -32,6 +32,8 @@
 
 void aurp_close(int *fd)
 {
+    AURP_UNCANCELLED;
+
     if (*fd >= 0) {
         close(*fd);
     }
@@ -45,6 +47,7 @@ void aurp_close_on_exec(int fd)
 
 int aurp_fd_lift(int fd, int least)
 {
+    AURP_UNCANCELLED;
     int lifted = fcntl(fd, F_DUPFD_CLOEXEC, least > 3 ? least : 3);
 
     if (lifted < 0 && least > 3) {
@@ -59,6 +62,8 @@ int aurp_fd_lift(int fd, int least)
 
 int aurp_fd_own(long fd)
 {
+    AURP_UNCANCELLED;
+
     if (fd < 0) {
         return -errno;
     }
@@ -75,6 +80,8 @@ int aurp_fd_own(long fd)
 /* The same for both ends of something; on failure (an errno) both are closed. */
 static int own_pair(int fds[2])
 {
+    AURP_UNCANCELLED;
+
     for (int i = 0; i < 2; i++) {
         int own = aurp_fd_own(fds[i]);
         if (own < 0) {
@@ -232,6 +239,7 @@ int aurp_eventfd_new(void)
 
 void aurp_eventfd_ring(int fd)
 {
+    AURP_UNCANCELLED;
     uint64_t one = 1;
 
     /* EAGAIN means that the counter is full: whoever waits is awake already. */
@@ -241,6 +249,7 @@ void aurp_eventfd_ring(int fd)
 
 void aurp_eventfd_clear(int fd)
 {
+    AURP_UNCANCELLED;
     uint64_t count;
 
     while (read(fd, &count, sizeof(count)) < 0 && errno == EINTR) {
@@ -265,6 +274,7 @@ int aurp_bell_new(int ret_ends[2])
 
 void aurp_bell_ring(int fd)
 {
+    AURP_UNCANCELLED;
     struct iovec ring = { .iov_base = (void *)(uintptr_t) "", .iov_len = 1 };
 
     /* EAGAIN means that it is full of rings: whoever hears it is awake already. */
@@ -282,6 +292,7 @@ void aurp_bell_ring(int fd)
 
 void aurp_bell_clear(int fd)
 {
+    AURP_UNCANCELLED;
     char rings[256]; /* more than a pipe holds, if each is a page of its own */
 
     while (read(fd, rings, sizeof(rings)) < 0 && errno == EINTR) {
@@ -333,6 +344,7 @@ static int milliseconds(const struct timespec *left)
 /* epoll_wait counts in milliseconds: a deadline of 50 us would take twenty times as long. */
 unsigned aurp_epoll_wait(int epoll, aurp_ready *ret_ready, unsigned max, aur_deadline deadline)
 {
+    AURP_UNCANCELLED;
     struct epoll_event events[AURP_READY_MAX];
     struct timespec left;
     const struct timespec *limit = time_left(deadline, &left);
@@ -351,6 +363,8 @@ unsigned aurp_epoll_wait(int epoll, aurp_ready *ret_ready, unsigned max, aur_dea
 
 aur_err aurp_fd_wait(int fd, aur_deadline deadline)
 {
+    AURP_UNCANCELLED;
+
     for (;;) {
         struct pollfd wish = { .fd = fd, .events = POLLIN };
         struct timespec left;
@@ -410,6 +424,7 @@ typedef union control {
 /* The kernel copies the descriptors while it queues the message, or fails as a whole. */
 int aurp_send(int fd, const void *data, size_t size, const int *fds, unsigned n)
 {
+    AURP_UNCANCELLED;
     struct iovec part = { .iov_base = (void *)(uintptr_t)data, .iov_len = size };
     struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
     control room;
@@ -464,6 +479,7 @@ static unsigned take_fds(struct msghdr *message, int *fds, unsigned max)
  * reached its limit.  What was installed before that is closed. */
 int aurp_receive(int fd, void *data, size_t size, int *ret_fds, unsigned max, unsigned *ret_n)
 {
+    AURP_UNCANCELLED;
     struct iovec part = { .iov_base = data, .iov_len = size };
     struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
     control room;

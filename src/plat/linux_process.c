@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "plat/linux_fd.h"
+#include "plat/plat.h"
 
 /* Newer than some C library headers; the numbers are the same on every architecture. */
 #ifndef CLOSE_RANGE_CLOEXEC
@@ -56,6 +57,7 @@ int aurp_pidfd_kill(int pidfd, int signal)
 
 void aurp_pidfd_reap(int pidfd)
 {
+    AURP_UNCANCELLED;
     siginfo_t info;
 
     while (waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED | __WALL) != 0 && errno == EINTR) {
@@ -75,6 +77,7 @@ int aurp_fork_hidden(void)
 /* __WALL: also children whose end sends no signal, which plain waits do not see. */
 bool aurp_reap(int pid, int *ret_status)
 {
+    AURP_UNCANCELLED;
     int status = 0;
     pid_t got;
 
@@ -178,6 +181,7 @@ ON_FOREIGN_STACK static int exec_outer(void *ctx)
 
 int aurp_exec_hidden(const aurp_program *program, int *ret_pid, int *ret_pidfd)
 {
+    AURP_UNCANCELLED; /* in the children, too: they share this thread's state */
     exec_plan plan = { .program = *program, .pid = -1, .pidfd = -1 };
     char *stacks = mmap(NULL, 2 * EXEC_STACK_SIZE, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
@@ -214,6 +218,7 @@ int aurp_exec_hidden(const aurp_program *program, int *ret_pid, int *ret_pidfd)
 /* What posix_spawn() does, by the same last step as a hidden one, so that there is one to trust. */
 int aurp_exec_child(const aurp_program *program, int *ret_pid)
 {
+    AURP_UNCANCELLED;
     exec_plan plan = { .program = *program };
     char *stack = mmap(NULL, EXEC_STACK_SIZE, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
@@ -322,6 +327,7 @@ void aurp_oom_first(int more)
 
 uint64_t aurp_anon_bytes(void)
 {
+    AURP_UNCANCELLED;
     char line[256];
     unsigned long long kib = 0;
     FILE *status = fopen("/proc/self/status", "re");

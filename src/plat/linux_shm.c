@@ -10,6 +10,7 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include "plat/plat.h"
 #include "plat/process.h"
 
 #ifndef MFD_NOEXEC_SEAL
@@ -49,6 +50,8 @@ static int memfd_new(const char *name)
 
 int aurp_shm_new(const char *name, uint64_t bytes, int *ret_fd)
 {
+    AURP_UNCANCELLED;
+
     if (bytes > aurp_shm_bytes_max() || bytes > INT64_MAX) {
         return EFBIG; /* ftruncate() would raise SIGXFSZ */
     }
@@ -68,6 +71,7 @@ int aurp_shm_new(const char *name, uint64_t bytes, int *ret_fd)
 
 int aurp_shm_readonly(int fd, int *ret_fd)
 {
+    AURP_UNCANCELLED;
     char path[64];
 
     snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
@@ -100,6 +104,7 @@ int aurp_shm_check(int fd, uint64_t bytes)
  * in between. */
 int aurp_shm_commit(int fd, uint64_t offset, uint64_t bytes)
 {
+    AURP_UNCANCELLED;
     uint64_t step = UINT64_C(4) << 20;
     uint64_t done = 0;
 
@@ -120,6 +125,8 @@ int aurp_shm_commit(int fd, uint64_t offset, uint64_t bytes)
 
 int aurp_shm_punch(int fd, uint64_t offset, uint64_t bytes)
 {
+    AURP_UNCANCELLED;
+
     while (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)bytes) !=
            0) {
         if (errno != EINTR) {
@@ -225,6 +232,7 @@ uint64_t aurp_shm_bytes_max(void)
 
 uint64_t aurp_address_bytes_left(void)
 {
+    AURP_UNCANCELLED;
     uint64_t limit = soft_limit(RLIMIT_AS);
     unsigned long long pages = 0;
 

@@ -66,6 +66,22 @@ unsigned aurp_thread_count_live(void);
 /* Lowest usable address of the calling thread's stack, for depth checks.  Slow: ask once a thread. */
 uintptr_t aurp_stack_low(void);
 
+/* No function of the library is a cancellation point: its callers hold locks, and others wait for them.  What in
+ * here calls one of the C library's that is, says this first; it holds to the end of the block. */
+#define AURP_UNCANCELLED                                                                           \
+    __attribute__((cleanup(aurp_cancel_as_before), unused)) int cancel_before_ = aurp_cancel_off()
+static inline int aurp_cancel_off(void)
+{
+    int before;
+
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+    return before;
+}
+static inline void aurp_cancel_as_before(int *before)
+{
+    pthread_setcancelstate(*before, NULL);
+}
+
 /* ---- what threads are doing ---------------------------------------------------------------- */
 
 /* The calling thread's number in this process: never 0. */

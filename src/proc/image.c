@@ -162,6 +162,7 @@ static aur_err can_take_over(aur_diag *diag)
 /* Waits for the image's word on the pipe. */
 static aur_err taken_over(int ready_fd, aur_diag *diag)
 {
+    AURP_UNCANCELLED;
     char word = 0;
 
     if (aurp_fd_wait(ready_fd, aurp_now_ns() + TAKE_OVER_NS) == AUR_OK &&

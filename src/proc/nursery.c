@@ -33,6 +33,7 @@ struct auri_nursery {
  * (but for a second stream that the host made on descriptor 1 or 2). */
 static void flush_output(bool alone)
 {
+    AURP_UNCANCELLED;
     FILE *const shared[] = { stdout, stderr };
 
     if (alone) {
