@@ -12,8 +12,8 @@ void auri_kill(struct auri_worker *w, int reason, uint64_t seq)
     if (w->state == AURI_W_LIVE) {
         w->state = AURI_W_QUITTING;
     }
-    if (w->pidfd >= 0) {
-        aurp_pidfd_kill(w->pidfd, SIGKILL);
+    if (w->pidfd >= 0 && aurp_pidfd_kill(w->pidfd, SIGKILL) != 0) {
+        auri_nursery_kill(w->proc->nursery, w->slot, w->epoch); /* it has ended, or we may not */
     }
 }
 

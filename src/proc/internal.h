@@ -254,7 +254,7 @@ struct auri_proc {
     unsigned bufs;             /* L: buffers that live */
     auri_modules *modules;     /* I: fork: the modules that workers know */
     auri_committer *committer; /* I */
-    auri_nursery *nursery;     /* G, and before the guardian starts */
+    auri_nursery *nursery;     /* G, and before the guardian starts; but for kills */
     aurp_thread guardian;      /* I */
     pthread_mutex_t lock;
     _Atomic(const aur_fn *) checked; /* A: the last function that passed the module check */

@@ -357,14 +357,17 @@ aur_err auri_nursery_wait(auri_nursery *nursery, aur_deadline deadline)
     return aurp_fd_wait(nursery->socket, deadline);
 }
 
+void auri_nursery_kill(auri_nursery *nursery, unsigned slot, uint64_t epoch)
+{
+    auri_zygote_message message = { .kind = AURI_ZYGOTE_KILL, .slot = slot, .epoch = epoch };
+
+    (void)aurp_send(nursery->socket, &message, sizeof(message), NULL, 0);
+}
+
 /* A started worker whose pidfd found no room here: the host could not watch it. */
 static void give_up(auri_nursery *n, auri_nursery_event *event)
 {
-    auri_zygote_message message = { .kind = AURI_ZYGOTE_KILL,
-                                    .slot = event->slot,
-                                    .epoch = event->epoch };
-
-    (void)aurp_send(n->socket, &message, sizeof(message), NULL, 0);
+    auri_nursery_kill(n, event->slot, event->epoch);
     event->kind = AURI_NURSERY_FAILED;
     event->pid = 0;
     event->sys_errno = EMFILE;

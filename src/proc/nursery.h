@@ -20,7 +20,7 @@
  * the kernel: there wait() sees the nursery of a spawn start, or of a fork start beside other
  * threads.
  *
- * A nursery object is for one thread at a time, and for the process that made it. */
+ * A nursery object is for one thread at a time but where it says so, and for the process that made it. */
 #ifndef AURI_PROC_NURSERY_H
 #define AURI_PROC_NURSERY_H
 
@@ -108,6 +108,10 @@ aur_err auri_nursery_next(auri_nursery *nursery, auri_nursery_event *ret_event);
 
 /* Blocks: until auri_nursery_next() has something to say, to deadline (AUR_ETIMEDOUT). */
 aur_err auri_nursery_wait(auri_nursery *nursery, aur_deadline deadline);
+
+/* Has a worker killed by its parent, the nursery: by a host that may not, since it has given up its rights or a sandbox
+ * refuses the call.  Threads: any, beside all of these but free.  Blocks: never. */
+void auri_nursery_kill(auri_nursery *nursery, unsigned slot, uint64_t epoch);
 
 /* No request will follow: it ends by itself once its last worker has ended and all is reported.
  * Blocks: never. */

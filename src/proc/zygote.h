@@ -12,7 +12,7 @@
 enum {
     AURI_ZYGOTE_HELLO = 16, /* next to AURI_NURSERY_*; status: errno if there is no nursery */
     AURI_ZYGOTE_REQUEST,    /* with the worker's descriptors */
-    AURI_ZYGOTE_KILL,       /* the worker of (slot, epoch) is of no use to the host */
+    AURI_ZYGOTE_KILL,       /* the worker of (slot, epoch) is to be killed */
     AURI_ZYGOTE_LAST_CALL,  /* no request will follow: the nursery ends with its last worker */
 };
 

@@ -83,6 +83,7 @@ static void stop_locked(auri_committer *c)
     if (c->socket_fd < 0) {
         return;
     }
+    aurp_hang_up(c->socket_fd); /* which ends it too, where we may not kill it */
     aurp_close(&c->socket_fd);
     (void)aurp_pidfd_kill(c->pidfd, SIGKILL);
     (void)aurp_pidfd_wait(c->pidfd, AUR_NO_DEADLINE);
