@@ -265,7 +265,7 @@ static bool list_pids(const struct auri_proc *p, int32_t *pids, size_t room)
     for (unsigned i = 0; i < p->slots_end; i++) {
         const struct auri_worker *w = p->slots[i].worker;
         bool lives = w != NULL && (w->state == AURI_W_LIVE || w->state == AURI_W_QUITTING);
-        coming = coming || (p->slots[i].wanted && !lives);
+        coming = coming || (p->slots[i].wanted && !p->slots[i].refused && !lives);
         if (i < room) {
             pids[i] = lives ? w->pid : 0;
         }

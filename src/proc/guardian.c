@@ -236,9 +236,7 @@ static uint64_t look(struct auri_proc *p, struct auri_harvest *h, bool *ret_end)
     until = earlier(until, item_deadlines(p, now));
     until = earlier(until, auri_request_deadlines(p, now));
     until = earlier(until, auri_nurse_ask(p, now));
-    if (p->deaths_in_row >= AURI_DEATHS_MAX) { /* also those that could not even be asked for */
-        auri_break(p, h, "10 workers in a row could not be made");
-    }
+    auri_nurse_despair(p, h);
     auri_dispatch(p);
     auri_rebalance(p, now);
     auri_relieve(p);

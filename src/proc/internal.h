@@ -232,6 +232,7 @@ struct auri_suspect {
 struct auri_slot {
     struct auri_worker *worker; /* L: NULL while it has none */
     bool wanted;                /* L: shall have one */
+    bool refused;               /* L: ... but the system had no room for the last one */
     uint64_t start_ns;          /* L: not before */
     struct auri_segment *warm;  /* L: a dead predecessor's, without views */
     int ended_pid;              /* L: the last that ended here; 0: none */
@@ -311,6 +312,8 @@ struct auri_proc {
     bool quitting;           /* L: the QUITs are out */
     bool nursery_dead;       /* L */
     unsigned deaths_in_row;  /* L: before hello */
+    unsigned refusals;       /* L: in a row: workers that could not be made */
+    uint64_t spares_ns;      /* L: one of them was a spare: none is asked for before */
     _Atomic(uint32_t) ended; /* A: futex: 1 once no worker is left */
     _Atomic(uint32_t) looks; /* A: futex: the guardian's, while somebody is */
     unsigned asking;         /* L: who waits for workers to come or to end */

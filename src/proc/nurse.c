@@ -175,10 +175,9 @@ void auri_want(struct auri_proc *p, unsigned slot, uint64_t start_ns)
     }
 }
 
-static uint64_t backoff(const struct auri_proc *p)
+/* After n failures in a row. */
+static uint64_t backoff(unsigned n)
 {
-    unsigned n = p->deaths_in_row;
-
     if (n == 0) {
         return 0;
     }
@@ -188,6 +187,35 @@ static uint64_t backoff(const struct auri_proc *p)
 static bool ended(const struct auri_proc *p)
 {
     return p->stopping || p->broken || p->quitting || p->nursery_dead;
+}
+
+/* The system had no room for a worker.  The pool goes on with those that it has, if any, and tries again.  A spare is
+ * not waited for: as long as none is to be had, what it was to run is run in place of a wait. */
+static void refused(struct auri_proc *p, unsigned at, uint64_t now)
+{
+    struct auri_slot *slot = &p->slots[at];
+
+    p->refusals++;
+    slot->start_ns = now + backoff(p->refusals);
+    if (at < p->pool->workers) {
+        slot->refused = true;
+    } else {
+        slot->wanted = false;
+        p->spares_ns = slot->start_ns;
+    }
+}
+
+void auri_nurse_despair(struct auri_proc *p, struct auri_harvest *h)
+{
+    if (p->refusals < AURI_DEATHS_MAX) {
+        return;
+    }
+    for (unsigned i = 0; i < p->slots_end; i++) {
+        if (p->slots[i].worker != NULL) {
+            return;
+        }
+    }
+    auri_break(p, h, "10 workers in a row could not be made");
 }
 
 uint64_t auri_nurse_ask(struct auri_proc *p, uint64_t now)
@@ -216,10 +244,11 @@ uint64_t auri_nurse_ask(struct auri_proc *p, uint64_t now)
         }
         /* EBROKEN: the nursery is dead, which its socket tells us, too; all that follows is done there. */
         if (err != AUR_EBROKEN && err != AUR_EAGAIN) {
-            p->deaths_in_row++;
+            refused(p, i, now);
+        } else {
+            slot->start_ns = now + BACKOFF_MIN_NS;
         }
-        slot->start_ns = now + backoff(p) + BACKOFF_MIN_NS;
-        next = slot->start_ns < next ? slot->start_ns : next;
+        next = slot->wanted && slot->start_ns < next ? slot->start_ns : next;
     }
     return next;
 }
@@ -246,6 +275,8 @@ static void started(struct auri_proc *p, struct auri_worker *w, const auri_nurse
     w->pid = event->pid;
     w->pidfd = event->pidfd;
     w->state = AURI_W_LIVE;
+    p->refusals = 0;
+    p->slots[w->slot].refused = false;
     if (p->epoll < 0 || aurp_epoll_add(p->epoll, w->pidfd, AURI_TOKEN_EPOCH + w->epoch) != 0) {
         auri_kill(w, AURI_KILL_NONE, 0);
     }
@@ -259,8 +290,7 @@ static void started(struct auri_proc *p, struct auri_worker *w, const auri_nurse
 /* A worker that never came to life has no entries. */
 static void not_started(struct auri_proc *p, struct auri_worker *w, struct auri_harvest *h)
 {
-    p->deaths_in_row++;
-    p->slots[w->slot].start_ns = aurp_now_ns() + backoff(p);
+    refused(p, w->slot, aurp_now_ns());
     auri_judge(p, w, h);
     auri_bury(p, w, h);
 }
@@ -293,7 +323,7 @@ void auri_worker_died(struct auri_proc *p, struct auri_worker *w, struct auri_ha
     p->deaths += !expected || w->kill_reason == AURI_KILL_WILD;
     struct auri_slot *slot = &p->slots[w->slot];
     auri_judge(p, w, h);
-    slot->start_ns = aurp_now_ns() + backoff(p);
+    slot->start_ns = aurp_now_ns() + backoff(p->deaths_in_row);
     if (w->slot >= p->pool->workers) {
         slot->wanted = false; /* another spare is started when one is needed */
         if (slot->warm != NULL) {
@@ -343,9 +373,6 @@ void auri_nursery_events(struct auri_proc *p, struct auri_harvest *h, int *ret_e
         } else {
             *ret_errno = event.sys_errno;
             not_started(p, w, h);
-            if (p->deaths_in_row >= AURI_DEATHS_MAX) {
-                auri_break(p, h, "10 workers in a row could not be started");
-            }
         }
     }
     if (err != AUR_EBROKEN || p->nursery_dead) {

@@ -13,8 +13,17 @@ static bool hurry_awaited(struct auri_proc *p)
     return false;
 }
 
+/* Whether the system gave us the last one that we asked for, or enough time has passed. */
+static bool spares_to_be_had(const struct auri_proc *p)
+{
+    return p->spares_ns == 0 || aurp_now_ns() >= p->spares_ns;
+}
+
 static bool spare_left(const struct auri_proc *p)
 {
+    if (!spares_to_be_had(p)) {
+        return false;
+    }
     for (unsigned i = p->slots_max; i > p->pool->workers; i--) {
         if (!p->slots[i - 1].wanted && p->slots[i - 1].worker == NULL) {
             return true;
@@ -89,8 +98,9 @@ static unsigned active_workers(const struct auri_proc *p, bool *ret_leaving)
     *ret_leaving = false;
     for (unsigned i = 0; i < p->slots_end; i++) {
         const struct auri_worker *w = p->slots[i].worker;
-        active += w == NULL || w->state == AURI_W_ASKED ? p->slots[i].wanted
-                                                        : w->state == AURI_W_LIVE && !w->blocked;
+        active += w == NULL || w->state == AURI_W_ASKED
+                      ? p->slots[i].wanted && !p->slots[i].refused
+                      : w->state == AURI_W_LIVE && !w->blocked;
         /* One that waits itself will not, unless it is killed: it answers its QUIT after its task. */
         *ret_leaving |= w != NULL && w->state == AURI_W_QUITTING &&
                         (!w->blocked || w->kill_reason != AURI_KILL_NONE);
@@ -148,7 +158,7 @@ void auri_relieve(struct auri_proc *p)
     if (active >= p->pool->workers) {
         return;
     }
-    for (unsigned i = p->pool->workers; i < p->slots_max; i++) {
+    for (unsigned i = p->pool->workers; i < p->slots_max && spares_to_be_had(p); i++) {
         if (!p->slots[i].wanted && p->slots[i].worker == NULL) {
             p->spares++;
             auri_want(p, i, 0);

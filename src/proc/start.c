@@ -176,8 +176,7 @@ static aur_err make_workers(struct auri_proc *p, aur_diag *diag)
         auri_nursery_events(p, &h, &failed);
         live = count_workers(p, AURI_W_LIVE);
         broken = p->broken && !p->nursery_dead;
-        /* More than died: some were never made. */
-        bool hopeless = failed != 0 || p->nursery_dead || p->deaths_in_row > p->deaths ||
+        bool hopeless = failed != 0 || p->nursery_dead || p->refusals != 0 ||
                         (stuck && live < p->pool->workers);
         bool more = count_workers(p, AURI_W_ASKED) != 0; /* else one died: the next round asks */
         pthread_mutex_unlock(&p->lock);

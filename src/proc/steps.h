@@ -138,6 +138,8 @@ void auri_break(struct auri_proc *p, struct auri_harvest *h, const char *why);
 void auri_want(struct auri_proc *p, unsigned slot, uint64_t start_ns);
 /* Asks the nursery for the workers that are due; returns when the next one is. */
 uint64_t auri_nurse_ask(struct auri_proc *p, uint64_t now);
+/* Breaks the pool if no worker is left and none can be made. */
+void auri_nurse_despair(struct auri_proc *p, struct auri_harvest *h);
 /* Reads how many CPUs the pool may use, and tells the workers if that is one: 0.1 ms, which most short pools
  * end without.  Called without the lock. */
 void auri_count_cpus(struct auri_proc *p);
