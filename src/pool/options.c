@@ -165,8 +165,15 @@ static aur_err check_exec(const aur_options *opts, aur_diag *diag)
     return AUR_OK;
 }
 
+/* 292 years are as good as more, and no sum of them and a time of the clock overflows. */
+static uint64_t within_clock(uint64_t ns)
+{
+    return ns < INT64_MAX ? ns : INT64_MAX;
+}
+
 static void fill_defaults(aur_options *opts)
 {
+    opts->item_timeout_ns = within_clock(opts->item_timeout_ns);
     if (opts->kind == AUR_SERIAL) {
         opts->workers = 0;
         opts->spares_max = 0;
@@ -279,7 +286,7 @@ aur_err auri_call_resolve(const aur_pool *pool, const aur_call_options *opts,
         return refuse_call(reterr_why, "aur_call_options.reserved0 is not zero");
     }
     if (opts->item_timeout_ns != 0) {
-        call.limits.item_timeout_ns = opts->item_timeout_ns;
+        call.limits.item_timeout_ns = within_clock(opts->item_timeout_ns);
     }
     if (opts->retries != 0) {
         call.limits.retries = opts->retries == UINT32_MAX ? 0 : opts->retries;

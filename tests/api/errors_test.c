@@ -222,6 +222,39 @@ static void test_deadlines(void **state)
     aurt_pool_end(pool);
 }
 
+/* Takes long enough to be looked at. */
+static int some_ms(int x)
+{
+    uint64_t end = aurt_now_ns() + 5000000;
+
+    while (aurt_now_ns() < end) {
+    }
+    return x;
+}
+AUR_FN(int, some_ms, int);
+
+/* A call of a pool with a limit can have none only by a large one. */
+static void test_far_deadlines(void **state)
+{
+    static const uint64_t limits[] = { UINT64_MAX, UINT64_MAX - 1, (uint64_t)INT64_MAX + 1 };
+    aur_options opts = aurt_options(state);
+    int in[3] = { 1, 2, 3 };
+    int out[3];
+    int v = 0;
+
+    opts.item_timeout_ns = UINT64_MAX;
+    aur_pool *pool = aurt_pool_with(&opts);
+    AURT_OK(aur_apply(pool, &v, some_ms, 7));
+    for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+        aur_call_options call = AUR_CALL_OPTIONS_INIT;
+        call.item_timeout_ns = limits[i];
+        AURT_OK(aur_apply_with(pool, &call, &v, some_ms, 8));
+        AURT_OK(aur_map_with(pool, &call, some_ms, in, 3, out));
+        assert_int_equal(out[2], 3);
+    }
+    aurt_pool_end(pool);
+}
+
 /* ---- cancelled ------------------------------------------------------------------------------- */
 
 static aurt_event go;
@@ -406,6 +439,7 @@ int main(void)
         AURT_EACH(test_map_async),   AURT_EACH(test_for),           AURT_SHARED(test_retries),
         AURT_SHARED(test_deadlines), AURT_OF(test_cancel, threads), AURT_EACH(test_unseen),
         AURT_EACH(test_all_seen),    AURT_EACH(test_on_done),       AURT_EACH(test_future_id),
+        AURT_EACH(test_far_deadlines),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
