@@ -56,7 +56,9 @@ AUR_API AUR_NODISCARD aur_err aur_future_result_sized(aur_future *future, void *
 
 /* A view of a byte-string result (auriga/buf.h) or of a typed one, valid until the future's last
  * reference is dropped; size 0 if there is none.  Errors: those of aur_future_outcome(); AUR_EINVAL
- * ret_data or ret_size is NULL; AUR_ENOTSUP in a process worker, for a future it inherited. */
+ * ret_data or ret_size is NULL; AUR_ENOTSUP in a process worker, for a future it inherited.  In another
+ * forked child AUR_EFORKED also if it was done at the fork, unless the result was short: it is in the
+ * memory of a worker process. */
 AUR_API AUR_NODISCARD aur_err aur_future_view(aur_future *future, const void **ret_data,
                                               size_t *ret_size, aur_deadline deadline);
 

@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "plat/process.h"
 #include "pool/face.h"
+#include "proc/remote.h"
 #include "sched/run.h"
 #include "sched/wait.h"
 
@@ -82,6 +83,34 @@ aur_err aur_future_outcome(aur_future *future, aur_deadline deadline)
     return err;
 }
 
+/* Whether the result lies in a window, as a byte string of a worker process does that is not short, and this
+ * process is a fork of the one whose window it is: forks do not inherit them (AURP_MAP_DONTFORK). */
+static bool is_left_behind(const aur_future *future)
+{
+    uint32_t generation = auri_process_generation_now();
+
+    /* relaxed: the flag is constant.  With it the pool is there. */
+    if (generation == 0 || !auri_task_is_bytes(future) ||
+        (auri_load_rlx(&((aur_future *)future)->word) & AURI_F_HOLDS) == 0) {
+        return false;
+    }
+    const aur_pool *pool = future->pool;
+    bool has_windows =
+        pool->kind == AUR_PROCESSES && pool->backend->pids != NULL; /* no view of it */
+    return has_windows && pool->generation != generation && future->priv != NULL &&
+           !auri_task_is_in_store(future, future->store.ret_out);
+}
+
+/* Of a call that is done, and was successful: whether its result can be read here. */
+static aur_err result_here(const aur_future *future)
+{
+    if (!is_left_behind(future)) {
+        return AUR_OK;
+    }
+    return auri_verb_failed(auri_remote_pool() != NULL ? AUR_ENOTSUP : AUR_EFORKED, NULL, NULL,
+                            NULL);
+}
+
 /* Bytes of the result; of a byte string only once it is done. */
 static size_t result_size(const aur_future *future)
 {
@@ -104,6 +133,7 @@ aur_err aur_future_result_sized(aur_future *future, void *ret_value, size_t size
         return auri_verb_failed(err, NULL, NULL, NULL);
     }
     err = outcome_here(here, deadline);
+    err = err == AUR_OK ? result_here(here) : err;
     if (err == AUR_OK && result_size(here) != size) {
         err = auri_verb_failed(AUR_ESIZE, here->fn, auri_task_site(here), NULL);
     }
@@ -128,6 +158,7 @@ aur_err aur_future_view(aur_future *future, const void **ret_data, size_t *ret_s
     /* A view of a proxy would end with it, before the caller has seen it. */
     err = here == future ? outcome_here(future, deadline)
                          : auri_verb_failed(AUR_ENOTSUP, NULL, NULL, NULL);
+    err = err == AUR_OK ? result_here(here) : err;
     if (err == AUR_OK) {
         *ret_size = result_size(future);
         *ret_data = *ret_size != 0 || auri_task_is_bytes(future) ? auri_task_ret(future) : NULL;
