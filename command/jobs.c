@@ -196,6 +196,9 @@ static int try_start(struct run *run, struct job *job)
     if (run->line.n == 0 || run->line.argv[0][0] == '\0') {
         return ENOENT;
     }
+    if (run->guardian.n == 0) {
+        guardian_start(&run->guardian, run->opts->jobs);
+    }
     int failed = open_outputs(run, job);
     if (failed != 0) {
         return failed;
@@ -203,9 +206,13 @@ static int try_start(struct run *run, struct job *job)
     clock_gettime(CLOCK_REALTIME, &wall);
     job->started_at = (double)wall.tv_sec + (double)wall.tv_nsec / 1e9;
     job->started_ns = aurp_now_ns();
-    int out = run->opts->ungroup ? STDOUT_FILENO : job->out[0].writer;
-    int err = run->opts->ungroup ? STDERR_FILENO : job->out[1].writer;
-    failed = starter_run(&run->starter, &run->line, out, err, &job->pid);
+    struct outfit outfit = { job->out[0].writer, job->out[1].writer,
+                             guardian_group(&run->guardian, job->slot - 1) };
+    if (run->opts->ungroup) {
+        outfit.out = STDOUT_FILENO;
+        outfit.err = STDERR_FILENO;
+    }
+    failed = starter_run(&run->starter, &run->line, &outfit, &job->pid);
     spill_started(&job->out[0]);
     spill_started(&job->out[1]);
     return failed;
@@ -283,10 +290,14 @@ static void take_ended(struct run *run, unsigned slot)
 {
     struct job *job = run->slots[slot];
     struct rusage usage;
+    int *group = guardian_group(&run->guardian, slot);
     int status = 0;
 
     if (job->ending) {
         kill(-job->pid, SIGKILL);
+    }
+    if (group != NULL) {
+        *group = 0;
     }
     while (wait4(job->pid, &status, 0, &usage) < 0 && errno == EINTR) {
     }

@@ -381,6 +381,7 @@ static int result(const struct run *run)
 
 static void end(struct run *run)
 {
+    guardian_end(&run->guardian);
     while (run->out.first != NULL) {
         struct job *job = run->out.first;
         run->out.first = job->next;

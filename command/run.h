@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "guardian.h"
 #include "input.h"
 #include "job.h"
 #include "joblog.h"
@@ -26,6 +27,7 @@ struct run {
     const struct options *opts;
     struct template template;
     struct starter starter;
+    struct guardian guardian;
     struct input input;
     struct output out;
     struct command_line line;

@@ -27,7 +27,7 @@ struct plan {
     const struct starter *starter;
     const char *path;
     char *const *argv;
-    int out, err;
+    const struct outfit *outfit;
     int parent;
     int failed;
 };
@@ -106,15 +106,19 @@ CHILD static int child(void *ctx)
 {
     struct plan *plan = ctx;
     const struct starter *starter = plan->starter;
+    const struct outfit *outfit = plan->outfit;
 
     if (syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0 ||
         syscall(SYS_setpgid, 0, 0) != 0 || syscall(SYS_dup3, starter->in, 0, 0) < 0 ||
-        (plan->out != 1 && syscall(SYS_dup3, plan->out, 1, 0) < 0) ||
-        (plan->err != 2 && syscall(SYS_dup3, plan->err, 2, 0) < 0) ||
+        (outfit->out != 1 && syscall(SYS_dup3, outfit->out, 1, 0) < 0) ||
+        (outfit->err != 2 && syscall(SYS_dup3, outfit->err, 2, 0) < 0) ||
         syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &starter->files, NULL) != 0 ||
         syscall(SYS_rt_sigprocmask, SIG_SETMASK, &starter->mask, NULL, SIGNAL_SET_BYTES) != 0) {
         plan->failed = errno;
     } else if (syscall(SYS_getppid) == plan->parent) {
+        if (outfit->group != NULL) {
+            *outfit->group = (int)syscall(SYS_getpid);
+        }
         syscall(SYS_execve, plan->path, plan->argv, environ);
         plan->failed = errno;
     }
@@ -130,6 +134,9 @@ static int run(struct starter *starter, struct plan *plan, int *ret_pid)
         return errno;
     }
     if (plan->failed != 0) {
+        if (plan->outfit->group != NULL) {
+            *plan->outfit->group = 0;
+        }
         while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
         }
         return plan->failed;
@@ -138,9 +145,10 @@ static int run(struct starter *starter, struct plan *plan, int *ret_pid)
     return 0;
 }
 
-int starter_run(struct starter *starter, struct command_line *line, int out, int err, int *ret_pid)
+int starter_run(struct starter *starter, struct command_line *line, const struct outfit *outfit,
+                int *ret_pid)
 {
-    struct plan plan = { .starter = starter, .out = out, .err = err, .parent = (int)getpid() };
+    struct plan plan = { .starter = starter, .outfit = outfit, .parent = (int)getpid() };
     char *found = NULL;
     int failed = 0;
 

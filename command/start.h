@@ -23,8 +23,15 @@ void starter_free(struct starter *starter);
 /* Looks a program up in $PATH as execvp() does: 0 and its path (to be freed), or an errno. */
 int starter_find(const char *name, char **ret_path);
 
-/* In a process group of its own, to be killed when this program dies; out and err become its 1 and 2.
- * Returns 0, or an errno of what could not be done. */
-int starter_run(struct starter *starter, struct command_line *line, int out, int err, int *ret_pid);
+/* What one process gets. */
+struct outfit {
+    int out, err; /* become its 1 and 2 */
+    int *group;   /* where it notes its process group; NULL: nowhere */
+};
+
+/* In a process group of its own, to be killed when this program dies.  Returns 0, or an errno of what could not
+ * be done. */
+int starter_run(struct starter *starter, struct command_line *line, const struct outfit *outfit,
+                int *ret_pid);
 
 #endif /* COMMAND_START_H */

@@ -156,11 +156,11 @@ class Halt(Case):
 
 
 class Signals(Case):
-    def started(self, script, *options, jobs=("1", "2")):
+    def started(self, script, *options, jobs=("1", "2"), **others):
         """Jobs that run and hold a lifeline; the end of it that reads as ended without them."""
         reader, writer = self.lifeline()
         self.fifo("ready")
-        process = harness.start("-j2", *options, "sh", "-c", f"{script}", "x", ":::", *jobs, pass_fds=(writer,))
+        process = harness.start("-j2", *options, "sh", "-c", f"{script}", "x", ":::", *jobs, pass_fds=(writer,), **others)
         os.close(writer)
         with open("ready") as file:
             while len(file.read(1)) != 0:
@@ -196,9 +196,32 @@ class Signals(Case):
 
     @unittest.skipIf(harness.VALGRIND, "the process is Valgrind's")
     def test_killed_command_leaves_no_job(self):
-        process, reader = self.started(self.READY + "exec sleep 1000")
-        process.kill()
+        """Nor a process of a job; and who was told to stop listens to that as well."""
+        for script in "exec sleep 1000", "sleep 1000 & sleep 1000; :", 'trap "" TERM; (sleep 1000; :); :':
+            process, reader = self.started(self.READY + script)
+            process.kill()
+            self.ends(process, reader, -signal.SIGKILL)
+            os.unlink("ready")
+
+    @unittest.skipIf(harness.VALGRIND, "the process is Valgrind's")
+    def test_killed_group_leaves_no_job(self):
+        """What is killed together with the command does not take the guardian along."""
+        process, reader = self.started(self.READY + "sleep 1000 & sleep 1000; :", start_new_session=True)
+        os.killpg(process.pid, signal.SIGKILL)
         self.ends(process, reader, -signal.SIGKILL)
+
+    def test_what_a_job_has_left_lives_on(self):
+        """The guardian goes without a word, and without a deed."""
+        reader, writer = self.lifeline()
+        self.fifo("go")
+        process = harness.start("sh", "-c", "(read x < go; echo lives >&%d) & :" % writer, ":::", "1", pass_fds=(writer,))
+        os.close(writer)
+        self.assertEqual(process.communicate(), (b"", b""))
+        with open("go", "w") as file:
+            file.write("\n")
+        self.assertEqual(os.read(reader, 100), b"lives\n")
+        self.assertEqual(os.read(reader, 1), b"")
+        os.close(reader)
 
     def test_ignored_signal_stays_ignored(self):
         process = subprocess.run(["sh", "-c", 'trap "" INT; exec "$@"', "sh", *harness.PROGRAM, "map", "sh", "-c",
