@@ -75,7 +75,7 @@ class WorkerProcess:
 
 def processes(core, boot, known):
     """Those of a pool.  known: {pid: WorkerProcess}, those that were seen before, and from now on."""
-    if core is None or core.inherited:
+    if core is None or core.forked:
         return []
     pids = core.pids(_START)
     for number, pid in enumerate(pids, 1):
@@ -123,7 +123,7 @@ class WorkerThread:
 
 def threads(core, boot, n):
     """Those of a pool that have not ended.  n: so many are being started, which are waited for."""
-    if core is None or core.inherited:
+    if core is None or core.forked:
         return []
     with boot.arrived:
         boot.arrived.wait_for(lambda: boot.number >= n, _START)
@@ -153,7 +153,7 @@ class Queued:
 
 def unfinished(core):
     """{number: None} for each call that has not ended."""
-    stats = core.stats() if core is not None and not core.inherited else None
+    stats = core.stats() if core is not None and not core.forked else None
     if stats is None:
         return {}
     ended = stats["done"] + stats["failed"] + stats["cancelled"]

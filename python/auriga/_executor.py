@@ -261,6 +261,9 @@ class _PoolExecutor(Executor):
         >>> future.result()
         32
         """
+        if self._is_inherited():
+            self._shutdown = True  # without the lock: a thread of the parent may have had it
+            return
         with self._shutdown_lock:
             self._shutdown = True
             core = self._core
@@ -276,13 +279,19 @@ class _PoolExecutor(Executor):
                 _interrupt({core: self._strict})
                 raise
 
+    def _is_inherited(self):
+        """In a fork, which has no part in what is under way."""
+        if self._core is None:
+            return self._starting not in (None, os.getpid())
+        return self._core.forked
+
     def __exit__(self, exc_type, exc_val, exc_tb):
         if exc_type is not None and issubclass(exc_type, KeyboardInterrupt):
             self._end_now()
         return super().__exit__(exc_type, exc_val, exc_tb)
 
     def _end_now(self):
-        if self._core is not None:
+        if self._core is not None and not self._is_inherited():
             _interrupt({self._core: self._strict})
 
 

@@ -73,6 +73,8 @@ class Future(_core.Future, _Standard):
                     LOGGER.exception("exception calling callback for %r", self)
                 return
             self._fill()
+            if self._inherited and not self.done():
+                _core.refuse()  # nobody completes it here
         _Standard.add_done_callback(self, fn)
 
     def __repr__(self):
@@ -207,6 +209,8 @@ def _told_completions(futures, timeout):
     waiter = _Waiter()
     left = futures
     for future in left:
+        if _is_ours(future) and future._inherited:
+            _core.refuse()  # a thread of the parent may have its lock, and nobody completes it here
         with future._condition:
             if future._state in (CANCELLED_AND_NOTIFIED, FINISHED):
                 waiter.add_result(future)

@@ -27,7 +27,10 @@ class Reader:
         self._news = threading.Condition()
         self._told = True  # False: somebody waits for news and has not been told of any
         self._window = 0
-        self._iterator = weakref.ref(iterator, lambda _: self._wanted.set())
+        forks = _core.forks()  # in a fork there is no thread to be told, which may have had the lock of the event
+        self._iterator = weakref.ref(
+            iterator, lambda _: self._wanted.set() if forks == _core.forks() else None
+        )
         run = copy_context().run  # the input sees the variables of who gave it
         self._thread = threading.Thread(target=run, args=(self._run,), daemon=True)
         try:

@@ -4,6 +4,7 @@ import itertools
 import threading
 import time
 from collections import deque
+from operator import length_hint
 
 from . import _core, _helpers
 
@@ -51,8 +52,8 @@ class AsyncResult(_core.Result):
             self._told.set()
 
     def _wait_told(self, timeout):
-        """Whether the callbacks have returned, in time."""
-        if self._told.is_set():
+        """Whether the callbacks have returned, in time; in a fork nobody calls them."""
+        if self._told.is_set() or self._inherited:
             return True
         _core.blocking(True)
         try:
@@ -97,6 +98,7 @@ class MapResult(AsyncResult):
     """
 
     __class__ = _helpers.StandsFor("multiprocessing.pool", "MapResult")
+    _list = None  # of all results, once somebody has asked for it
 
     def __init__(
         self, pool, tasks, chunksize, callback=None, error_callback=None, progress=None, into=None
@@ -105,8 +107,6 @@ class MapResult(AsyncResult):
         self._into = into  # the list that all tasks put their results to; None: each has its own
         self._tasks = tasks
         self._chunksize = chunksize  # 1: a task is a call, not a list of them
-        self._list = None
-        self._lock = threading.Lock()
         self._told = None
         self._progress = progress
         if self._strict and not tasks:
@@ -136,23 +136,24 @@ class MapResult(AsyncResult):
                 self._tell(callback, error_callback)
 
     def _value(self):
-        with self._lock:
-            if self._list is None:
-                values = _core.values(self._tasks)
-                for number in range(len(values), len(self._tasks)):
-                    values.append(self._one(number))
-                if self._into is not None:
-                    values = self._into
-                elif self._chunksize != 1:
-                    values = _core.join(values)
-                self._list = values
-                self._tasks = ()
-            return self._list
+        if self._list is None:
+            tasks = self._tasks
+            values = _core.values(tasks)
+            for number in range(len(values), len(tasks)):
+                values.append(self._one(tasks, number))
+            if self._into is not None:
+                values = self._into
+            elif self._chunksize != 1:
+                values = list(itertools.chain.from_iterable(values))
+            # In one step, so that all threads have the same list.  A lock could be held in a fork for ever.
+            self.__dict__.setdefault("_list", values)
+            self._tasks = ()
+        return self._list
 
-    def _one(self, number):
+    def _one(self, tasks, number):
         """What one task came to; its exception with the item's number."""
         try:
-            return self._tasks[number].get()
+            return tasks[number].get()
         except BaseException as error:
             _name_item(error, number * self._chunksize, self._chunksize == 1, self._strict)
             raise
@@ -268,6 +269,7 @@ class IMapIterator:
         self._items = iter(())  # of a chunk, and its task
         self._chunk = None
         self._ended = False  # by an exception
+        self._forks = _core.forks()
         self._lock = threading.RLock()  # the input may ask for results
         self._fed = time.monotonic()
         pool._feeders.add(self)
@@ -298,6 +300,8 @@ class IMapIterator:
 
     def _feed_all(self):
         """Submits the rest of the input."""
+        if self._is_inherited():
+            return
         if self._reader is None:
             with self._lock:
                 self._feed(float("inf"))
@@ -306,8 +310,12 @@ class IMapIterator:
 
     def _end_early(self):
         """Its pool is terminated: nobody has to wait for the input any more."""
-        if self._reader is not None:
+        if self._reader is not None and not self._is_inherited():
             self._reader.tell()
+
+    def _is_inherited(self):
+        """In a fork: a thread of the parent reads the input, and may have the lock."""
+        return self._forks != _core.forks()
 
     def _feed(self, window):
         """Submits until so many chunks are under way, or the input or the pool ends."""
@@ -374,6 +382,10 @@ class IMapIterator:
             except BaseException as error:
                 self._name(error, task)
                 raise
+        if self._is_inherited():
+            if not (self._chunks or self._tasks or self._ready_chunks or length_hint(self._items)):
+                raise StopIteration
+            _core.refuse()
         with self._lock:
             return self._next(timeout)
 

@@ -38,6 +38,7 @@ typedef struct core_state {
     PyObject *last_fn;
     unsigned waiting;    /* threads in a wait, without the GIL; atomic */
     unsigned depth;      /* worker processes between the program and this one */
+    unsigned forks;      /* forks of any kind between them; see fork.c */
     aur_pool *deliverer; /* one thread that tells Python of finished process tasks, or NULL */
     struct kept_boot *kept_boots;
     char *kept; /* memory of the last block, or NULL; see block.c */
@@ -141,6 +142,7 @@ typedef struct task {
     uint8_t pushing; /* on_done was asked of the library */
     uint8_t owned;   /* THREAD: the record has a reference, until the library is through with it */
     uint8_t full;    /* the attributes of the standard Future exist (see auriga/_futures.py) */
+    uint16_t forks;  /* state->forks of the process that made it */
     PyObject *value; /* FINISHED: one of these */
     PyObject *error;
     PyObject *context;            /* THREAD: what it runs in, or NULL */
@@ -171,6 +173,12 @@ PyObject *task_pools_error(struct pool *owner, PyObject *error, bool bad_result)
 void task_disown(task *self);
 
 bool task_withdraw(task *self);
+
+/* Another process made it, of which this one is a fork. */
+static inline bool task_is_inherited(const task *self)
+{
+    return self->forks != (uint16_t)self->state->forks;
+}
 
 /* Waits; 1: done and settled, 0: not in time, -1: exception. */
 int task_await(task *self, aur_deadline deadline);
@@ -212,7 +220,6 @@ PyObject *many_values(PyObject *module, PyObject *tasks);
 PyObject *many_take_first(PyObject *module, PyObject *args);
 PyObject *many_take_values(PyObject *module, PyObject *args);
 PyObject *many_take_done(PyObject *module, PyObject *args);
-PyObject *many_join(PyObject *module, PyObject *lists);
 PyObject *pool_submit_each(struct pool *self, PyObject *const *args, Py_ssize_t n);
 
 /* ---- batch.c: a chunk of a map in a process pool -------------------------------------------- */
@@ -265,6 +272,7 @@ typedef struct pool {
     int kind; /* AUR_THREADS or AUR_PROCESSES */
     unsigned workers;
     unsigned depth;    /* of the process that made it */
+    unsigned forks;    /* the same */
     bool broken;       /* its results cannot be trusted: what is cancelled has failed */
     PyObject *last_fn; /* the function whose pickle is last_pickle; one found by its name */
     PyObject *last_pickle;
@@ -309,6 +317,14 @@ int pool_write_fn(pool *self, writer *w, PyObject *fn, uint32_t *flags);
 const char *pool_label(core_state *state, PyObject *fn, const aur_fn **ret_thread_fn);
 /* The same for a process's call, faster for the function that was written last. */
 const char *pool_call_label(pool *self, PyObject *fn);
+
+/* ---- fork.c --------------------------------------------------------------------------------- */
+
+PyObject *fork_noted(PyObject *module, PyObject *unused);
+PyObject *fork_count(PyObject *module, PyObject *unused);
+PyObject *fork_refused(PyObject *module, PyObject *unused);
+/* Raises what the library says of objects that belong to the parent. */
+PyObject *fork_refuse(core_state *state);
 
 /* ---- worker.c: what runs in workers ---------------------------------------------------------- */
 

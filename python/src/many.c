@@ -247,34 +247,6 @@ PyObject *many_take_done(PyObject *module, PyObject *args)
     return taken;
 }
 
-/* join(lists) -> one list of all their items, which are taken out of them */
-PyObject *many_join(PyObject *module, PyObject *lists)
-{
-    Py_ssize_t n = 0;
-
-    (void)module;
-    for (Py_ssize_t i = 0; PyList_Check(lists) && i < PyList_GET_SIZE(lists); i++) {
-        if (!PyList_CheckExact(PyList_GET_ITEM(lists, i))) {
-            lists = Py_None;
-            break;
-        }
-        n += PyList_GET_SIZE(PyList_GET_ITEM(lists, i));
-    }
-    PyObject *all = PyList_Check(lists) ? PyList_New(n) : NULL;
-    if (all == NULL) {
-        return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_TypeError, "a list of lists is needed");
-    }
-    n = 0;
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(lists); i++) {
-        PyObject *list = PyList_GET_ITEM(lists, i);
-        for (Py_ssize_t k = 0; k < PyList_GET_SIZE(list); k++) {
-            PyList_SET_ITEM(all, n++, PyList_GET_ITEM(list, k));
-        }
-        Py_SET_SIZE((PyVarObject *)list, 0); /* its items have changed hands */
-    }
-    return all;
-}
-
 /* One task of pool.submit(), for one item; NULL: exception. */
 static PyObject *submit_item(pool *self, PyObject **argv, Py_ssize_t n, PyObject *item, bool star)
 {

@@ -84,6 +84,10 @@ static PyMethodDef methods[] = {
       "run_nursery(boot): becomes the process that forks a pool's workers" },
     { "fork_nursery", fork_nursery, METH_VARARGS,
       "fork_nursery(boot, line, asked, host, tracker): forks one that waits for its pool" },
+    { "forked", fork_noted, METH_NOARGS, "Called in each child of a fork" },
+    { "forks", fork_count, METH_NOARGS,
+      "How many forks there are between the first process and this" },
+    { "refuse", fork_refused, METH_NOARGS, "Raises what is said of objects that are the parent's" },
     { "environment", environment, METH_NOARGS, "The strings of this process's environment" },
     { "cpu_count", cpu_count, METH_NOARGS, "CPUs this process may use; quotas count" },
     { "completed", wait_set, METH_O, "The set behind as_completed()" },
@@ -94,7 +98,6 @@ static PyMethodDef methods[] = {
     { "take_first", many_take_first, METH_VARARGS, "The first task and those done behind it" },
     { "take_values", many_take_values, METH_VARARGS, "The last one's value and those before it" },
     { "take_done", many_take_done, METH_VARARGS, "Those of a dict that are done, taken from it" },
-    { "join", many_join, METH_O, "One list of what is in several, taken out of them" },
     { "settled", result_settled, METH_VARARGS,
       "A result that is done: type, value, error or None" },
     { "deliver", result_deliver, METH_O, "deliver(fn): fn(_) in the thread of the callbacks" },
@@ -223,6 +226,26 @@ static PyObject *from_module(const char *name, const char *attribute)
     return found;
 }
 
+/* Has forked() called in children. */
+static int note_forks(PyObject *module)
+{
+    PyObject *os = PyImport_ImportModule("os");
+    PyObject *add = os != NULL ? PyObject_GetAttrString(os, "register_at_fork") : NULL;
+    PyObject *noted = PyObject_GetAttrString(module, "forked");
+    PyObject *none = add != NULL && noted != NULL ? PyTuple_New(0) : NULL;
+    PyObject *named = none != NULL ? Py_BuildValue("{s:O}", "after_in_child", noted) : NULL;
+    PyObject *done = named != NULL ? PyObject_Call(add, none, named) : NULL;
+    int added = done != NULL ? 0 : -1;
+
+    Py_XDECREF(done);
+    Py_XDECREF(named);
+    Py_XDECREF(none);
+    Py_XDECREF(noted);
+    Py_XDECREF(add);
+    Py_XDECREF(os);
+    return added;
+}
+
 static int core_exec(PyObject *module)
 {
     core_state *s = state_of(module);
@@ -258,6 +281,9 @@ static int core_exec(PyObject *module)
     s->pack_error = PyObject_GetAttrString(s->helpers, "pack_error");
     s->load_error = PyObject_GetAttrString(s->helpers, "load_error");
     s->pack_result = PyObject_GetAttrString(s->helpers, "pack_result_error");
+    if (note_forks(module) < 0) {
+        return -1;
+    }
     bool good = s->names && s->fns && s->pool_type && s->task_type && s->result_type &&
                 s->view_type && s->block_type && s->gauge_type && s->loads && s->dumps &&
                 s->make_error && s->pack_error && s->load_error && s->pack_result;

@@ -169,6 +169,7 @@ static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->state = core_state_of(type);
     self->tasks.next = self->tasks.prev = &self->tasks;
     self->depth = self->state != NULL ? self->state->depth : 0;
+    self->forks = self->state != NULL ? self->state->forks : 0;
     ask.opts.name = "auriga";
     if (self->state == NULL ||
         !PyArg_ParseTupleAndKeywords(args, kwargs, "iIO|iIsIKIKO!O!", names, &ask.opts.kind,
@@ -208,6 +209,12 @@ static PyObject *get_inherited(pool *self, void *unused)
 {
     (void)unused;
     return PyBool_FromLong(is_inherited(self));
+}
+
+static PyObject *get_forked(pool *self, void *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(self->forks != self->state->forks);
 }
 
 static int submit_thread(task *self, PyObject *const *argv)
@@ -493,6 +500,7 @@ static PyObject *pool_rest(pool *self, PyObject *unused)
         rest->kind = self->kind;
         rest->workers = self->workers;
         rest->depth = self->depth;
+        rest->forks = self->forks;
     }
     return (PyObject *)rest;
 }
@@ -598,6 +606,8 @@ static PyMethodDef methods[] = {
 static PyGetSetDef getset[] = {
     { "inherited", (getter)get_inherited, NULL,
       "Whether another process made it, of which this one is a worker", NULL },
+    { "forked", (getter)get_forked, NULL,
+      "Whether another process made it, of which this one is a fork of any kind", NULL },
     { NULL, NULL, NULL, NULL, NULL },
 };
 

@@ -15,6 +15,7 @@ task *task_new(PyTypeObject *type, pool *owner, int kind)
         return NULL;
     }
     self->state = owner->state;
+    self->forks = (uint16_t)owner->state->forks;
     self->kind = (uint8_t)kind;
     Py_INCREF(owner);
     self->pool = owner;
@@ -33,6 +34,7 @@ task *task_settled(PyTypeObject *type, core_state *state, PyObject *value, PyObj
         return NULL;
     }
     self->state = state;
+    self->forks = (uint16_t)state->forks;
     self->kind = TASK_PROCESS;
     self->phase = TASK_FINISHED;
     Py_XINCREF(error);
@@ -159,6 +161,11 @@ static void settle_batch(task *self)
 {
     PyObject *error = NULL;
     aur_err err = AUR_OK;
+
+    if (task_is_inherited(self)) { /* its results are in shared memory, which forks do not have */
+        settle_failure(self, AUR_EFORKED, NULL);
+        return;
+    }
     PyObject *value = batch_results(self->batch, self->pool, self->into, &error, &err);
 
     pool_saw(self->pool, batch_bytes(self->batch));
@@ -215,9 +222,11 @@ bool task_is_done(task *self)
     if (self->phase >= TASK_CANCELLED) {
         return true;
     }
-    bool done = self->kind == TASK_BATCH ? batch_done(self->batch) : aur_future_done(self->future);
+    if (self->kind == TASK_BATCH) {
+        return !task_is_inherited(self) && batch_done(self->batch);
+    }
     /* A thread's task is done when Python has its outcome, a moment before the library. */
-    return done;
+    return aur_future_done(self->future);
 }
 
 int task_await(task *self, aur_deadline deadline)
@@ -226,6 +235,10 @@ int task_await(task *self, aur_deadline deadline)
     int got = 0;
 
     if (!task_is_done(self)) {
+        if (self->kind == TASK_BATCH && task_is_inherited(self)) {
+            (void)fork_refuse(self->state);
+            return -1;
+        }
         got = self->kind == TASK_BATCH ? wait_batch(self->state, self->batch, deadline, &err)
                                        : wait_future(self->state, self->future, deadline, &err);
     }
@@ -399,7 +412,7 @@ static PyObject *task_cancelled(task *self, PyObject *unused)
 static bool withdraw(task *self)
 {
     if (self->kind == TASK_BATCH) {
-        return batch_withdraw(self->batch);
+        return !task_is_inherited(self) && batch_withdraw(self->batch);
     }
     return self->phase == TASK_PENDING && aur_future_withdraw(self->future);
 }
@@ -446,6 +459,12 @@ static PyObject *task_outcome(task *self, PyObject *unused)
                          self->error != NULL ? self->error : Py_None);
 }
 
+static PyObject *get_inherited(task *self, void *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(task_is_inherited(self));
+}
+
 static PyObject *get_alone(task *self, void *unused)
 {
     (void)unused;
@@ -463,6 +482,7 @@ static PyObject *alloc_alone(PyTypeObject *type, PyObject *args, PyObject *kwarg
     (void)kwargs;
     if (self != NULL) {
         self->state = state;
+        self->forks = (uint16_t)state->forks;
         self->kind = TASK_ALONE;
     }
     return (PyObject *)self;
@@ -506,7 +526,8 @@ void task_dealloc(task *self)
         orphans_add(self); /* it still runs, and its arguments are still read */
     }
     aur_future_unref(self->future);
-    if (self->batch != NULL) {
+    if (self->batch != NULL &&
+        !task_is_inherited(self)) { /* else it may be in the midst of a change */
         batch_unref(self->batch);
     }
     drop_bufs(self);
@@ -551,6 +572,11 @@ static PyMethodDef task_methods[] = {
     { NULL, NULL, 0, NULL },
 };
 
+static PyGetSetDef call_getset[] = {
+    { "_inherited", (getter)get_inherited, NULL, NULL, NULL },
+    { NULL, NULL, NULL, NULL, NULL },
+};
+
 static PyGetSetDef getset[] = {
     { "_alone", (getter)get_alone, NULL, NULL, NULL },
     { NULL, NULL, NULL, NULL, NULL },
@@ -564,11 +590,8 @@ static PyMemberDef members[] = {
 };
 
 static PyType_Slot call_slots[] = {
-    { Py_tp_new, alloc_alone },
-    { Py_tp_dealloc, task_dealloc },
-    { Py_tp_traverse, task_traverse },
-    { Py_tp_clear, task_clear },
-    { 0, NULL },
+    { Py_tp_new, alloc_alone },  { Py_tp_dealloc, task_dealloc }, { Py_tp_traverse, task_traverse },
+    { Py_tp_clear, task_clear }, { Py_tp_getset, call_getset },   { 0, NULL },
 };
 
 PyType_Spec call_spec = {

@@ -131,6 +131,10 @@ static int push(task *self)
 
 int task_push(task *self)
 {
+    if (self->kind != TASK_PROCESS && task_is_inherited(self)) { /* of others the library says so */
+        (void)fork_refuse(self->state);
+        return -1;
+    }
     return self->kind == TASK_THREAD ? 0 : push(self); /* the thread that runs it tells */
 }
 

@@ -240,9 +240,6 @@ int worker_process_init(void *ctx, int index)
     PyOS_AfterFork_Child(); /* the thread that was forked holds the GIL */
     worker_state = find_state();
     if (worker_state != NULL) {
-        worker_state->deliverer = NULL;
-        worker_state->waiting = 0; /* those threads are in the program */
-        worker_state->kept_boots = NULL;
         worker_state->depth++;
         done = ctx != NULL ? call_boot(ctx, index, 0) : call_boot(worker_boot, index, worker_fds_n);
     }
