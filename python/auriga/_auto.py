@@ -12,8 +12,8 @@ import sys
 import threading
 import time
 
-from . import _core, _gauges, _helpers, _progress
-from ._pool import _CONTEXT, CLOSE, RUN, TERMINATE, Pool, ThreadPool, _chunks, _count, _with
+from . import _arguments, _core, _gauges, _helpers, _progress
+from ._pool import _CONTEXT, CLOSE, RUN, TERMINATE, Pool, ThreadPool, _chunks, _with
 from ._results import BYTES_AHEAD, AsyncResult, MapResult, _name_item
 from ._verdict import GIL, HAND_OVER, HERE, PROCESSES, THREADS, UNDECIDED, Verdict, Where
 
@@ -108,12 +108,13 @@ class AutoPool(Pool):
             processes, initializer, initargs, maxtasksperchild, context, **self._inner_kwargs
         )
 
-    def _start(self, initializer, initargs, maxtasksperchild, context):
+    def _start(self, initializer, initargs, max_tasks, context):
         import multiprocessing
 
         context = context or multiprocessing.get_context()
+        _arguments.context(context, "context", self._strict)
         self._fork = context.get_start_method() == "fork"
-        self._inner_args = self._processes, initializer, initargs, maxtasksperchild, context
+        self._inner_args = self._processes, initializer, initargs, max_tasks or None, context
         self._owner = os.getpid()
         self._lock = threading.Lock()
         self._verdicts = {}
@@ -266,8 +267,8 @@ class AutoPool(Pool):
     def _job(self, func, iterable, star, chunksize, progress):
         self._check_running()
         items = iterable if isinstance(iterable, (list, tuple, range)) else list(iterable)
-        if items and chunksize is not None and chunksize < 1:
-            raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
+        if items and chunksize is not None:
+            chunksize = _arguments.chunksize(chunksize, self._strict)
         return func, items, star, chunksize, _progress.start(self, progress, len(items))
 
     def _map(
@@ -275,6 +276,7 @@ class AutoPool(Pool):
         error_callback=None,
     ):
         told = callback, error_callback
+        _arguments.callbacks(*told)
         if any(self._limits_of(*limits)):
             self._check_running()
             inner = self._pool_of_processes()
@@ -313,9 +315,8 @@ class AutoPool(Pool):
                 kind, func, iterable, star, chunksize, kwds, limits, progress, ahead_bytes
             )
         self._check_running()
-        _count("ahead_bytes", ahead_bytes)
-        if chunksize < 1:
-            raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
+        ahead_bytes = _arguments.count("ahead_bytes", ahead_bytes)
+        chunksize = _arguments.chunksize(chunksize, self._strict)
         func = _with(func, kwds)
         progress = _progress.start(self, progress, _progress.length(iterable))
         if progress is not None:

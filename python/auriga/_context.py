@@ -9,6 +9,7 @@ import sys
 from _pickle import loads
 from contextvars import ContextVar, copy_context
 
+from . import _arguments
 from ._helpers import dumps
 
 _FIXED = frozenset((bool, bytes, complex, float, int, str, type(None)))
@@ -22,10 +23,14 @@ def checked(wanted):
     """The argument ``contextvars=``: True, False, or a tuple of variables."""
     if wanted is True or wanted is False:
         return wanted
-    wanted = tuple(wanted)
+    text = "contextvars must be True, False or a list of context variables"
+    try:
+        wanted = tuple(wanted)
+    except TypeError:
+        raise _arguments.refuse(TypeError, text, wanted) from None
     for variable in wanted:
         if not isinstance(variable, ContextVar):
-            raise TypeError(f"contextvars must be True, False or context variables, not {variable!r}")
+            raise _arguments.refuse(TypeError, text, variable)
         if _home(variable) is None:
             raise ValueError(f"{variable!r} is no global of a module: a process could not find it")
     return wanted

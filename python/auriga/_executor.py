@@ -1,7 +1,6 @@
 """ThreadPoolExecutor and ProcessPoolExecutor: the interface of ``concurrent.futures``."""
 
 import itertools
-import math
 import os
 import sys
 import threading
@@ -12,10 +11,10 @@ from concurrent.futures.process import BrokenProcessPool
 from concurrent.futures.thread import BrokenThreadPool
 from contextvars import copy_context
 
-from . import _context, _core, _helpers
+from . import _arguments, _context, _core, _helpers
 from ._errors import PoolClosed
 from ._futures import Future
-from ._pool import _BREAK_ON_DEATH, _THREADS, WORKERS_MAX, start_processes
+from ._pool import _BREAK_ON_DEATH, _THREADS, start_processes
 from ._results import _name_item
 
 _BAD_ARGS_DIE = 4
@@ -217,13 +216,11 @@ class _PoolExecutor(Executor):
         ...     list(executor.map(pow, [2, 3, 10], [5, 2, 3]))
         [32, 9, 1000]
         """
-        if self._broken_error is BrokenProcessPool and chunksize < 1:
-            raise ValueError("chunksize must be >= 1.")
-        if buffersize is not None and not isinstance(buffersize, int):
-            raise TypeError("buffersize must be an integer or None")
-        if buffersize is not None and buffersize < 1:
-            raise ValueError("buffersize must be None or > 0")
-        end = None if timeout is None else time.monotonic() + timeout
+        if self._broken_error is BrokenProcessPool:
+            chunksize = _arguments.executors_chunksize(chunksize, self._strict)
+        buffersize = _arguments.buffersize(buffersize, self._strict)
+        seconds = _core.seconds(timeout)
+        end = None if seconds is None else time.monotonic() + seconds
         return self._map(fn, zip(*iterables), end, chunksize, buffersize)
 
     def _map(self, fn, items, end, chunksize, buffersize):
@@ -355,13 +352,6 @@ def _take(fs, end, n, chunksize, strict):
         del future
 
 
-def _check_workers(max_workers):
-    if max_workers <= 0:
-        raise ValueError("max_workers must be greater than 0")
-    if max_workers > WORKERS_MAX:
-        raise ValueError(f"max_workers must be <= {WORKERS_MAX}")
-
-
 class ThreadPoolExecutor(_PoolExecutor):
     """Threads, as ``concurrent.futures.ThreadPoolExecutor``.
 
@@ -386,10 +376,8 @@ class ThreadPoolExecutor(_PoolExecutor):
         if max_workers is None:
             cpus = getattr(os, "process_cpu_count", os.cpu_count)() or 1
             max_workers = min(32, cpus + 4)
-        _check_workers(max_workers)
-        if initializer is not None and not callable(initializer):
-            raise TypeError("initializer must be a callable")
-        self._max_workers = max_workers
+        self._max_workers = _arguments.max_workers(max_workers, self._strict, threads=True)
+        _arguments.initializer(initializer, initargs, self._strict)
         self._thread_name_prefix = (
             thread_name_prefix or f"ThreadPoolExecutor-{self._counter()}"
         )
@@ -406,7 +394,7 @@ class ThreadPoolExecutor(_PoolExecutor):
         name = str(self._thread_name_prefix)
         boot = _worker.ThreadBoot(f"{name}_", self._initializer, self._initargs, daemon=False)
         self._boot = boot
-        workers = math.ceil(self._max_workers)  # half of an odd number of CPUs, say
+        workers = _arguments.workers_of(self._max_workers)
         return _core.Pool(_THREADS, workers, boot, name=name[:10].replace("\0", "?"))
 
     @property
@@ -416,7 +404,7 @@ class ThreadPoolExecutor(_PoolExecutor):
 
         if self._core is None:
             return set()
-        n = 0 if self._shutdown or self._broken else math.ceil(self._max_workers)
+        n = 0 if self._shutdown or self._broken else _arguments.workers_of(self._max_workers)
         return set(_crew.threads(self._core, self._boot, n))
 
     @property
@@ -462,25 +450,21 @@ class ProcessPoolExecutor(_PoolExecutor):
 
         if max_workers is None:
             max_workers = getattr(os, "process_cpu_count", os.cpu_count)() or 1
-        _check_workers(max_workers)
+        self._max_workers = _arguments.max_workers(max_workers, self._strict, threads=False)
         if mp_context is None:
             if max_tasks_per_child is not None and self._strict:
                 mp_context = multiprocessing.get_context("spawn")
             else:
                 mp_context = multiprocessing.get_context()
-        if initializer is not None and not callable(initializer):
-            raise TypeError("initializer must be a callable")
+        _arguments.context(mp_context, "mp_context", self._strict)
+        _arguments.initializer(initializer, initargs, self._strict)
         if max_tasks_per_child is not None:
-            if not isinstance(max_tasks_per_child, int):
-                raise TypeError("max_tasks_per_child must be an integer")
-            if max_tasks_per_child <= 0:
-                raise ValueError("max_tasks_per_child must be >= 1")
+            _arguments.executors_max_tasks(max_tasks_per_child, self._strict)
             if self._strict and mp_context.get_start_method(allow_none=False) == "fork":
                 raise ValueError(
                     "max_tasks_per_child is incompatible with the 'fork' multiprocessing start "
                     "method; supply a different mp_context."
                 )
-        self._max_workers = max_workers
         self._mp_context = mp_context
         self._initializer = initializer
         self._initargs = initargs
@@ -559,7 +543,7 @@ class ProcessPoolExecutor(_PoolExecutor):
             self._max_workers,
             boot,
             flags=_BREAK_ON_DEATH if self._strict else 0,
-            max_tasks=self._max_tasks_per_child or 0,
+            max_tasks=min(self._max_tasks_per_child or 0, _arguments.TASKS_MAX),
             name="executor",
         )
         core.views = self._views

@@ -121,6 +121,7 @@ def wait(fs, timeout=None, return_when=ALL_COMPLETED):
     ([1, 2, 4, 8], set())
     """
     fs = set(fs)
+    timeout = _core.seconds(timeout)
     if return_when not in (ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION):
         if not all(_is_done(f) for f in fs):
             raise ValueError(f"Invalid return condition: {return_when!r}")
@@ -252,6 +253,7 @@ def as_completed(fs, timeout=None):
     ...     sorted((futures[f], f.result()) for f in auriga.as_completed(futures))
     [(0, 1), (1, 2), (2, 4), (3, 8)]
     """
+    timeout = _core.seconds(timeout)
     end = None if timeout is None else time.monotonic() + timeout
     fs = set(fs)
     total = len(fs)

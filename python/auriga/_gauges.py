@@ -171,7 +171,7 @@ class Judged(AsyncResult):
 
     def _look(self, *args, timeout=None, **_):
         timeout = args[0] if args else timeout
-        if self._judge is not None and (timeout is None or timeout >= _LOOKS):
+        if self._judge is not None and ((seconds := _core.seconds(timeout)) is None or seconds >= _LOOKS):
             judge, self._judge = self._judge, None
             judge(self)
 

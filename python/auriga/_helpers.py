@@ -452,24 +452,3 @@ class StandsFor:
 
 
 StandardFuture = None  # set by auriga._futures, without which no task is a Future
-
-
-def count_of(processes, strict, most):
-    """The number of workers that was asked for."""
-    import os
-    import warnings
-
-    if processes is None:
-        return getattr(os, "process_cpu_count", os.cpu_count)() or 1
-    if processes < 1:
-        if strict or processes < 0:
-            raise ValueError("Number of processes must be at least 1")
-        level = 1
-        while sys._getframe(level).f_globals["__name__"].startswith("auriga."):
-            level += 1  # to who has made the pool
-        text = "a pool of 0 workers was asked for; it gets 1"
-        warnings.warn(text, RuntimeWarning, stacklevel=level + 1)
-        return 1
-    if processes > most:
-        raise ValueError(f"Number of processes must be at most {most}")
-    return processes

@@ -5,7 +5,7 @@ import itertools
 import warnings
 from contextvars import copy_context
 
-from . import _context, _core, _ends, _helpers, _progress
+from . import _arguments, _context, _core, _ends, _helpers, _progress
 from ._reader import reader_of
 from ._results import (
     BYTES_AHEAD,
@@ -23,8 +23,6 @@ _THREADS, _PROCESSES = 0, 1
 _FORK, _EXEC = 1, 3
 _KEEP_FDS, _BREAK_ON_DEATH = 4, 8
 _STAR, _POOL_ERRORS, _STOP, _CONTEXT, _EACH, _BY_VALUE = 1, 8, 16, 32, 64, 128
-
-WORKERS_MAX, RETRIES_MAX, TASKS_MAX = 4096, 65534, 2**32 - 1  # of the library
 
 RUN, CLOSE, TERMINATE = "RUN", "CLOSE", "TERMINATE"
 
@@ -45,7 +43,6 @@ def flush_output():
 def start_processes(context, workers, boot, **options):
     """A core pool of processes that start as the context's would."""
     method = context.get_start_method()
-    options["max_tasks"] = min(options["max_tasks"], TASKS_MAX)  # nobody gets so far
     if method == "fork":
         flush_output()
         flags = options.pop("flags", 0) | _KEEP_FDS
@@ -106,27 +103,24 @@ class Pool:
         views=False,
     ):
         self._carried = contextvars if self._strict else _context.checked(contextvars)
-        self._limits = (_nanoseconds(timeout), _count("retries", retries, RETRIES_MAX))
-        self._memory_max = _count("memory_max", memory_max, 2**64 - 1)
+        self._limits = _arguments.nanoseconds(timeout), _arguments.retries(retries)
+        self._memory_max = _arguments.count("memory_max", memory_max, 0, 2**64 - 1, none=0)
         self._views = bool(views)
         self._core = None
         self._state = RUN
-        if maxtasksperchild is not None and (
-            not isinstance(maxtasksperchild, int) or maxtasksperchild <= 0
-        ):
-            raise ValueError("maxtasksperchild must be a positive int or None")
-        self._processes = _helpers.count_of(processes, self._strict, WORKERS_MAX)
-        if initializer is not None and not callable(initializer):
-            raise TypeError("initializer must be a callable")
+        tasks = _arguments.max_tasks(maxtasksperchild, self._strict)
+        self._processes = _arguments.processes(processes, self._strict)
+        _arguments.initializer(initializer, initargs, self._strict)
         self._feeders = set()
-        self._start(initializer, initargs, maxtasksperchild, context)
+        self._start(initializer, initargs, tasks, context)
 
-    def _start(self, initializer, initargs, maxtasksperchild, context):
+    def _start(self, initializer, initargs, max_tasks, context):
         import multiprocessing
 
         from . import _worker
 
         context = context or multiprocessing.get_context()
+        _arguments.context(context, "context", self._strict)
         method = context.get_start_method()
         name = {"fork": "Fork", "spawn": "Spawn", "forkserver": "ForkServer"}.get(method, "")
         me = _worker.unstarted(self.Process, ctx=context)
@@ -139,7 +133,7 @@ class Pool:
             context,
             self._processes,
             boot,
-            max_tasks=maxtasksperchild or 0,
+            max_tasks=max_tasks,
             name="pool",
             memory_max=self._memory_max,
         )
@@ -164,8 +158,8 @@ class Pool:
             return self._limits
         default = self._limits
         return (
-            default[0] if timeout is None else _nanoseconds(timeout),
-            default[1] if retries is None else _count("retries", retries, RETRIES_MAX),
+            default[0] if timeout is None else _arguments.nanoseconds(timeout),
+            default[1] if retries is None else _arguments.retries(retries),
         )
 
     def _submit(self, fn, args, kwargs, limits):
@@ -228,6 +222,9 @@ class Pool:
         limits = self._limits
         if timeout is not None or retries is not None:
             limits = self._limits_of(timeout, retries)
+        told = callback is not None or error_callback is not None
+        if told and not self._strict:
+            _arguments.callbacks(callback, error_callback)
         try:
             if type(args) is tuple and type(kwds) is dict:
                 kwds = dict(kwds) if kwds else None
@@ -237,7 +234,7 @@ class Pool:
             result = self._submit(func, args, kwds, limits)
         except Exception as error:  # its own failure, told by get()
             result = _core.settled(AsyncResult, None, self._meant(error))
-        if callback is not None or error_callback is not None:
+        if told:
             result._tell_later(callback, error_callback)
         return result
 
@@ -339,13 +336,15 @@ class Pool:
         error_callback=None,
     ):
         self._check_running()
+        if not self._strict:
+            _arguments.callbacks(callback, error_callback)
         if not hasattr(iterable, "__len__"):
             iterable = list(iterable)
         if chunksize is None:
             chunksize, extra = divmod(len(iterable), self._processes * 4)
             chunksize += bool(extra)
-        if iterable and chunksize < 1:
-            raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
+        elif len(iterable) != 0:
+            chunksize = _arguments.chunksize(chunksize, self._strict)
         limits = self._limits_of(*limits)
         if self._core.inherited or (limits and limits[0]):
             chunksize = 1  # the library times calls, and takes no batches from worker processes
@@ -464,9 +463,8 @@ class Pool:
         ahead_bytes=BYTES_AHEAD,
     ):
         self._check_running()
-        _count("ahead_bytes", ahead_bytes)
-        if chunksize < 1:
-            raise ValueError(f"Chunksize must be 1+, not {chunksize:n}")
+        ahead_bytes = _arguments.count("ahead_bytes", ahead_bytes)
+        chunksize = _arguments.chunksize(chunksize, self._strict)
         func = _with(func, kwds)
         limits = self._limits_of(*limits)
         progress = _progress.start(self, progress, _progress.length(iterable))
@@ -611,21 +609,14 @@ class Pool:
 
 
 def _with(func, kwds):
-    return functools.partial(func, **kwds) if kwds else func
-
-
-def _nanoseconds(seconds):
-    if seconds is None:
-        return 0
-    if not seconds > 0:
-        raise ValueError(f"a timeout of {seconds!r} seconds")
-    return min(int(seconds * 1e9), 2**63)
-
-
-def _count(name, number, most=float("inf")):
-    if not 0 <= number <= most:
-        raise ValueError(f"{name} is {number!r}")
-    return int(number)
+    if not kwds:
+        return func
+    try:
+        return functools.partial(func, **kwds)
+    except TypeError:
+        if not callable(func):
+            raise _arguments.refuse(TypeError, "func must be a callable", func) from None
+        raise _arguments.refuse(TypeError, "kwds must be a dict of arguments by name", kwds) from None
 
 
 class ThreadPool(Pool):
@@ -648,7 +639,7 @@ class ThreadPool(Pool):
     def __init__(self, processes=None, initializer=None, initargs=()):
         super().__init__(processes, initializer, initargs)
 
-    def _start(self, initializer, initargs, maxtasksperchild, context):
+    def _start(self, initializer, initargs, max_tasks, context):
         from . import _worker
 
         name = f"ThreadPool-{next(_counter)}_"
@@ -660,7 +651,7 @@ class ThreadPool(Pool):
         return fn
 
     def _limits_of(self, timeout, retries):
-        if timeout is not None or retries:
+        if retries or _arguments.nanoseconds(timeout):
             raise ValueError("a thread cannot be ended: timeout and retries are for processes")
         return ()
 

@@ -6,7 +6,7 @@ import threading
 import time
 import weakref
 
-from . import _core
+from . import _arguments, _core
 
 _REDRAW = 0.1  # seconds
 
@@ -17,7 +17,7 @@ def start(pool, wanted, total):
         return None
     if wanted is not True:
         if not callable(wanted):
-            raise TypeError("progress must be True or a callable")
+            raise _arguments.refuse(TypeError, "progress must be True or a callable", wanted)
         progress = Progress(wanted, total)
     else:
         try:

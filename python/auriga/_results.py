@@ -176,6 +176,7 @@ class MapResult(AsyncResult):
 
     def _wait(self, timeout):
         """Whether it is ready, callbacks included."""
+        timeout = _core.seconds(timeout)
         end = None if timeout is None else time.monotonic() + timeout
         if not _core.wait_all(list(self._tasks), timeout):
             return False
@@ -222,6 +223,7 @@ def _chunks(iterable, size):
 
 def _ranges(iterable, size):
     """The same as (list or tuple, from, to): nothing is copied that is one of these."""
+    itertools.islice((), size)  # its error is the one that comes of no int in the standard library
     if type(iterable) in (list, tuple):
         end = len(iterable)
         for at in range(0, end, size):
@@ -410,7 +412,7 @@ class IMapIterator:
         return True
 
     def _next(self, timeout):
-        if self._reader is not None and timeout is not None:
+        if timeout is not None and (timeout := _core.seconds(timeout)) is not None:
             end = time.monotonic() + timeout
         while not self._ended:
             for item in self._items:

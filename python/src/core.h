@@ -359,6 +359,7 @@ int wait_batch(core_state *state, struct batch *batch, aur_deadline deadline, au
 /* Seconds or None to a deadline; -1: exception. */
 int wait_deadline(PyObject *timeout, aur_deadline *ret);
 PyObject *wait_set(PyObject *module, PyObject *tasks);
+PyObject *wait_seconds(PyObject *module, PyObject *timeout);
 PyObject *wait_add(PyObject *module, PyObject *args);
 PyObject *wait_next(PyObject *module, PyObject *args);
 /* The exception for a code of the library; details from `error` (may be NULL). */

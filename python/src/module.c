@@ -93,6 +93,7 @@ static PyMethodDef methods[] = {
     { "completed", wait_set, METH_O, "The set behind as_completed()" },
     { "completed_add", wait_add, METH_VARARGS, "One more task for the set" },
     { "completed_next", wait_next, METH_VARARGS, "The index of the next task that is done" },
+    { "seconds", wait_seconds, METH_O, "seconds(timeout) -> float, or None if that is for ever" },
     { "wait_all", many_wait, METH_VARARGS, "wait_all(list, timeout) -> whether all are done" },
     { "values", many_values, METH_O, "Values of the first tasks, up to one that has none" },
     { "take_first", many_take_first, METH_VARARGS, "The first task and those done behind it" },

@@ -270,6 +270,16 @@ static PyObject *standard(task *self, const char *name, PyObject *arg)
     return done;
 }
 
+/* The same of one that waits: its clocks have no room for every timeout. */
+static PyObject *standard_wait(task *self, const char *name, PyObject *timeout)
+{
+    PyObject *seconds = wait_seconds(NULL, timeout);
+    PyObject *done = seconds != NULL ? standard(self, name, seconds) : NULL;
+
+    Py_XDECREF(seconds);
+    return done;
+}
+
 int task_parse_timeout(PyObject *const *args, Py_ssize_t n, PyObject *names, PyObject **ret)
 {
     Py_ssize_t named = names != NULL ? PyTuple_GET_SIZE(names) : 0;
@@ -341,7 +351,7 @@ static PyObject *task_result(task *self, PyObject *const *args, Py_ssize_t n, Py
         return NULL;
     }
     if (self->kind == TASK_ALONE) {
-        return standard(self, "result", timeout);
+        return standard_wait(self, "result", timeout);
     }
     if (wait_deadline(timeout, &deadline) < 0) {
         return NULL;
@@ -359,7 +369,7 @@ static PyObject *task_exception(task *self, PyObject *const *args, Py_ssize_t n,
         return NULL;
     }
     if (self->kind == TASK_ALONE) {
-        return standard(self, "exception", timeout);
+        return standard_wait(self, "exception", timeout);
     }
     if (wait_deadline(timeout, &deadline) < 0) {
         return NULL;

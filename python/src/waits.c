@@ -20,24 +20,70 @@ static bool serves_signals(void)
     return getpid() == (pid_t)syscall(SYS_gettid) && aur_pool_current() == NULL;
 }
 
-int wait_deadline(PyObject *timeout, aur_deadline *ret)
+#define SECONDS_MAX 1.0e9 /* 30 years, and little enough for the clocks of Python and its locks */
+
+/* An int that no float can hold. */
+static int vast_seconds(PyObject *timeout, double *ret)
+{
+    PyErr_Clear();
+    PyObject *zero = PyLong_FromLong(0);
+    int below = zero != NULL ? PyObject_RichCompareBool(timeout, zero, Py_LT) : -1;
+
+    Py_XDECREF(zero);
+    *ret = below > 0 ? -SECONDS_MAX : INFINITY;
+    return below < 0 ? -1 : 0;
+}
+
+static int not_seconds(PyObject *type, PyObject *timeout)
+{
+    PyErr_Format(type, "timeout must be a number of seconds or None, not %.80R", timeout);
+    return -1;
+}
+
+/* INFINITY: no limit. */
+static int to_seconds(PyObject *timeout, double *ret)
 {
     if (timeout == Py_None || timeout == NULL) {
-        *ret = AUR_NO_DEADLINE;
+        *ret = INFINITY;
         return 0;
     }
-    double seconds = PyFloat_AsDouble(timeout);
-    if (seconds == -1.0 && PyErr_Occurred()) {
-        return -1;
+    *ret = PyFloat_AsDouble(timeout);
+    if (*ret == -1.0 && PyErr_Occurred()) {
+        if (PyErr_ExceptionMatches(PyExc_OverflowError)) {
+            return vast_seconds(timeout, ret);
+        }
+        return PyErr_ExceptionMatches(PyExc_TypeError) ? not_seconds(PyExc_TypeError, timeout) : -1;
     }
-    if (isnan(seconds)) {
-        PyErr_SetString(PyExc_ValueError, "timeout is not a number");
-        return -1;
+    if (isnan(*ret)) {
+        return not_seconds(PyExc_ValueError, timeout);
     }
-    *ret = seconds <= 0      ? 0
-           : seconds > 1.0e9 ? AUR_NO_DEADLINE
-                             : aur_deadline_in_ns((uint64_t)(seconds * 1e9));
+    *ret = *ret > SECONDS_MAX ? INFINITY : *ret < -SECONDS_MAX ? -SECONDS_MAX : *ret;
     return 0;
+}
+
+int wait_deadline(PyObject *timeout, aur_deadline *ret)
+{
+    double seconds;
+
+    if (to_seconds(timeout, &seconds) < 0) {
+        return -1;
+    }
+    *ret = seconds <= 0     ? 0
+           : isinf(seconds) ? AUR_NO_DEADLINE
+                            : aur_deadline_in_ns((uint64_t)(seconds * 1e9));
+    return 0;
+}
+
+/* seconds(timeout) -> float, or None if that is for ever */
+PyObject *wait_seconds(PyObject *module, PyObject *timeout)
+{
+    double seconds;
+
+    (void)module;
+    if (to_seconds(timeout, &seconds) < 0) {
+        return NULL;
+    }
+    return isinf(seconds) ? Py_NewRef(Py_None) : PyFloat_FromDouble(seconds);
 }
 
 static aur_deadline earlier(aur_deadline a, aur_deadline b)
