@@ -1,6 +1,7 @@
 """The exceptions of this package, and how a failure that the library reports becomes one."""
 
 import errno
+from _signal import SIGKILL
 from concurrent.futures import BrokenExecutor, CancelledError
 from concurrent.futures import TimeoutError as _FutureTimeout
 from concurrent.futures.process import BrokenProcessPool
@@ -65,7 +66,7 @@ class OutOfResources(BlockingIOError, AurigaError):
 
 
 class PoolClosed(AurigaError):
-    """The pool takes no more work."""
+    """The pool takes no more work: it was closed or terminated, or its program ends."""
 
 
 class WorkerDied(BrokenProcessPool):
@@ -139,17 +140,33 @@ def _say(report):
     return report["message"] or report["text"]
 
 
+# The library knows the one C function that calls all of Python's, as "call".
+
+
 def _died(report):
-    error = WorkerDied(_say(report).replace("ran call", f"ran {_function(report)}"))
+    text = _say(report).replace("ran call", f"ran {_function(report)}")
+    if report["signal"] == SIGKILL and report["peak_rss"]:
+        # So the kernel ends who takes too much memory, and nobody else says so.
+        text += f"; it had {report['peak_rss'] / 1e6:.0f} MB of memory at most"
+    if report["attempts"] > 1:
+        text += f" (attempt {report['attempts']})"
+    error = WorkerDied(text)
     error.item = report["item"]
     return error
 
 
 def _timeout(report):
-    error = ItemTimeout(f"{_function(report)}: {_say(report)}")
+    error = ItemTimeout(_say(report).replace("call ran", f"{_function(report)} ran", 1))
     error.item = report["item"]
     return error
 
+
+_OWN = "the pool was made before os.fork(), and its workers are those of the parent process: make another one here"
+_NO_WORKERS = (
+    "no more workers can be started: the last ten ended before they were ready, for their initializer, for lack of "
+    "memory or in an import (stderr tells more), or the helper process that forks them was ended"
+)
+_LIMITS = "limits of processes and of open files are told by `ulimit -a`"
 
 _MAKERS = {
     "AUR_ECANCELED": lambda r: CancelledError(),
@@ -157,10 +174,19 @@ _MAKERS = {
     "AUR_EDEADLK": lambda r: DeadlockError(_say(r).replace("submitted at", "defined at")),
     "AUR_EWORKER": _died,
     "AUR_EDEADLINE": _timeout,
-    "AUR_EBROKEN": lambda r: BrokenProcessPool(f"{_BROKEN}: {_say(r)}"),
-    "AUR_ESHUTDOWN": lambda r: PoolClosed(_say(r)),
-    "AUR_EAGAIN": lambda r: OutOfResources(errno.EAGAIN, _say(r)),
-    "AUR_E2DEEP": lambda r: TooDeepError(_say(r)),
+    "AUR_EBROKEN": lambda r: BrokenProcessPool(
+        f"{_BROKEN}: {_NO_WORKERS if r['message'] else 'the workers were ended'}"
+    ),
+    "AUR_ESHUTDOWN": lambda r: PoolClosed("the pool takes no more work: it was closed or terminated"),
+    "AUR_EAGAIN": lambda r: OutOfResources(errno.EAGAIN, f"{_say(r)}; {_LIMITS}"),
+    "AUR_ENOMEM": lambda r: MemoryError(_say(r)),
+    "AUR_ETOOBIG": lambda r: MemoryError("arguments or results of that size are more than there is memory for"),
+    "AUR_E2DEEP": lambda r: TooDeepError(
+        "tasks wait for tasks so many times within each other that the stack is used up, and no other worker "
+        "may be started: wait for fewer of them within one, or use a larger pool"
+    ),
+    "AUR_EFORKED": lambda r: AurigaError(_OWN),
+    "AUR_EEXITED": lambda r: AurigaError(f"{_function(r)} ended the thread that ran it"),
     "AUR_EINIT": lambda r: BrokenThreadPool(
         "A thread initializer failed, the thread pool is not usable anymore"
     ),
@@ -168,7 +194,7 @@ _MAKERS = {
 
 
 def make(report):
-    error = _MAKERS.get(report["name"], lambda r: AurigaError(f"{_say(r)} ({r['name']})"))(report)
+    error = _MAKERS.get(report["name"], lambda r: AurigaError(_say(r)))(report)
     try:
         error.report = report
     except AttributeError:

@@ -10,7 +10,7 @@ static PyObject *read_one(reader *r, bool sized, PyObject **ret_error)
 
     r->base = status;
     if (status >= r->end) {
-        PyErr_SetString(PyExc_ValueError, "a batch ends too early");
+        PyErr_SetString(PyExc_ValueError, "the results of a chunk are damaged: they end too early");
         return NULL;
     }
     if (*status == 0) {
@@ -22,7 +22,7 @@ static PyObject *read_one(reader *r, bool sized, PyObject **ret_error)
         return NULL;
     }
     if ((size_t)(r->end - r->at) < size) {
-        PyErr_SetString(PyExc_ValueError, "a batch ends too early");
+        PyErr_SetString(PyExc_ValueError, "the results of a chunk are damaged: they end too early");
         return NULL;
     }
     *ret_error = PyObject_CallFunction(r->state->load_error, "y#", r->at, (Py_ssize_t)size);
@@ -45,7 +45,8 @@ static bool fill(struct filling *f, PyObject *value)
     Py_ssize_t at = f->at + f->n;
 
     if (value != NULL && (f->n == f->wanted || at >= PyList_GET_SIZE(f->list))) {
-        PyErr_SetString(PyExc_ValueError, "a batch has more results than items");
+        PyErr_SetString(PyExc_ValueError,
+                        "the results of a chunk are damaged: there are more than items");
         Py_CLEAR(value);
     }
     if (value != NULL) {
@@ -86,7 +87,8 @@ static bool read_piece(const struct piece *piece, bool views, core_state *state,
     }
     if (piece->kind == PIECE_LARGE) {
         if (aur_future_view(piece->answer, &data, &size, 0) != AUR_OK || size < 4) {
-            PyErr_SetString(PyExc_ValueError, "a large result is not there");
+            PyErr_SetString(PyExc_ValueError,
+                            "the results of a chunk are damaged: a large one is not there");
             return false;
         }
         r = (reader){ state, data, data, (const char *)data + size - 4,
@@ -174,7 +176,8 @@ PyObject *batch_results(struct batch *b, pool *owner, PyObject *into, PyObject *
         *ret_err = b->err;
         good = false;
     } else if (good && f.n != (Py_ssize_t)b->count) {
-        PyErr_SetString(PyExc_ValueError, "a batch has fewer results than items");
+        PyErr_SetString(PyExc_ValueError,
+                        "the results of a chunk are damaged: there are fewer than items");
         good = false;
     }
     if (!good) {

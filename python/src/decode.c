@@ -7,7 +7,8 @@
 
 static PyObject *bad_record(void)
 {
-    PyErr_SetString(PyExc_ValueError, "a record between processes makes no sense");
+    PyErr_SetString(PyExc_ValueError,
+                    "what came from another process is damaged: it makes no sense");
     return NULL;
 }
 

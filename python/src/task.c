@@ -132,7 +132,7 @@ static void settle_bytes(task *self, aur_future *future, const char *data, size_
 
     pool_saw(self->pool, size);
     if (size == 0) {
-        PyErr_SetString(PyExc_ValueError, "a result of no bytes");
+        PyErr_SetString(PyExc_ValueError, "a result is damaged: it is empty");
     } else if (data[0] == 0) {
         value = reader_value(&r);
     } else {

@@ -364,9 +364,10 @@ PyObject *core_error(core_state *state, aur_err err, const aur_error *error)
 
 PyObject *core_raise(core_state *state, aur_err err, const aur_error *error)
 {
-    PyObject *made = err == AUR_ENOMEM ? NULL : core_error(state, err, error);
+    bool bare = err == AUR_ENOMEM && (error == NULL || error->message[0] == '\0');
+    PyObject *made = bare ? NULL : core_error(state, err, error);
 
-    if (err == AUR_ENOMEM) {
+    if (bare) {
         PyErr_NoMemory();
     } else if (made != NULL) {
         PyErr_SetObject((PyObject *)Py_TYPE(made), made);

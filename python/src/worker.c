@@ -406,7 +406,8 @@ PyObject *worker_function(core_state *state, reader *r, uint32_t flags)
         return NULL;
     }
     if ((size_t)(r->end - r->at) < size) {
-        PyErr_SetString(PyExc_ValueError, "a record without its function");
+        PyErr_SetString(PyExc_ValueError,
+                        "what came from another process is damaged: it has no function");
         return NULL;
     }
     if ((flags & CALL_FN_CACHED) != 0 && is_last(state, r->at, size)) {

@@ -1,6 +1,7 @@
 """What errors say: which item, of which function, where; also those that make it hard."""
 
 import functools
+import os
 import pickle
 import sys
 import threading
@@ -9,6 +10,7 @@ import unittest
 import auriga
 import auriga.stdlib
 import work
+from auriga import _errors
 from support import Case
 
 NOTES = hasattr(Exception, "add_note")
@@ -132,6 +134,49 @@ class Items(Case):
                 results = pool.map(work.same, [1, 2, threading.Lock(), 4], chunksize=2)
                 self.assertEqual([next(results), next(results)], [1, 2])
                 self.assertRaises(TypeError, next, results)
+
+
+class Words(Case):
+    """What is said of the pool itself is said in Python's words."""
+
+    def test_of_workers(self):
+        with auriga.Pool(1) as pool:
+            for call, text in (
+                (lambda: pool.apply(work.die, (1,)), r"KILL\) while it ran die .*; it had \d+ MB of memory at most$"),
+                (lambda: pool.apply(os._exit, (3,)), "exit status 3 while it ran _exit$"),
+                (lambda: pool.apply(os._exit, (3,), retries=1), r"exit status 3 while it ran _exit \(attempt 2\)$"),
+            ):
+                with self.assertRaisesRegex(auriga.WorkerDied, f"^worker 0 .process [0-9]+. .*{text}"):
+                    call()
+            with self.gate() as gate, self.assertRaisesRegex(auriga.ItemTimeout, "^wait_for_file .*ran past its"):
+                pool.apply(work.wait_for_file, (gate,), timeout=1e-9)
+
+    def test_in_a_fork(self):
+        with auriga.Pool(1) as pool, auriga.ThreadPool(1) as threads:
+            for each in (pool, threads):
+                with os.fdopen(os.memfd_create("said"), "r+b", 0) as said:
+                    pid = os.fork()
+                    if pid == 0:
+                        try:
+                            each.apply(abs, (1,))
+                        except auriga.AurigaError as error:
+                            said.write(str(error).encode())
+                        finally:
+                            os._exit(0)
+                    os.waitpid(pid, 0)
+                    said.seek(0)
+                    self.assertRegex(said.read().decode(), r"made before os.fork\(\), .*: make another one here$")
+
+    def test_there_are_no_others(self):
+        report = dict.fromkeys(("item", "pid", "worker"), None)
+        report |= dict.fromkeys(("code", "signal", "attempts", "peak_rss"), 0) | {"site": "", "exit_status": -1}
+        for name in ("EINVAL", "EAGAIN", "EBROKEN", "ENOMEM", "ETOOBIG", "ESHUTDOWN", "EFORKED", "E2DEEP", "EEXITED",
+                     "ESYS"):
+            for message in ("", "told"):
+                made = _errors.make({**report, "name": f"AUR_{name}", "text": "text", "message": message})
+                self.assertIsInstance(made, (auriga.AurigaError, auriga.BrokenProcessPool, MemoryError))
+                self.assertNotIn("AUR_", str(made))
+                self.assertGreaterEqual(len(str(made)), 4)
 
 
 class Functions(Case):
