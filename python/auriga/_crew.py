@@ -12,16 +12,19 @@ import weakref
 from multiprocessing.connection import wait
 
 _THREADS = 0
-_START = 10  # seconds for workers that are being started
+_START = 10  # seconds for workers that are being started, and for the word of one's end
 
 
 class WorkerProcess:
     """A worker process, as far as ``multiprocessing.Process`` tells of one."""
 
-    def __init__(self, name, pid, daemon):
+    _code = None  # its exitcode, once it was asked for
+
+    def __init__(self, name, pid, daemon, core):
         self.name = name
         self.pid = pid
         self.daemon = daemon
+        self._core = weakref.ref(core)  # who has a worker does not keep its pool
         self._by = None  # the signal that it was sent here
         try:
             self.sentinel = os.pidfd_open(pid)
@@ -39,11 +42,20 @@ class WorkerProcess:
 
     @property
     def exitcode(self):
-        """None while it lives.  Afterwards the negative number of the signal that was sent by this object; else 255,
-        which ``multiprocessing`` says of a process whose end it could not see."""
+        """None while it lives; then its exit status, or the negative number of the signal that ended it.
+
+        If first asked for when the pool is gone, or another one has ended in its place, that is no longer known:
+        then it is the signal that this object has sent, or 255, as ``multiprocessing`` says of such a process."""
         if self.is_alive():
             return None
-        return 255 if self._by is None else -self._by
+        if self._code is None:
+            core = self._core()
+            status = None if core is None else core.exit_status(self.pid, _START)
+            if status is not None:
+                self._code = os.waitstatus_to_exitcode(status)
+            else:
+                self._code = 255 if self._by is None else -self._by
+        return self._code
 
     def join(self, timeout=None):
         """Waits until it has ended, or for timeout seconds."""
@@ -80,7 +92,7 @@ def processes(core, boot, known):
     pids = core.pids(_START)
     for number, pid in enumerate(pids, 1):
         if pid is not None and pid not in known:
-            known[pid] = WorkerProcess(f"{boot.name}-{number}", pid, boot.daemon)
+            known[pid] = WorkerProcess(f"{boot.name}-{number}", pid, boot.daemon, core)
     for pid in set(known).difference(pids):
         known.pop(pid, None)
     return [known[pid] for pid in pids if pid is not None]

@@ -295,6 +295,7 @@ PyObject *pool_submit(pool *self, PyObject *const *argv, Py_ssize_t n);
 PyObject *pool_stats(pool *self, PyObject *unused);
 PyObject *pool_is_idle(pool *self, PyObject *unused);
 PyObject *pool_pids(pool *self, PyObject *timeout);
+PyObject *pool_exit_status(pool *self, PyObject *args);
 PyObject *pool_queued(pool *self, PyObject *unused);
 PyObject *pool_explain(pool *self, PyObject *unused);
 

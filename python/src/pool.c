@@ -597,6 +597,8 @@ static PyMethodDef methods[] = {
     { "is_idle", (PyCFunction)pool_is_idle, METH_NOARGS, "Whether all its calls have ended" },
     { "pids", (PyCFunction)pool_pids, METH_O,
       "pids(timeout or None) -> of each worker the id of its process, or None" },
+    { "exit_status", (PyCFunction)pool_exit_status, METH_VARARGS,
+      "exit_status(pid, timeout or None) -> how a worker ended, or None" },
     { "queued", (PyCFunction)pool_queued, METH_NOARGS, "How many calls in threads have not begun" },
     { "stats", (PyCFunction)pool_stats, METH_NOARGS, "Counters" },
     { "explain", (PyCFunction)pool_explain, METH_NOARGS, "Sentences about the pool" },

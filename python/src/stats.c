@@ -87,6 +87,22 @@ out:
     return list;
 }
 
+/* exit_status(pid, timeout) -> how a worker ended, as os.waitpid() has it; None: not in time, or nobody knows */
+PyObject *pool_exit_status(pool *self, PyObject *args)
+{
+    PyObject *timeout;
+    aur_deadline deadline;
+    int32_t status = 0;
+    int pid;
+    aur_err err;
+
+    if (!PyArg_ParseTuple(args, "iO", &pid, &timeout) || wait_deadline(timeout, &deadline) < 0) {
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS err = aur_pool_exit_status(self->core, pid, deadline, &status);
+    Py_END_ALLOW_THREADS return err == AUR_OK ? PyLong_FromLong(status) : Py_NewRef(Py_None);
+}
+
 /* How many calls in threads have not begun. */
 PyObject *pool_queued(pool *self, PyObject *unused)
 {

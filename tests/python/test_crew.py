@@ -1,5 +1,6 @@
 """What programs read of a pool's workers: pool._pool, executor._processes, executor._threads."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -39,8 +40,38 @@ class Processes(Case):
                     one.join()
                     self.assertFalse(one.is_alive())
                     one.kill()  # nothing any more
-                    self.assertEqual(one.exitcode, 255)
+                    self.assertEqual(one.exitcode, 0)
                 self.assertEqual(pool._pool, [])
+
+    def test_how_they_end(self):
+        for method in METHODS:
+            with self.subTest(method=method), auriga.Pool(1, context=auriga.get_context(method)) as pool:
+                for end, code in ((os._exit, 0), (os._exit, 3), (os.abort, -signal.SIGABRT)):
+                    one = pool._pool[0]
+                    with self.assertRaises(auriga.WorkerDied):
+                        pool.apply(end, () if end is os.abort else (code,))
+                    one.join()
+                    self.assertEqual(one.exitcode, code)
+                one = pool._pool[0]
+                os.kill(one.pid, signal.SIGKILL)
+                one.join()
+                self.assertEqual(one.exitcode, -signal.SIGKILL)
+        unknown = auriga.Pool(1)
+        one = unknown._pool[0]
+        unknown.terminate()
+        unknown.join()
+        del unknown
+        gc.collect()
+        self.assertEqual(one.exitcode, 255)
+
+    def test_how_they_end_with_their_executor(self):
+        executor = auriga.stdlib.ProcessPoolExecutor(1)
+        pid = executor.submit(os.getpid).result()
+        one = executor._processes[pid]
+        self.assertIsInstance(executor.submit(os._exit, 7).exception(), auriga.BrokenProcessPool)
+        one.join()
+        self.assertEqual(one.exitcode, 7)
+        executor.shutdown()
 
     def test_one_that_is_ended(self):
         with auriga.Pool(1) as pool, self.gate() as gate:
