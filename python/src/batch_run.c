@@ -137,14 +137,29 @@ static int run_item(writer *w, struct calls *calls, bool *ret_raised)
     return done;
 }
 
+/* The exception that is set, in place of what is in w. */
+static int write_exception(writer *w, uint32_t flags)
+{
+    PyObject *error = core_take_exception();
+
+    writer_clear(w);
+    int done = write_error(w, PyObject_CallFunction(w->state->pack_error, "OI", error, flags));
+    Py_DECREF(error);
+    return done;
+}
+
 /* A result that does not fit: the answer of the call, with the item's number behind it.  An error is
  * sized there by the answer itself. */
-static aur_err put_large(const writer *w, uint32_t number, aur_out *out)
+static aur_err put_large(writer *w, uint32_t number, uint32_t flags, aur_out *out)
 {
     bool error = w->data[0] == 1;
     size_t size = error ? w->size - 4 : w->size;
     char *to = aur_out_alloc(out, size + sizeof(number));
 
+    if (to == NULL && !error) {
+        core_no_memory("a result", size);
+        return write_exception(w, flags) < 0 ? AUR_ENOMEM : put_large(w, number, flags, out);
+    }
     if (to == NULL) {
         return AUR_ENOMEM;
     }
@@ -180,7 +195,7 @@ static aur_err run_items(writer *w, struct calls *calls, struct place *place, au
             return AUR_ETASK;
         }
         if (w->parts_n != 0 || w->size > place->room - used) {
-            aur_err err = put_large(w, i, out);
+            aur_err err = put_large(w, i, calls->flags, out);
             writer_clear(w);
             return err;
         }
@@ -228,14 +243,12 @@ aur_err batch_run(core_state *state, const void *in, size_t size, aur_out *out)
     PyObject *fn =
         worker_enter_context(flags, &context) == 0 ? worker_function(state, &r, flags) : NULL;
     if (fn == NULL) {
-        PyObject *error = core_take_exception();
-        if (write_error(&w, PyObject_CallFunction(state->pack_error, "OI", error, flags)) < 0) {
+        if (write_exception(&w, flags) < 0) {
             PyErr_Print();
             err = AUR_ETASK;
         } else {
-            err = put_large(&w, 0, out);
+            err = put_large(&w, 0, flags, out);
         }
-        Py_DECREF(error);
     } else {
         struct calls calls = { .fn = fn, .items = &r, .flags = flags };
         err = run_items(&w, &calls, &place, out);

@@ -73,6 +73,9 @@ PyObject *block_new(core_state *state, size_t size, char **ret_data)
     char *data = take_kept(state, room, &room);
     block *self;
 
+    if (data == NULL && !core_has_memory("the copy of an array", room)) {
+        return NULL;
+    }
     if (data == NULL) {
         data = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     }

@@ -24,6 +24,27 @@ void core_prefer_huge(const void *data, size_t size)
     }
 }
 
+void core_no_memory(const char *what, size_t size)
+{
+    PyErr_Format(PyExc_MemoryError,
+                 "no memory for %s of %zu bytes: machine and control groups have %llu left", what,
+                 size, (unsigned long long)aur_memory_available());
+}
+
+/* The library has looked before it gave the memory that is copied from, and kept 64 MiB back: what is
+ * smaller than half of that fits into them.  A look takes some 0.3 ms, such a copy 10 and more. */
+#define VAST_BYTES ((size_t)32 << 20)
+#define SLACK_BYTES ((uint64_t)16 << 20) /* for whoever else allocates meanwhile */
+
+bool core_has_memory(const char *what, size_t size)
+{
+    if (size < VAST_BYTES || size + SLACK_BYTES <= aur_memory_available()) {
+        return true;
+    }
+    core_no_memory(what, size);
+    return false;
+}
+
 struct span {
     char *to;
     const char *from;

@@ -359,8 +359,8 @@ int wait_future(core_state *state, aur_future *future, aur_deadline deadline, au
 int wait_batch(core_state *state, struct batch *batch, aur_deadline deadline, aur_err *ret);
 /* Seconds or None to a deadline; -1: exception. */
 int wait_deadline(PyObject *timeout, aur_deadline *ret);
-PyObject *wait_set(PyObject *module, PyObject *tasks);
 PyObject *wait_seconds(PyObject *module, PyObject *timeout);
+PyObject *wait_set(PyObject *module, PyObject *tasks);
 PyObject *wait_add(PyObject *module, PyObject *args);
 PyObject *wait_next(PyObject *module, PyObject *args);
 /* The exception for a code of the library; details from `error` (may be NULL). */
@@ -378,6 +378,13 @@ PyObject *core_take_exception(void);
 /* Room in the memory of this process; large blocks come from huge pages where that is possible. */
 void core_prefer_huge(const void *data, size_t size);
 /* memcpy(), by two threads if it is long.  Needs no interpreter. */
+/* Raises MemoryError; what: "an argument". */
+void core_no_memory(const char *what, size_t size);
+
+/* Whether memory of this process's own for so much is to be had; false: exception.  The system promises more
+ * than it has, and who fills what was promised is killed. */
+bool core_has_memory(const char *what, size_t size);
+
 void core_copy(void *to, const void *from, size_t size);
 
 #endif

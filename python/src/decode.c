@@ -86,12 +86,16 @@ static void copy_payload(char *to, const char *from, size_t size)
     }
 }
 
+#define COPY "the copy of an argument or a result" /* in messages */
+
 static PyObject *take_bytes(reader *r)
 {
     bool apart;
     size_t size;
     const char *data = take_payload(r, &size, &apart);
-    PyObject *value = data != NULL ? PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size) : NULL;
+    PyObject *value = data != NULL && core_has_memory(COPY, size)
+                          ? PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size)
+                          : NULL;
 
     if (value != NULL) {
         copy_payload(PyBytes_AS_STRING(value), data, size);
@@ -119,6 +123,8 @@ static PyObject *take_buffer(reader *r)
     }
     if (*kind == BUFFER_MEMORY && size >= BLOCK_BYTES) {
         value = block_new(r->state, size, &to);
+    } else if (!core_has_memory(COPY, size)) {
+        return NULL;
     } else if (*kind == BUFFER_BYTES) {
         value = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
         to = value != NULL ? PyBytes_AS_STRING(value) : NULL;
@@ -166,7 +172,7 @@ static PyObject *take_pickle(reader *r)
         }
         Py_XDECREF(buffer);
     }
-    if (buffers != NULL) {
+    if (buffers != NULL && core_has_memory(COPY, size)) {
         value = load(r, data, size, buffers);
     }
     Py_XDECREF(buffers);

@@ -6,7 +6,6 @@
  * that an object that occurs twice in it stays one object. */
 #include "codec.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -129,46 +128,12 @@ static int pad(writer *w)
     return writer_bytes(w, zeros, (ALIGN - w->size % ALIGN) % ALIGN);
 }
 
-#define VAST_BYTES ((size_t)1 << 30) /* to look costs some 50 us, to copy so much 0.1 s */
-
-/* Bytes of a line of /proc/meminfo; 0: there is none. */
-static size_t meminfo(const char *text, const char *name)
-{
-    const char *line = strstr(text, name);
-
-    return line != NULL ? (size_t)strtoull(line + strlen(name), NULL, 10) << 10 : 0;
-}
-
-/* The system promises more memory than it has.  Who fills what was promised is killed, and that would be
- * the program, not a worker. */
-static bool has_memory(size_t size)
-{
-    char text[4096];
-    FILE *file = size >= VAST_BYTES ? fopen("/proc/meminfo", "re") : NULL;
-
-    if (file == NULL) {
-        return true;
-    }
-    text[fread(text, 1, sizeof(text) - 1, file)] = 0;
-    fclose(file);
-    size_t available = meminfo(text, "MemAvailable:");
-    if (available == 0 || size <= available + meminfo(text, "SwapFree:")) {
-        return true;
-    }
-    PyErr_Format(PyExc_MemoryError, "an argument of %zu bytes, where %zu are available", size,
-                 available + meminfo(text, "SwapFree:"));
-    return false;
-}
-
 /* A large payload of arguments: to a shared buffer of the pool, which the record then names. */
 static int put_shared(writer *w, const void *data, size_t size)
 {
     aur_buf *buf = NULL;
     aur_buf **bufs;
 
-    if (!has_memory(size)) {
-        return -1;
-    }
     bufs = PyMem_Realloc(w->bufs, (w->bufs_n + 1) * sizeof(*bufs));
     if (bufs == NULL) {
         PyErr_NoMemory();
@@ -176,6 +141,10 @@ static int put_shared(writer *w, const void *data, size_t size)
     }
     w->bufs = bufs;
     aur_err err = aur_buf_new(w->pool, size, 0, &buf);
+    if (err == AUR_ENOMEM || err == AUR_ETOOBIG) {
+        core_no_memory("an argument", size);
+        return -1;
+    }
     if (err != AUR_OK) {
         core_raise(w->state, err, NULL);
         return -1;

@@ -482,8 +482,10 @@ static aur_err answer_value(core_state *state, PyObject *value, uint32_t flags, 
         char *to = aur_out_alloc(out, w.size);
         if (to != NULL) {
             writer_copy(&w, to);
+        } else {
+            core_no_memory("a result", w.size);
+            err = answer_exception(state, flags, out);
         }
-        err = to != NULL ? AUR_OK : AUR_ENOMEM;
     }
     writer_clear(&w);
     return err;

@@ -46,13 +46,18 @@ import auriga, mmap, os, sys, tempfile
 with open("/proc/self/oom_score_adj", "w") as file:
     file.write("1000")  # if the test fails, it is this program that is killed
 
+def content(file):
+    return memoryview(mmap.mmap(file, 1 << 42, prot=mmap.PROT_READ))
+
 if __name__ == "__main__":
     with tempfile.TemporaryFile() as file, auriga.Pool(1) as pool:
         os.ftruncate(file.fileno(), 1 << 42)  # has a size, but takes no place
-        data = memoryview(mmap.mmap(file.fileno(), 1 << 42, prot=mmap.PROT_READ))
+        data = content(file.fileno())
         for call in (
             lambda: pool.apply(len, (data,)),
             lambda: pool.map(len, [data, data], 2),
+            lambda: pool.apply(content, (file.fileno(),)),
+            lambda: pool.map(content, [file.fileno()] * 2, 2),
         ):
             try:
                 call()
@@ -138,11 +143,13 @@ class Blocks(Case):
             got = pool.apply(work.same, (doubles(1 << 20),))
             self.assertIs(type(got.obj), bytearray)  # a small one
 
-    def test_an_argument_that_is_larger_than_the_memory(self):
+    def test_what_is_larger_than_the_memory(self):
         status, out, err = run_program(VAST)
         self.assertEqual(status, 0, err)
         said = out.splitlines()
-        self.assertEqual(len(said), 3)
+        self.assertEqual(len(said), 5)
+        for line in said[2:4]:
+            self.assertRegex(line, r"no memory for a result of 43980465\d+ bytes: .* have \d+ left$")
         for line in said[:2]:
-            self.assertRegex(line, r"an argument of 4398046511104 bytes, where \d+ are available$")
-        self.assertEqual(said[2], "4")
+            self.assertRegex(line, r"no memory for an argument of 4398046511104 bytes: .* have \d+ left$")
+        self.assertEqual(said[4], "4")
