@@ -377,7 +377,6 @@ PyObject *core_take_exception(void);
 
 /* Room in the memory of this process; large blocks come from huge pages where that is possible. */
 void core_prefer_huge(const void *data, size_t size);
-/* memcpy(), by two threads if it is long.  Needs no interpreter. */
 /* Raises MemoryError; what: "an argument". */
 void core_no_memory(const char *what, size_t size);
 
@@ -385,6 +384,7 @@ void core_no_memory(const char *what, size_t size);
  * than it has, and who fills what was promised is killed. */
 bool core_has_memory(const char *what, size_t size);
 
+/* memcpy(), by two threads if it is long.  Needs no interpreter. */
 void core_copy(void *to, const void *from, size_t size);
 
 #endif
