@@ -2,7 +2,8 @@
  * deleting.  The sizes up to 32 KiB come from small.c, all others from extent.c.
  *
  * Locking: one mutex per arena guards all that changes.  A function takes it itself unless it is
- * called _locked, and gives it up while the system commits or punches. */
+ * called _locked, and gives it up while the system commits or punches.  A second one, outside of it, is
+ * held by whoever gives memory back. */
 #include "wire/arena_internal.h"
 
 #include <stdlib.h>
@@ -115,6 +116,7 @@ static aur_err arena_over(int fd, uint64_t bytes, uint64_t warm_bytes, unsigned 
         return AUR_ENOMEM;
     }
     pthread_mutex_init(&a->lock, NULL);
+    pthread_mutex_init(&a->back_lock, NULL);
     a->fd = -1;
     a->readonly_fd = -1;
     a->bytes = bytes;
@@ -202,6 +204,9 @@ aur_err auri_arena_attach(int fd, uint64_t bytes, uint64_t warm_bytes, auri_aren
     uint64_t warm = warm_bytes == AURI_WARM_FIND ? aurp_shm_written_prefix(fd)
                                                  : least(warm_bytes, aurp_shm_committed(fd));
     warm = least(warm, bytes) / page_bytes * page_bytes;
+    if (aurp_shm_committed(fd) > warm) {
+        (void)aurp_shm_punch(fd, warm, bytes - warm); /* or they stay until they are used */
+    }
     err = arena_over(fd, bytes, warm, AURP_MAP_DONTFORK, ret_arena, &failed);
     if (err == AUR_OK && aurp_shm_can_populate()) {
         aurp_close(&(*ret_arena)->fd);
@@ -234,6 +239,7 @@ void auri_arena_delete(auri_arena *a)
     }
     aurp_close(&a->fd);
     aurp_close(&a->readonly_fd);
+    pthread_mutex_destroy(&a->back_lock);
     pthread_mutex_destroy(&a->lock);
     free(a);
 }

@@ -39,7 +39,8 @@ AUR_NODISCARD aur_err auri_arena_new(uint64_t reserve_bytes, const char *name, u
                                      auri_arena **ret_arena, aur_diag *reterr_diag);
 
 /* An arena over an existing file, all of it free, such as the result segment of a dead worker.  The
- * mapping is not inherited over fork().  What is in the pages stays until they are written.
+ * mapping is not inherited over fork().  What is in the pages stays until they are written; pages behind
+ * the warm prefix go back to the system, since the arena would not know of them.
  *
  * fd          open for writing; the arena's on success, which closes it at once where the kernel can
  *             commit through a mapping (5.14): this process may run code that closes descriptors and
@@ -71,6 +72,22 @@ void auri_arena_free(auri_arena *arena, uint64_t offset);
 /* Gives committed free memory back to the system until at most keep_bytes of it are left, from the
  * high end down.  Threads: any.  Blocks: on the system, about 0.1 s per GiB, without the lock. */
 void auri_arena_trim(auri_arena *arena, uint64_t keep_bytes);
+
+/* The same little by little, of what was not in use lately: beyond the most that was in use in this period
+ * and in the one before, and beyond AURI_ARENA_SPARE_BYTES.  So memory that comes and goes stays, whatever
+ * its size, as long as it comes once in a period.
+ *
+ * turn    begins a new period.  Threads: any.  Blocks: never.
+ * shrink  gives back AURI_ARENA_PIECE_BYTES at most, the largest ranges first.  False: nothing is left to
+ *         do in this period, or the system refuses.  Threads: any.  Blocks: on the system, 0.4 ms or so,
+ *         without the lock.
+ * large   whether turns to come may find something: more than AURI_ARENA_SPARE_BYTES are free and
+ *         committed, or handed out.  Threads: any.  Blocks: never. */
+#define AURI_ARENA_SPARE_BYTES (UINT64_C(16) << 20)
+#define AURI_ARENA_PIECE_BYTES (UINT64_C(4) << 20)
+void auri_arena_turn(auri_arena *arena);
+bool auri_arena_shrink(auri_arena *arena);
+bool auri_arena_is_large(auri_arena *arena);
 
 /* Where a range is in this process. */
 void *auri_arena_at(const auri_arena *arena, uint64_t offset);

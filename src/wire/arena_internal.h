@@ -59,6 +59,9 @@ struct leaf {
 
 /* Field keys: I constant, L guarded by lock. */
 struct auri_arena {
+    /* Held by whoever gives memory back, and taken before `lock`.  A range that is on its way is no gap: whoever
+     * finds none waits for it here. */
+    pthread_mutex_t back_lock;
     pthread_mutex_t lock;      /* nothing is locked under it; not held in commits and punches */
     unsigned char *base;       /* I */
     uint64_t bytes;            /* I */
@@ -77,6 +80,8 @@ struct auri_arena {
     struct slot_class classes[CLASSES]; /* L */
     uint64_t extents;                   /* L: in the list */
     uint64_t used;                      /* L */
+    uint64_t peak;                      /* L: the most of `used` in this period */
+    uint64_t peak_before;               /* L: ... and in the one before */
     uint64_t committed;                 /* L: warm, busy or used */
     uint64_t free_warm;                 /* L: in the warm tree */
     uint64_t unchecked;                 /* L: committed since the budget was asked for */
@@ -107,6 +112,13 @@ static inline struct extent **auri_page_slot_locked(const auri_arena *a, uint64_
     struct leaf *leaf = at < a->leaves ? a->pages[at] : NULL;
 
     return leaf != NULL ? &leaf->page[page % LEAF_PAGES] : NULL;
+}
+
+/* Counts bytes that are handed out. */
+static inline void auri_use_locked(auri_arena *a, uint64_t bytes)
+{
+    a->used += bytes;
+    a->peak = a->used > a->peak ? a->used : a->peak;
 }
 
 /* ---- small.c ------------------------------------------------------------------------------- */

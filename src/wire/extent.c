@@ -85,6 +85,15 @@ static struct extent *tree_find(struct extent *root, uint64_t bytes)
     return best;
 }
 
+/* The largest of all, the first freed of those; or NULL. */
+static struct extent *tree_last(struct extent *root)
+{
+    while (root != NULL && root->right != NULL) {
+        root = root->right;
+    }
+    return root;
+}
+
 /* ---- extents ------------------------------------------------------------------------------- */
 
 static struct extent *extent_new(uint64_t offset, uint64_t bytes, bool warm)
@@ -332,6 +341,7 @@ bool auri_pages_set_locked(auri_arena *a, uint64_t offset, uint64_t count, struc
 
 /* ---- allocation of extents ----------------------------------------------------------------- */
 
+/* AUR_EAGAIN: no gap is large enough. */
 static aur_err extent_try(auri_arena *a, uint64_t bytes, bool slab, struct extent **ret)
 {
     struct extent *spare = extent_new(0, 0, false);
@@ -345,7 +355,7 @@ static aur_err extent_try(auri_arena *a, uint64_t bytes, bool slab, struct exten
     if (first == NULL) {
         pthread_mutex_unlock(&a->lock);
         free(spare);
-        return AUR_ENOMEM;
+        return AUR_EAGAIN;
     }
     aur_err err = AUR_OK;
     uint64_t warm = a->free_warm;
@@ -367,7 +377,7 @@ static aur_err extent_try(auri_arena *a, uint64_t bytes, bool slab, struct exten
         err = auri_pages_set_locked(a, first->offset, pages, first) ? AUR_OK : AUR_ENOMEM;
     }
     if (err == AUR_OK) {
-        a->used += slab ? 0 : bytes;
+        auri_use_locked(a, slab ? 0 : bytes);
         *ret = first;
     } else {
         release_run_locked(a, first, last);
@@ -377,37 +387,15 @@ static aur_err extent_try(auri_arena *a, uint64_t bytes, bool slab, struct exten
     return err;
 }
 
-/* After a refusal: would it help to give back what lies about here, warm and unused? */
-static bool reclaim(auri_arena *a, uint64_t bytes)
-{
-    pthread_mutex_lock(&a->lock);
-    auri_small_drop_empty_locked(a);
-    uint64_t warm = a->free_warm;
-    pthread_mutex_unlock(&a->lock);
-
-    uint64_t budget = auri_commit_budget(&a->policy);
-    if (warm == 0 || (budget < bytes && bytes - budget > warm)) {
-        return false;
-    }
-    auri_arena_trim(a, 0);
-    return true;
-}
-
-aur_err auri_extent_alloc(auri_arena *a, uint64_t bytes, bool slab, struct extent **ret)
-{
-    aur_err err = extent_try(a, bytes, slab, ret);
-
-    return err == AUR_ENOMEM && reclaim(a, bytes) ? extent_try(a, bytes, slab, ret) : err;
-}
-
 /* ---- giving memory back -------------------------------------------------------------------- */
 
-/* Makes the upper `bytes` of a free warm extent cold.  Gives the lock up in between; returns the
- * extent below in the list, which is where the search goes on. */
-static struct extent *punch_locked(auri_arena *a, struct extent *e, uint64_t bytes)
+/* Makes the upper `bytes` of a free warm extent cold.  Gives the lock up in between.  Returns the extent
+ * below in the list, which is where a search goes on; NULL also if there is none.  *ret_done: it is cold. */
+static struct extent *punch_locked(auri_arena *a, struct extent *e, uint64_t bytes, bool *ret_done)
 {
     struct extent *kept = NULL;
 
+    *ret_done = false;
     if (bytes < e->bytes && (kept = extent_new(e->offset, e->bytes - bytes, true)) == NULL) {
         return e->prev;
     }
@@ -426,21 +414,119 @@ static struct extent *punch_locked(auri_arena *a, struct extent *e, uint64_t byt
         a->committed -= e->bytes;
     }
     auri_extent_release_locked(a, e);
+    *ret_done = done;
     return e->prev;
 }
 
-void auri_arena_trim(auri_arena *a, uint64_t keep_bytes)
+/* With back_lock held. */
+static void trim(auri_arena *a, uint64_t keep_bytes)
 {
+    bool done;
+
     pthread_mutex_lock(&a->lock);
     auri_small_drop_empty_locked(a);
     for (struct extent *e = a->last; e != NULL && a->free_warm > keep_bytes;) {
         if (e->state == EXTENT_FREE && e->warm) {
             uint64_t excess = a->free_warm - keep_bytes;
             excess = (excess + a->page_bytes - 1) / a->page_bytes * a->page_bytes;
-            e = punch_locked(a, e, excess < e->bytes ? excess : e->bytes);
+            e = punch_locked(a, e, excess < e->bytes ? excess : e->bytes, &done);
         } else {
             e = e->prev;
         }
     }
     pthread_mutex_unlock(&a->lock);
+}
+
+void auri_arena_trim(auri_arena *a, uint64_t keep_bytes)
+{
+    pthread_mutex_lock(&a->back_lock);
+    trim(a, keep_bytes);
+    pthread_mutex_unlock(&a->back_lock);
+}
+
+void auri_arena_turn(auri_arena *a)
+{
+    pthread_mutex_lock(&a->lock);
+    a->peak_before = a->peak;
+    a->peak = a->used;
+    pthread_mutex_unlock(&a->lock);
+}
+
+/* How much of the free warm memory was not in use lately, in whole pages. */
+static uint64_t surplus_locked(const auri_arena *a)
+{
+    uint64_t peak = a->peak > a->peak_before ? a->peak : a->peak_before;
+    uint64_t keep = peak - a->used + AURI_ARENA_SPARE_BYTES;
+
+    return a->free_warm <= keep ? 0 : (a->free_warm - keep) / a->page_bytes * a->page_bytes;
+}
+
+bool auri_arena_shrink(auri_arena *a)
+{
+    uint64_t room = AURI_ARENA_PIECE_BYTES;
+    uint64_t surplus;
+    bool done = true;
+
+    pthread_mutex_lock(&a->back_lock);
+    pthread_mutex_lock(&a->lock);
+    while ((surplus = surplus_locked(a)) != 0 && room != 0 && done) {
+        struct extent *e = tree_last(a->tree[true]);
+        uint64_t bytes = e->bytes < surplus ? e->bytes : surplus;
+        bytes = bytes < room ? bytes : room;
+        room -= bytes;
+        (void)punch_locked(a, e, bytes, &done);
+    }
+    pthread_mutex_unlock(&a->lock);
+    pthread_mutex_unlock(&a->back_lock);
+    return surplus != 0 && done;
+}
+
+bool auri_arena_is_large(auri_arena *a)
+{
+    pthread_mutex_lock(&a->lock);
+    bool large = a->used > AURI_ARENA_SPARE_BYTES || a->free_warm > AURI_ARENA_SPARE_BYTES;
+    pthread_mutex_unlock(&a->lock);
+    return large;
+}
+
+/* ---- allocation, and a second try ------------------------------------------------------------ */
+
+/* After the system refused: would it help to give back what lies about here, warm and unused? */
+static bool reclaim(auri_arena *a, uint64_t bytes)
+{
+    pthread_mutex_lock(&a->lock);
+    auri_small_drop_empty_locked(a);
+    uint64_t warm = a->free_warm;
+    pthread_mutex_unlock(&a->lock);
+
+    uint64_t budget = auri_commit_budget(&a->policy);
+    if (warm == 0 || (budget < bytes && bytes - budget > warm)) {
+        return false;
+    }
+    auri_arena_trim(a, 0);
+    return true;
+}
+
+/* No gap was large enough: what is being given back is one again afterwards, and what slabs keep. */
+static void await_gaps(auri_arena *a)
+{
+    pthread_mutex_lock(&a->back_lock);
+    pthread_mutex_lock(&a->lock);
+    auri_small_drop_empty_locked(a);
+    pthread_mutex_unlock(&a->lock);
+    pthread_mutex_unlock(&a->back_lock);
+}
+
+aur_err auri_extent_alloc(auri_arena *a, uint64_t bytes, bool slab, struct extent **ret)
+{
+    aur_err err = extent_try(a, bytes, slab, ret);
+
+    if (err == AUR_EAGAIN) {
+        await_gaps(a);
+        err = extent_try(a, bytes, slab, ret);
+    }
+    if (err == AUR_ENOMEM && reclaim(a, bytes)) {
+        err = extent_try(a, bytes, slab, ret);
+    }
+    return err == AUR_EAGAIN ? AUR_ENOMEM : err;
 }

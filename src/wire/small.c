@@ -113,7 +113,7 @@ static uint64_t slot_take_locked(auri_arena *a, struct block *b)
     uint32_t slot = b->stacked > 0 ? b->stack[--b->stacked] : b->fresh++;
 
     b->taken[slot / 64] |= UINT64_C(1) << slot % 64;
-    a->used += b->slot_bytes;
+    auri_use_locked(a, b->slot_bytes);
     if (++b->used == b->slots) {
         partial_remove_locked(b);
     }

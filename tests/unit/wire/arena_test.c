@@ -560,6 +560,9 @@ static void *crowd_member(void *arg)
         mark(crowd->arena, r);
         if (round % 500 == 499) {
             auri_arena_trim(crowd->arena, 4 * MIB);
+        } else if (round % 50 == 49) {
+            auri_arena_turn(crowd->arena);
+            (void)auri_arena_shrink(crowd->arena);
         }
     }
     for (int i = 0; i < HELD; i++) {
