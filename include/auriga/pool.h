@@ -249,6 +249,9 @@ typedef struct aur_stats {
     uint64_t deaths;    /* worker processes that died unasked */
     uint64_t workers;   /* workers alive now, spares included */
     uint64_t spares;    /* spare workers started */
+    /* Memory that the processes of the pool share now: arguments, results, buffers, and what is kept for those to
+     * come. */
+    uint64_t shared_bytes;
 } aur_stats;
 
 /* Errors: AUR_EINVAL pool or ret_stats is NULL, or its size is not known; AUR_EFORKED.

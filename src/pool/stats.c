@@ -24,6 +24,7 @@ static void add(aur_stats *stats, const aur_stats *more)
     stats->deaths += more->deaths;
     stats->workers += more->workers;
     stats->spares += more->spares;
+    stats->shared_bytes += more->shared_bytes;
 }
 
 aur_err aur_pool_stats(aur_pool *pool, aur_stats *ret_stats)

@@ -241,6 +241,29 @@ static void engine_destroy(aur_pool *pool)
 
 /* ---- what it says about itself ------------------------------------------------------------------------------- */
 
+/* With the lock held: shared memory that has pages behind it. */
+static uint64_t args_bytes(struct auri_proc *p)
+{
+    return p->args != NULL ? auri_arena_committed(p->args) + auri_arena_committed(p->shared) : 0;
+}
+
+static uint64_t segment_bytes(const struct auri_segment *segment)
+{
+    return segment != NULL && segment->fd >= 0 ? aurp_shm_committed(segment->fd) : 0;
+}
+
+static uint64_t results_bytes(const struct auri_proc *p)
+{
+    uint64_t bytes = 0;
+
+    for (unsigned i = 0; i < p->slots_end; i++) {
+        const struct auri_slot *slot = &p->slots[i];
+        bytes += slot->worker != NULL ? segment_bytes(slot->worker->segment) : 0;
+        bytes += segment_bytes(slot->warm);
+    }
+    return bytes;
+}
+
 static void engine_stats(aur_pool *pool, aur_stats *stats)
 {
     struct auri_proc *p = auri_proc_of(pool);
@@ -254,6 +277,7 @@ static void engine_stats(aur_pool *pool, aur_stats *stats)
     stats->parks += p->parks;
     stats->wakes += p->wakes;
     stats->stolen += p->revoked;
+    stats->shared_bytes += args_bytes(p) + results_bytes(p);
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -349,14 +373,17 @@ static size_t engine_explain(aur_pool *pool, char *text, size_t size)
         "%llu workers died unasked and %llu spares were started; %llu entries were taken back.\n"
         "The waiting thread looks after the rings itself; it did so %llu times and slept %llu "
         "times; "
-        "workers were woken %llu times.\n",
+        "workers were woken %llu times.\n"
+        "Shared memory: %llu KiB of arguments and buffers, %llu KiB of results; that includes "
+        "what is kept for those to come.\n",
         p->pool->opts.start == AUR_START_EXEC ? "forks of another program (AUR_START_EXEC)"
         : p->spawn ? "forks of a fresh image of the program (AUR_START_SPAWN)"
                    : "forks of the program as it was when the pool was made (AUR_START_FORK)",
         (unsigned)(AURI_QUEUE_AHEAD_NS / 1000), (unsigned)(AURI_FILL_NS / 1000),
         (unsigned long long)p->deaths, (unsigned long long)p->spares,
         (unsigned long long)p->revoked, (unsigned long long)p->leads, (unsigned long long)p->parks,
-        (unsigned long long)p->wakes);
+        (unsigned long long)p->wakes, (unsigned long long)args_bytes(p) / 1024,
+        (unsigned long long)results_bytes(p) / 1024);
     pthread_mutex_unlock(&p->lock);
     return n > 0 ? (size_t)n : 0;
 }
