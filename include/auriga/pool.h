@@ -250,7 +250,8 @@ typedef struct aur_stats {
     uint64_t workers;   /* workers alive now, spares included */
     uint64_t spares;    /* spare workers started */
     /* Memory that the processes of the pool share now: arguments, results, buffers, and what is kept for those to
-     * come. */
+     * come.  What was not in use for 5 to 10 seconds goes back to the system, but for 16 MiB of each worker and as
+     * much of each of the two arenas of the program. */
     uint64_t shared_bytes;
 } aur_stats;
 

@@ -1,8 +1,8 @@
 /* The guardian thread: whatever happens when nobody waits.
  *
- * It hears deaths, the nursery, and the bell while no waiting thread does (README.md).  It also ends
- * the pool: once the pool is closed and idle it sends the workers home, and when the last one is gone
- * it closes all that they shared. */
+ * It hears deaths, the nursery, and the bell while no waiting thread does (README.md), and gives memory
+ * back (shrink.c).  It also ends the pool: once the pool is closed and idle it sends the workers home,
+ * and when the last one is gone it closes all that they shared. */
 #include <string.h>
 
 #include "proc/internal.h"
@@ -284,14 +284,15 @@ void *auri_guardian(void *proc)
         if (end) {
             break;
         }
-        if (!any && until != 0) {
+        until = auri_shrink(p, any ? 0 : until);
+        if (until != 0) {
             struct auri_record *self = auri_self_;
             if (self != NULL) {
                 auri_slab_flush(self);
             }
         }
         AURI_HARVEST_INIT(&h);
-        hear(p, any ? 0 : until, &h);
+        hear(p, until, &h);
         (void)auri_deliver(p, &h);
         if (aurp_now_ns() >= count_at) {
             auri_count_cpus(p);

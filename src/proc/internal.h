@@ -32,6 +32,8 @@
 #define AURI_DEATHS_MAX 10                /* in a row before hello: the pool is broken */
 #define AURI_UNCLAIMED_MAX 3              /* deaths with the same entry at the head, not begun */
 #define AURI_FNS_MAX 4096u                /* functions that spawned workers are told about */
+/* A period: memory that was not in use for two goes back. */
+#define AURI_SHRINK_NS UINT64_C(5000000000)
 
 /* ---- a worker's result segment, which views may outlive -------------------------------------- */
 
@@ -117,6 +119,10 @@ struct auri_worker {
     int kill_reason;        /* L */
     uint64_t kill_seq;      /* L: the entry it was killed for */
     uint64_t killed_ns;     /* L */
+    /* memory that goes back: shrink.c */
+    uint32_t shrink;  /* L: our copy of ctl->shrink */
+    uint32_t turns;   /* L: how often it was asked since something has changed */
+    uint64_t stirred; /* L: entries put and extents given back, when it was asked last */
     /* the mailbox */
     uint32_t req_seen;                /* L */
     struct auri_segment *req_segment; /* of whoever serves */
@@ -304,6 +310,11 @@ struct auri_proc {
     unsigned armed_n;           /* L: workers whose `armed` is not 0 */
     uint64_t guardian_wakes_ns; /* L: when its sleep ends at the latest */
     uint64_t flew_ns;           /* L: when the guardian last saw something in flight */
+
+    /* memory that goes back: shrink.c */
+    _Atomic(uint64_t) shrink_period_ns; /* A: AURI_SHRINK_NS but in tests */
+    uint64_t shrink_ns;                 /* G: when the period ends; 0: none goes on */
+    bool shrinking;                     /* G: not through with the arenas in this period */
 
     /* the end */
     bool stopping;           /* L: terminate */

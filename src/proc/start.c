@@ -246,6 +246,7 @@ static struct auri_proc *proc_new(aur_pool *pool, const aur_options *opts)
     p->slots_max = pool->workers + opts->spares_max; /* resolved: 0 means none */
     p->cpus = aurp_cpu_count_allowed(); /* else it reads files, which takes longer than a fork */
     p->bell = p->rope = p->kick = p->epoll = -1;
+    auri_store_rlx(&p->shrink_period_ns, AURI_SHRINK_NS); /* relaxed: not shared yet */
     p->slots = calloc(p->slots_max, sizeof(*p->slots));
     if (p->slots == NULL) {
         free(p);

@@ -153,6 +153,12 @@ struct auri_worker *auri_worker_by_epoch(struct auri_proc *p, uint64_t epoch);
 #define AURI_TOKEN_NURSERY 2u
 #define AURI_TOKEN_EPOCH 16u /* + epoch: a worker's pidfd */
 
+/* ---- shrink.c ------------------------------------------------------------------------------------ */
+
+/* The guardian, without the lock: gives memory back that was not in use lately, a piece of ours at a time.
+ * Returns when to come again: 0: at once; else `until` at the latest, or UINT64_MAX. */
+uint64_t auri_shrink(struct auri_proc *p, uint64_t until);
+
 /* ---- request.c ------------------------------------------------------------------------------------ */
 
 /* With the lock held: whether the worker has asked for something that nobody has looked at. */

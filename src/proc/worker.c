@@ -83,8 +83,7 @@ void *auri_worker_at(struct auri_extent extent)
     }
 }
 
-aur_err auri_worker_alloc(struct auri_worker_self *self, uint64_t size,
-                          struct auri_extent *ret_extent)
+static void take_freed(struct auri_worker_self *self)
 {
     uint64_t offset;
 
@@ -94,6 +93,14 @@ aur_err auri_worker_alloc(struct auri_worker_self *self, uint64_t size,
         auri_arena_free(self->results, offset);
     }
     pthread_mutex_unlock(&self->alloc_lock);
+}
+
+aur_err auri_worker_alloc(struct auri_worker_self *self, uint64_t size,
+                          struct auri_extent *ret_extent)
+{
+    uint64_t offset;
+
+    take_freed(self);
     aur_err err = auri_arena_alloc(self->results, size, &offset);
     if (err == AUR_ESYS) { /* its descriptor: what is run now cannot be answered */
         _exit(AURI_WORKER_EXIT_FDS);
@@ -126,6 +133,31 @@ aur_err auri_worker_find(const struct auri_fn_entry *entry, const void **ret_add
     }
     memcpy(&ref, entry->ref, sizeof(ref));
     return auri_module_decode(&ref, path[0] != '\0' ? path : NULL, ret_addr);
+}
+
+/* ---- giving memory back --------------------------------------------------------------------- */
+
+/* Only what this process's own allocator knows as free goes back: no view is there, and a death at any point
+ * leaves pages or none behind memory that nobody uses. */
+static bool shall_shrink(const struct auri_worker_self *self)
+{
+    return auri_load_rlx(&self->ctl->shrink) != self->shrunk; /* relaxed: late is allowed */
+}
+
+/* One piece, since an entry may come meanwhile; that takes 0.4 ms. */
+static void shrink(struct auri_worker_self *self)
+{
+    uint32_t asked = auri_load_rlx(&self->ctl->shrink); /* relaxed: as above */
+
+    if (asked != self->turned) {
+        self->turned = asked;
+        take_freed(self);
+        auri_arena_turn(self->results);
+    }
+    if (!auri_arena_shrink(self->results)) {
+        self->shrunk = asked;
+        auri_store_rlx(&self->ctl->shrunk, asked); /* relaxed: nothing is read behind it */
+    }
 }
 
 /* ---- the loop ------------------------------------------------------------------------------- */
@@ -162,7 +194,11 @@ static void await_entry(struct auri_worker_self *self, struct auri_sub_desc *ret
         } while (aurp_now_ns() - since < spin_ns);
     }
     while (!auri_ring_next(self->ctl, self->head, ret_desc)) {
-        auri_ring_park(self->ctl, self->head);
+        if (shall_shrink(self)) {
+            shrink(self);
+        } else {
+            auri_ring_park(self->ctl, self->head);
+        }
     }
     if (spin_ns != 0) { /* twice: to wake takes as long again */
         self->follows = aurp_now_ns() - since < 2 * most_ns;
@@ -205,6 +241,9 @@ static int serve(struct auri_worker_self *self, aur_worker_fini_fn *fini)
         struct auri_sub_desc desc;
         struct auri_comp_desc comp;
 
+        if (shall_shrink(self)) {
+            shrink(self); /* it may never be without an entry */
+        }
         await_entry(self, &desc, patient);
         patient = true;
         memset(&comp, 0, sizeof(comp));

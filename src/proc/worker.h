@@ -71,6 +71,8 @@ struct auri_worker_self {
     bool single;         /* the last one was not there at once */
     pthread_mutex_t alloc_lock; /* guards free_head; a task may have threads of its own */
     uint32_t free_head;         /* freed extents taken so far */
+    uint32_t turned;            /* the last `shrink` that began a period of the arena */
+    uint32_t shrunk;            /* the last one that is dealt with */
     auri_task *task; /* what frames name as their task: RUNNING for ever, of no pool's count */
     unsigned inner;  /* tasks that run in place of waits, one inside the other */
     struct auri_remote *remote; /* proc/remote.c */

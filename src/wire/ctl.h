@@ -281,13 +281,16 @@ struct auri_ctl {
     /* 1 + the CPU of a thread that calls again and again, and looks on: a worker that runs there had better go
      * elsewhere first.  A hint; the worker puts 0 once it has seen it. */
     _Atomic(uint32_t) leader_cpu;
+    /* Counted up: memory of results that was not in use lately shall go back to the system. */
+    _Atomic(uint32_t) shrink;
     alignas(
         AURI_CACHE_LINE) _Atomic(uint32_t) free_tail; /* parent: freed result extents put so far */
     /* words of the worker */
     alignas(AURI_CACHE_LINE) _Atomic(uint32_t)
         sleeping; /* 1: parks on this futex (shared); parent clears and wakes */
     alignas(AURI_CACHE_LINE) _Atomic(uint32_t)
-        free_head; /* worker: freed result extents taken so far */
+        free_head;            /* worker: freed result extents taken so far */
+    _Atomic(uint32_t) shrunk; /* worker: the last `shrink` that it has dealt with */
     alignas(AURI_CACHE_LINE) _Atomic(uint32_t) hello; /* worker: AURI_HELLO_*; 0: not yet */
     struct auri_progress progress;
     struct auri_mailbox mailbox;

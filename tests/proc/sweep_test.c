@@ -11,6 +11,9 @@
  *   sleep    at each instruction, the parent goes to sleep for the answer: it sees the answer in its
  *            second look, or gets a bell
  *   park     at each instruction, the parent puts another entry: the worker does not sleep on it
+ *   shrink   the same while the worker gives memory back
+ *   again    at each instruction, the parent wants memory back: the worker answers that, after a second
+ *            wake at the latest
  *
  * sweep_fault_test.c shows that each of them bites; sweep_kill.c kills for real, below a whole pool.
  *
@@ -336,14 +339,28 @@ static struct sweep_result sweep_sleep(rig *r)
     return result;
 }
 
-static struct sweep_result sweep_park(rig *r)
+/* The parent wants memory back: the next number of that. */
+static uint32_t sweep_ask(rig *r)
+{
+    uint32_t number = auri_load_rlx(&r->ctl->shrink) + 1;
+
+    auri_store_rlx(&r->ctl->shrink, number);
+    return number;
+}
+
+/* What the worker is at when the entry comes: another one, or memory that is wanted back. */
+static struct sweep_result sweep_park_after(rig *r, bool shrinks)
 {
     struct sweep_result result = { 0 };
     struct auri_comp_desc comp;
     bool more = true;
 
     for (unsigned k = 0; more && k < SWEEP_STEPS_MAX && !SWEEP_ENOUGH(result); k++) {
-        sweep_put(r, &sweep_triple_aur_fn);
+        if (shrinks) {
+            (void)sweep_ask(r);
+        } else {
+            sweep_put(r, &sweep_triple_aur_fn);
+        }
         sweep_wake(r);
         more = sweep_go(r, k);
         uint64_t seq = sweep_put(r, &sweep_triple_aur_fn);
@@ -357,10 +374,16 @@ static struct sweep_result sweep_park(rig *r)
             trace_to_syscall(r->pid); /* the word has changed: out of the call again */
             trace_to_futex(r->pid);
         }
+        result.violations += !sweep_answer_right(r, seq, SWEEP_TRIPLE, &comp);
         result.seen += !woken;
         result.steps++;
     }
     return result;
+}
+
+static struct sweep_result sweep_park(rig *r)
+{
+    return sweep_park_after(r, false);
 }
 
 static struct sweep_result sweep_run(struct sweep_result (*sweep)(rig *r), const char *name)
@@ -388,6 +411,39 @@ static void sweep_setup(void)
 }
 
 #ifndef SWEEP_FAULTS
+
+static struct sweep_result sweep_shrink(rig *r)
+{
+    return sweep_park_after(r, true);
+}
+
+/* It may sleep on the word that wants memory back (counted as lost), but not if it is woken once more. */
+static struct sweep_result sweep_ask_again(rig *r)
+{
+    struct sweep_result result = { 0 };
+    struct auri_comp_desc comp;
+    bool more = true;
+
+    for (unsigned k = 0; more && k < SWEEP_STEPS_MAX && !SWEEP_ENOUGH(result); k++) {
+        uint64_t seq = sweep_put(r, &sweep_triple_aur_fn);
+        sweep_wake(r);
+        more = sweep_go(r, k);
+        uint32_t number = sweep_ask(r);
+        (void)auri_ring_wake(r->ctl);
+        trace_to_futex(r->pid);
+        bool slept = auri_load_rlx(&r->ctl->shrunk) != number && auri_ring_wake(r->ctl);
+        while (auri_load_acq(&r->ctl->sleeping) == 0) {
+            trace_to_syscall(r->pid);
+            trace_to_futex(r->pid);
+        }
+        result.violations += auri_load_rlx(&r->ctl->shrunk) != number ||
+                             !auri_ring_take(r->ctl, seq, &comp) ||
+                             !sweep_answer_right(r, seq, SWEEP_TRIPLE, &comp);
+        result.lost += slept;
+        result.steps++;
+    }
+    return result;
+}
 
 static void test_linear(void **state)
 {
@@ -426,13 +482,30 @@ static void test_park(void **state)
     assert_true(result.seen > 5 && result.seen < result.steps);
 }
 
+static void test_shrink(void **state)
+{
+    struct sweep_result result = sweep_run(sweep_shrink, "shrink");
+
+    (void)state;
+    assert_int_equal(0, result.violations);
+    assert_true(result.seen > 5 && result.seen < result.steps);
+}
+
+static void test_ask_again(void **state)
+{
+    struct sweep_result result = sweep_run(sweep_ask_again, "ask again");
+
+    (void)state;
+    assert_int_equal(0, result.violations);
+    assert_true(result.steps > 5 && result.lost < result.steps);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_linear),
-        cmocka_unit_test(test_revoke),
-        cmocka_unit_test(test_sleep),
-        cmocka_unit_test(test_park),
+        cmocka_unit_test(test_linear), cmocka_unit_test(test_revoke),
+        cmocka_unit_test(test_sleep),  cmocka_unit_test(test_park),
+        cmocka_unit_test(test_shrink), cmocka_unit_test(test_ask_again),
     };
 
     sweep_setup();
