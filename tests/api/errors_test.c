@@ -435,10 +435,10 @@ static void test_future_id(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        AURT_EACH(test_one),         AURT_EACH(test_no_error),      AURT_EACH(test_map),
-        AURT_EACH(test_map_async),   AURT_EACH(test_for),           AURT_SHARED(test_retries),
-        AURT_SHARED(test_deadlines), AURT_OF(test_cancel, threads), AURT_EACH(test_unseen),
-        AURT_EACH(test_all_seen),    AURT_EACH(test_on_done),       AURT_EACH(test_future_id),
+        AURT_EACH(test_one),           AURT_EACH(test_no_error),      AURT_EACH(test_map),
+        AURT_EACH(test_map_async),     AURT_EACH(test_for),           AURT_SHARED(test_retries),
+        AURT_SHARED(test_deadlines),   AURT_OF(test_cancel, threads), AURT_EACH(test_unseen),
+        AURT_EACH(test_all_seen),      AURT_EACH(test_on_done),       AURT_EACH(test_future_id),
         AURT_EACH(test_far_deadlines),
     };
 

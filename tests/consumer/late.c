@@ -50,7 +50,7 @@ static void *use(void *arg)
     *(void **)&wait = dlsym(library, "aur_future_wait");
     if (make != NULL && unref != NULL && wait != NULL && no_image(make) == 0 &&
         make(NULL, &pool, NULL) == AUR_OK) {
-        unref(pool);                                     /* it is not waited for */
+        unref(pool);                                  /* it is not waited for */
         plugin->failed = wait(NULL, 0) != AUR_EINVAL; /* noted for this thread */
     }
     dlclose(library);
