@@ -16,13 +16,18 @@
 int __real_aurp_shm_new(const char *name, uint64_t bytes, int *ret_fd);
 int __wrap_aurp_shm_new(const char *name, uint64_t bytes, int *ret_fd);
 
-static _Atomic(int) refusals_left; /* as long as it is not 0 */
+static _Atomic(int) refusals_left; /* stays at 1 */
+static _Atomic(int) few_refusals;
 static aurt_event refused_enough;
 
 int __wrap_aurp_shm_new(const char *name, uint64_t bytes, int *ret_fd)
 {
     int left = atomic_load(&refusals_left);
 
+    if (atomic_load(&few_refusals) > 0) {
+        atomic_fetch_sub(&few_refusals, 1);
+        return EMFILE;
+    }
     if (left == 0) {
         return __real_aurp_shm_new(name, bytes, ret_fd);
     }
@@ -99,6 +104,29 @@ static void test_no_spares(void **state)
     assert_int_equal(value, 1 << 5);
 }
 
+/* A wait that nothing is run in place of, since it has a deadline: a spare has to come. */
+static int waits(int x)
+{
+    AUR_SCOPED(aur_future) *future = NULL;
+    int value = 0;
+    aur_err err = aur_apply_async(aur_pool_current(), &future, square, x);
+
+    err = err != AUR_OK ? err : aur_future_result(future, &value, aur_deadline_in_ms(100000000));
+    return err == AUR_OK ? value : aur_fail(err, "%s", aur_err_name(err));
+}
+AUR_FN(int, waits, int);
+
+static void test_few_refusals(void **state)
+{
+    int in[2] = { 3, 4 };
+    int out[2] = { 0, 0 };
+
+    atomic_store(&few_refusals, 3);
+    AURT_OK(aur_map(*state, waits, in, 2, out));
+    assert_int_equal(out[0] + out[1], 25);
+    assert_int_equal(atomic_load(&few_refusals), 0);
+}
+
 static void test_no_replacement(void **state)
 {
     int32_t pids[2];
@@ -114,7 +142,8 @@ static void test_no_replacement(void **state)
     }
     AURT_OK(aur_apply(*state, &value, leaves, 5));
     assert_int_equal(value, 1 << 5);
-    AURT_OK(aur_pool_pids(*state, pids, 2, AUR_NO_DEADLINE, &n)); /* does not wait for who will not come */
+    AURT_OK(
+        aur_pool_pids(*state, pids, 2, AUR_NO_DEADLINE, &n)); /* who is refused is not waited for */
     assert_true((pids[0] == 0) != (pids[1] == 0));
     atomic_store(&refusals_left, 0);
     do { /* the pool tries again, after a second at most */
@@ -146,6 +175,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_no_spares, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_few_refusals, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_replacement, setup, teardown),
         cmocka_unit_test(test_nobody),
     };
