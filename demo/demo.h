@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 /* ---- the input (files.c) ------------------------------------------------------------------- */
@@ -24,6 +25,11 @@ struct files {
 /* Lists the regular files under root, the first `most` of them, and asks sha256sum about each. */
 bool files_find(const char *root, size_t most, struct files *ret_files);
 void files_free(struct files *files);
+
+/* Runs a program and waits for its end; what it has printed can be read. */
+bool run_program(const char *const argv[], FILE *const standard[3], int *ret_status);
+/* The same for one that reads the names of the files and runs sha256sum -z on all in order. */
+bool ask_sha256sum(const char *const argv[], const struct files *files, struct digest *ret_digests);
 
 /* SHA-256 of a file or of memory.  False: errno says why. */
 bool digest_file(const char *path, struct digest *ret_digest);
@@ -48,6 +54,7 @@ void show_hashes(const struct files *files);
 void show_fetch(const struct files *files, const struct server *server);
 void show_deadlocks(void);
 void show_kill(const struct files *files);
+void show_command(const struct files *files);
 
 /* ---- the report (report.c) ------------------------------------------------------------------ */
 

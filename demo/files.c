@@ -113,22 +113,22 @@ static bool list(const char *root, size_t most, struct files *files)
 
 /* ---- sha256sum ----------------------------------------------------------------------------- */
 
-/* Runs xargs -0 sha256sum -z with the names in `in`, and its output in `out`. */
-static bool run_sha256sum(FILE *in, FILE *out)
+bool run_program(const char *const argv[], FILE *const standard[3], int *ret_status)
 {
-    const char *const argv[] = { "xargs", "-0", "sha256sum", "-z", "--", NULL };
     posix_spawn_file_actions_t actions;
     pid_t pid;
-    int status;
 
-    fflush(in);
-    lseek(fileno(in), 0, SEEK_SET);
+    fflush(standard[0]);
+    lseek(fileno(standard[0]), 0, SEEK_SET);
     posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, fileno(in), STDIN_FILENO);
-    posix_spawn_file_actions_adddup2(&actions, fileno(out), STDOUT_FILENO);
-    int failed = posix_spawnp(&pid, "xargs", &actions, NULL, (char *const *)argv, environ);
+    for (int fd = 0; fd < 3; fd++) {
+        posix_spawn_file_actions_adddup2(&actions, fileno(standard[fd]), fd);
+    }
+    int failed = posix_spawnp(&pid, argv[0], &actions, NULL, (char *const *)argv, environ);
     posix_spawn_file_actions_destroy(&actions);
-    return failed == 0 && waitpid(pid, &status, 0) == pid && status == 0;
+    bool ended = failed == 0 && waitpid(pid, ret_status, 0) == pid;
+    rewind(standard[1]);
+    return ended;
 }
 
 /* One record: 64 hexadecimal digits, two characters, the name. */
@@ -147,25 +147,23 @@ static bool parse(const char *record, const char *path, struct digest *ret_diges
     return true;
 }
 
-static bool ask_sha256sum(struct files *files)
+bool ask_sha256sum(const char *const argv[], const struct files *files, struct digest *ret_digests)
 {
     FILE *in = tmpfile(), *out = tmpfile();
     char *record = NULL;
     size_t room = 0;
     bool right = in != NULL && out != NULL;
+    int status;
 
-    files->wanted = calloc(files->n, sizeof(*files->wanted));
     for (size_t i = 0; right && i < files->n; i++) {
         fwrite(files->path[i], 1, strlen(files->path[i]) + 1, in);
     }
-    right = right && files->wanted != NULL && run_sha256sum(in, out);
-    if (right) {
-        rewind(out);
-    }
+    right = right && run_program(argv, (FILE *const[]){ in, out, stderr }, &status) && status == 0;
     for (size_t i = 0; right && i < files->n; i++) {
-        right = getdelim(&record, &room, 0, out) > 0 &&
-                parse(record, files->path[i], &files->wanted[i]);
+        right =
+            getdelim(&record, &room, 0, out) > 0 && parse(record, files->path[i], &ret_digests[i]);
     }
+    right = right && getc(out) == EOF;
     free(record);
     if (in != NULL) {
         fclose(in);
@@ -178,12 +176,15 @@ static bool ask_sha256sum(struct files *files)
 
 bool files_find(const char *root, size_t most, struct files *ret_files)
 {
+    const char *const argv[] = { "xargs", "-0", "sha256sum", "-z", "--", NULL };
+
     memset(ret_files, 0, sizeof(*ret_files));
     if (!list(root, most, ret_files)) {
         fprintf(stderr, "no files under %s\n", root);
         return false;
     }
-    if (!ask_sha256sum(ret_files)) {
+    ret_files->wanted = calloc(ret_files->n, sizeof(*ret_files->wanted));
+    if (ret_files->wanted == NULL || !ask_sha256sum(argv, ret_files, ret_files->wanted)) {
         fprintf(stderr, "sha256sum (or xargs) did not answer as expected\n");
         return false;
     }

@@ -49,7 +49,8 @@ int main(int argc, char **argv)
     show_fetch(&files, &server);
     show_deadlocks();
     show_kill(&files);
-    title("5. Afterwards");
+    show_command(&files);
+    title("6. Afterwards");
     check(server_stop(&server), "the web server is ended");
     files_free(&files);
     curl_global_cleanup();
