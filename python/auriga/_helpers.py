@@ -302,6 +302,19 @@ def raise_cancelled():
     raise CancelledError()
 
 
+def terminated():
+    from concurrent.futures import CancelledError
+
+    return CancelledError(
+        "the pool was terminated before this call had ended; leaving its `with` block does that, too: "
+        "get results inside"
+    )
+
+
+def raise_terminated():
+    raise terminated()
+
+
 # ---- names -------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,6 @@ from ._results import (
     IMapIterator,
     IMapUnorderedIterator,
     MapResult,
-    _cancelled,
     _chunks,
     _ranges,
 )
@@ -392,7 +391,7 @@ class Pool:
 
         if not isinstance(error, PoolClosed):
             return error
-        return _cancelled() if self._state == TERMINATE else ValueError("Pool not running")
+        return _helpers.terminated() if self._state == TERMINATE else ValueError("Pool not running")
 
     def _call_submitter(self, func, star, limits):
         """Submits one item."""

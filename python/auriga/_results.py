@@ -15,12 +15,6 @@ def _timeout_error():
     return TimeoutError
 
 
-def _cancelled():
-    from concurrent.futures import CancelledError
-
-    return CancelledError()
-
-
 class AsyncResult(_core.Result):
     """The outcome of one ``apply_async()``.
 
@@ -330,7 +324,7 @@ class IMapIterator:
                     self._end()
                     return
                 if ended:
-                    raise _cancelled()
+                    raise _helpers.terminated()
                 number = self._submitted
                 self._submitted = number + 1
                 try:
@@ -341,7 +335,7 @@ class IMapIterator:
             except BaseException as error:
                 if self._chunks is None:
                     return  # meanwhile its end was told, see _await_input()
-                task = Failed(_cancelled() if self._pool._is_terminated() else error)
+                task = Failed(_helpers.terminated() if self._pool._is_terminated() else error)
                 task._number = number
                 self._add(task)
                 self._end()
@@ -407,7 +401,7 @@ class IMapIterator:
         if not in_time:
             return False
         if not self._tasks and self._chunks is not None and self._pool._is_terminated():
-            self._add(Failed(_cancelled()))  # the reader may wait for its input for ever
+            self._add(Failed(_helpers.terminated()))  # the reader may wait for its input for ever
             self._end()
         return True
 

@@ -324,6 +324,13 @@ PyObject *task_raise_timeout(task *self)
     return raise_helper(self, "raise_timeout");
 }
 
+/* Nobody but terminate() cancels the calls of a Pool. */
+static bool is_of_pool(task *self)
+{
+    return PyObject_TypeCheck(self, self->state->result_type) ||
+           PyObject_TypeCheck(self, self->state->task_type);
+}
+
 PyObject *task_get(task *self, PyObject *unused)
 {
     (void)unused;
@@ -332,7 +339,7 @@ PyObject *task_get(task *self, PyObject *unused)
         return NULL;
     }
     if (self->phase == TASK_CANCELLED) {
-        return raise_helper(self, "raise_cancelled");
+        return raise_helper(self, is_of_pool(self) ? "raise_terminated" : "raise_cancelled");
     }
     if (self->error != NULL) {
         PyErr_SetObject((PyObject *)Py_TYPE(self->error), self->error);

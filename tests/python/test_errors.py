@@ -151,6 +151,18 @@ class Words(Case):
             with self.gate() as gate, self.assertRaisesRegex(auriga.ItemTimeout, "^wait_for_file .*ran past its"):
                 pool.apply(work.wait_for_file, (gate,), timeout=1e-9)
 
+    def test_of_what_was_left_behind(self):
+        for make in (auriga.Pool, auriga.ThreadPool):
+            with self.gate() as gate:
+                with make(1) as pool:
+                    pool.apply_async(work.wait_for_file, (gate,))
+                    self.await_begun(gate)
+                    results = pool.apply_async(abs, (1,)), pool.map_async(abs, [1, 2, 3], 2)
+                    lazy = pool.imap(abs, iter([1]))
+                for get in (*(result.get for result in results), lazy.next):
+                    with self.assertRaisesRegex(auriga.CancelledError, "leaving its `with` block.*get results inside"):
+                        get()
+
     def test_in_a_fork(self):
         with auriga.Pool(1) as pool, auriga.ThreadPool(1) as threads:
             for each in (pool, threads):
