@@ -21,14 +21,22 @@ class Index:
         return 2
 
 
+DAYS = 10**6  # in seconds: longer than any test
+
+
+class Days:
+    def __index__(self):
+        return DAYS
+
+
 class Seconds:
     def __float__(self):
-        return 60.0
+        return float(DAYS)
 
 
 NO_NUMBERS = "a", "2", b"2", [], 2j, object
 NO_INTS = (*NO_NUMBERS, 1.5, 2.0, math.inf, math.nan, Decimal("1.5"), Fraction(3, 2), Seconds())
-LONG = None, 60, 60.5, math.inf, 1e300, 10**400, Decimal(60), Fraction(121, 2), Index(), Seconds()
+LONG = None, DAYS, DAYS + 0.5, math.inf, 1e300, 10**400, Decimal(DAYS), Fraction(DAYS * 3, 2), Days(), Seconds()
 OVER = 0, -1, -1e300, -math.inf, -(10**400), False
 
 # What an argument takes, and what it does not: {class of the error: values}.
