@@ -50,7 +50,6 @@ struct watcher {
     uint64_t next_ns; /* the next one */
     uint64_t process_cpu_ns;
     uint64_t *member_cpu_ns; /* by place; AURP_NO_CLOCK: not known */
-    unsigned cpus;
 };
 
 /* ---- looking ------------------------------------------------------------------------------- */
@@ -143,7 +142,7 @@ static bool tick(struct watcher *w)
     uint64_t process_cpu = aurp_process_cpu_ns();
     uint64_t elapsed = now > w->at_ns ? now - w->at_ns : 1;
     /* A tenth is left for what the clocks do not say. */
-    bool cpus_busy = (process_cpu - w->process_cpu_ns) / 9 * 10 >= elapsed * w->cpus;
+    bool cpus_busy = (process_cpu - w->process_cpu_ns) / 9 * 10 >= elapsed * team->cpus;
     struct seen seen = look(w, elapsed, pressed);
 
     uint64_t cost = aurp_now_ns() - now;
@@ -186,7 +185,7 @@ static void watch(struct watcher *w)
 static void *monitor_thread(void *arg)
 {
     struct auri_team *team = arg;
-    struct watcher w = { .team = team, .cpus = aurp_cpu_count() };
+    struct watcher w = { .team = team };
 
     w.member_cpu_ns = malloc(team->member_max * sizeof(*w.member_cpu_ns));
     while (w.member_cpu_ns != NULL && auri_load_acq(&team->stop) == 0) {
