@@ -7,6 +7,7 @@
 #include "pool/face.h"
 #include "pool/maps.h"
 #include "pool/submit.h"
+#include "sched/wait.h"
 
 /* ---- what is asked for --------------------------------------------------------------------- */
 
@@ -104,30 +105,6 @@ static auri_task *root_new(aur_pool *pool, struct auri_map *map, uint32_t refs)
     return root;
 }
 
-/* Waits for the end of a map whose wait has failed: its items still use the caller's arrays and
- * frame. It was cancelled, so it ends as soon as the items that run now do.  No verdict and no
- * compensation: both have just been refused. */
-static void wait_out(auri_task *root)
-{
-    auri_task_cancel(root);
-    for (;;) {
-        uint64_t word = auri_load_acq(&root->word); /* acquire: as auri_task_is_done() */
-        if (auri_word_state(word) == AURI_DONE) {
-            return;
-        }
-        if ((word & AURI_F_HOLDS) != 0) {
-            root->pool->backend->progress(root->pool, root, AUR_NO_DEADLINE);
-            continue;
-        }
-        uint64_t with = word | AURI_F_WAITERS;
-        /* acq_rel; pairs with the exchange [D1] in task/task.c: it sees the flag, or we see
-         * DONE. */
-        if (word == with || auri_cas_acqrel(&root->word, &word, with)) {
-            aurp_futex_wait(auri_task_futex(root), (uint32_t)with, AUR_NO_DEADLINE, AURP_PRIVATE);
-        }
-    }
-}
-
 aur_err auri_map_sync(aur_pool *pool, const struct auri_map_ask *ask, const struct auri_call *call)
 {
     struct auri_map map;
@@ -143,8 +120,11 @@ aur_err auri_map_sync(aur_pool *pool, const struct auri_map_ask *ask, const stru
         return auri_verb_failed(AUR_ENOMEM, ask->fn, ask->site, NULL);
     }
     aur_err err = auri_submit_and_wait(pool, root, &queued);
+    /* If the wait has failed: the items still use the caller's arrays and frame.  Cancelled, the map ends as soon as
+     * the items that run now do. */
     if (queued && !auri_task_is_done(root)) {
-        wait_out(root);
+        auri_task_cancel(root);
+        auri_wait_out(root);
     }
     auri_task_unref(root);
     return err;

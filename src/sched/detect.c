@@ -330,18 +330,16 @@ struct leaver {
  * in the kernel, each of these wakes reaches it.  Without the lock, which the victim takes on its way out; the
  * caller is about to wait for the victim anyway, and has nothing that it needs.  A worker process leaves when
  * its parent looks at the mark, at the next tick. */
-static void await_leave(const struct leaver *leaver)
+void auri_await_leave(struct auri_record *victim, uint64_t seq, _Atomic(uint32_t) *futex)
 {
-    struct auri_record *victim = leaver->victim;
-
-    for (unsigned n = 0; auri_load_sc(&victim->wait_seq) == leaver->seq; n++) {
-        aurp_futex_wake(leaver->futex, INT32_MAX, AURP_PRIVATE);
+    for (unsigned n = 0; auri_load_sc(&victim->wait_seq) == seq; n++) {
+        aurp_futex_wake(futex, INT32_MAX, AURP_PRIVATE);
         if (n < LEAVE_SPINS) {
             auri_cpu_relax();
         } else {
             /* The low half; nobody wakes us. */
-            (void)aurp_futex_wait((_Atomic(uint32_t) *)(void *)&victim->wait_seq,
-                                  (uint32_t)leaver->seq, aurp_now_ns() + LEAVE_NS, AURP_PRIVATE);
+            (void)aurp_futex_wait((_Atomic(uint32_t) *)(void *)&victim->wait_seq, (uint32_t)seq,
+                                  aurp_now_ns() + LEAVE_NS, AURP_PRIVATE);
         }
     }
 }
@@ -468,7 +466,7 @@ void auri_detect_owner(struct auri_record *self)
 
     (void)detect(self, NULL, &leaver);
     if (leaver.victim != NULL) {
-        await_leave(&leaver);
+        auri_await_leave(leaver.victim, leaver.seq, leaver.futex);
     }
 }
 

@@ -233,7 +233,7 @@ static void sleep_for_thief(struct auri_record *self, struct auri_branch *branch
     /* A verdict has chosen another waiter of the cycle: this one cannot leave its branch. */
     auri_detect_owner(self);
     if (compensate) {
-        compensate = auri_block(self) == AUR_OK;
+        auri_block_owner(self);
     }
     /* acq_rel; pairs with [J1] and [J2]: the thief sees WAITS, or this fails. */
     if ((seen & AURI_BRANCH_WAITS) != 0 ||

@@ -50,7 +50,7 @@ static void sleep_for_helpers(struct auri_record *self, struct auri_range_job *j
     /* A verdict here has chosen another waiter of the cycle: this one cannot leave its items. */
     auri_detect_owner(self);
     if (compensate) {
-        compensate = auri_block(self) == AUR_OK;
+        auri_block_owner(self);
     }
     /* acq_rel: pairs with [R4]: the thief sees AURI_RANGE_WAITING, or we see its count. */
     uint64_t before = auri_or_acqrel(&job->theirs, AURI_RANGE_WAITING);

@@ -90,6 +90,9 @@ auri_task *auri_survey_edge(const struct survey *survey, unsigned id, unsigned *
 void auri_graph_lock(void);
 void auri_graph_unlock(void);
 
+/* Blocks: until a victim that sleeps on the futex of a task has left that wait.  Without the lock. */
+void auri_await_leave(struct auri_record *victim, uint64_t seq, _Atomic(uint32_t) *futex);
+
 /* Fills *error: the cycle from node `first` back to it, one line per wait. */
 void auri_survey_report(const struct survey *survey, unsigned first, aur_error *error);
 

@@ -131,6 +131,11 @@ struct auri_member_arg {
 /* A blocked worker is to be replaced: lets one from the lot go on, or starts a thread.  The
  * reserve is used if no worker is active, or if it `must` be.  False: none could be had. */
 bool auri_team_add_worker(struct auri_team *team, bool must);
+/* The calling worker, whose record is `self`, sleeps until its helpers are done, whether or not another worker can be
+ * had: if not, another wait in this pool is refused (sched/refuse.c).  auri_unblock() must follow. */
+void auri_team_block_owner(struct auri_team *team, const struct auri_record *self);
+/* For that: refuses the wait of one worker other than `self`, if there is one that can be.  Without any lock. */
+void auri_team_refuse_one(struct auri_team *team, const struct auri_record *self);
 /* If one worker too many is running: the caller leaves, and waits to be needed.  False: it should end. */
 bool auri_team_lot_wait(struct auri_team *team);
 /* The last act of a worker thread: after it the team may be gone.  replace: a task ended it, and

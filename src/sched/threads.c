@@ -347,38 +347,49 @@ static bool nobody_left(struct auri_team *team)
     return nobody_active(team) && !somebody_returns(team) && nobody_active(team);
 }
 
-/* A worker of this team is about to sleep inside a task. */
-static aur_err threads_block(aur_pool *pool)
+/* A worker of this team is about to sleep inside a task.  True: nobody is left; then it does not count as one that
+ * waits, but if it does all the same. */
+static bool block(struct auri_team *team, bool all_the_same)
 {
-    struct auri_team *team = auri_team_of(pool);
-
     set_away(team, 1);
     /* seq_cst, then the look at the queues; pairs with push, fence, look at the word in
      * auri_ec_notify(): one of us sees the other's, and replaces this worker. */
     auri_ec_deficit_add(&team->ec, 1);
     auri_fence_sc();
     if (!auri_team_has_work(team)) {
-        return AUR_OK;
+        return false;
     }
     switch (auri_ec_notify(&team->ec)) {
     case AURI_EC_WOKEN:
     case AURI_EC_NOBODY:
-        return AUR_OK;
+        return false;
     case AURI_EC_SPARE:
         break;
     }
     if (auri_team_add_worker(team, false)) {
-        return AUR_OK;
+        return false;
     }
     /* Under the lock: of several that block at once, each but the last may leave it to another. */
     pthread_mutex_lock(&team->lock);
     bool none = nobody_left(team);
-    if (none) {
+    if (none && !all_the_same) {
         auri_ec_deficit_add(&team->ec, -1);
         set_away(team, 0);
     }
     pthread_mutex_unlock(&team->lock);
-    return none ? AUR_EAGAIN : AUR_OK;
+    return none;
+}
+
+static aur_err threads_block(aur_pool *pool)
+{
+    return block(auri_team_of(pool), false) ? AUR_EAGAIN : AUR_OK;
+}
+
+void auri_team_block_owner(struct auri_team *team, const struct auri_record *self)
+{
+    if (block(team, true)) {
+        auri_team_refuse_one(team, self);
+    }
 }
 
 static void threads_unblock(aur_pool *pool)

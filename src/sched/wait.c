@@ -322,7 +322,7 @@ static aur_err sleep_until_done(struct auri_record *self, auri_task *task, aur_d
     while (err == AUR_OK && !auri_task_is_done(task)) {
         err = sleep_once(self, task, deadline);
         if (auri_record_is_victim(self)) {
-            err = AUR_EDEADLK;
+            err = self->victim_error.err; /* AUR_EDEADLK, or AUR_EAGAIN: sched/refuse.c */
         }
     }
     if (compensate) {

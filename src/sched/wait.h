@@ -9,6 +9,10 @@
  * aur_last_error().  A wait without a deadline may run the task, or what it waits for, itself. */
 aur_err auri_wait_task(auri_task *task, aur_deadline deadline);
 
+/* Waits for a task whose wait has failed, where the caller cannot go on without it: who holds it up is refused his
+ * wait. */
+void auri_wait_out(auri_task *task);
+
 /* Sleeps until *word != value, as a wait of kind ANY over `tasks` (may be NULL with n 0: a wait that
  * nothing is known about).  For composite waits that count completions in a word of their own. */
 aur_err auri_wait_word(_Atomic(uint32_t) *word, uint32_t value, auri_task *const *tasks, size_t n,
@@ -39,6 +43,8 @@ bool auri_is_worker_in_task(const struct auri_record *self);
 /* That, and its pool does not count it as blocked already (aur_blocking_begin). */
 bool auri_needs_substitute(const struct auri_record *self);
 aur_err auri_block(struct auri_record *self);
+/* The same for one who cannot give up: if no worker can be had, another wait is refused in its place. */
+void auri_block_owner(struct auri_record *self);
 void auri_unblock(struct auri_record *self);
 /* Back to `depth` nested aur_blocking_begin(), as at the start of a task that did not end them all. */
 void auri_blocking_leave(struct auri_record *self, unsigned depth);
