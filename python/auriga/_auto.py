@@ -14,6 +14,7 @@ import time
 
 from . import _arguments, _core, _gauges, _helpers, _progress
 from ._pool import _CONTEXT, CLOSE, RUN, TERMINATE, Pool, ThreadPool, _chunks, _with
+from ._reader import reader_of
 from ._results import BYTES_AHEAD, AsyncResult, MapResult, _name_item
 from ._verdict import GIL, HAND_OVER, HERE, PROCESSES, THREADS, UNDECIDED, Verdict, Where
 
@@ -325,7 +326,10 @@ class AutoPool(Pool):
         # All of the first window runs in threads; it widens if items are short.
         window = 2 * self._processes
         chunks = _chunks(iterable, chunksize)
-        return kind(self, submit, chunks, chunksize, window, progress, ahead_bytes)
+        reader = reader_of(iterable)
+        if reader is not None and self._at_home():
+            self._before_threads()  # the reader is one
+        return kind(self, submit, chunks, chunksize, window, progress, ahead_bytes, reader)
 
     def _large(self):
         return max(self._core.large, self._inner._core.large if self._inner is not None else 0)
@@ -357,6 +361,7 @@ class AutoPool(Pool):
 
     def terminate(self):
         self._state = TERMINATE
+        self._end_inputs()
         _progress.stop(self)
         self._threads.terminate()
         if self._inner is not None:

@@ -13,9 +13,9 @@ _AT_ONCE = frozenset(map(type, _PLAIN)) | frozenset(type(iter(plain)) for plain 
 
 def reader_of(iterable):
     """One for an input that may wait, be it for results of the iterator that it is the input of; else None:
-    whoever takes results reads it for less.  Tasks have none: whom its calls wait for, the library would not
-    know."""
-    return None if type(iterable) in _AT_ONCE or _core.in_task() else Reader()
+    whoever takes results reads it for less.  (In a task the library does not know whom the input waits for.  But a
+    task that waits for its input tells that it is blocked, so another thread stands in for it.)"""
+    return None if type(iterable) in _AT_ONCE else Reader()
 
 
 class Reader:

@@ -225,6 +225,58 @@ class News(Case):
         self.assertEqual(news, [])
 
 
+class Autos(Inputs, Case):
+    make = staticmethod(auriga.AutoPool)
+    test_what_comes_later_may_be_done_before = None  # its chunks tell of their end, nobody has to ask
+
+
+def squares(pool, n):
+    """In a task: the input of each iterator waits for calls, or for what is done with results."""
+    wanted = queue.Queue()
+    fed = pool.imap(work.square, iter(wanted.get, None))
+    got = []
+    for number in range(n):
+        wanted.put(number)
+        got.append(next(fed))
+    wanted.put(None)
+    got.extend(fed)
+    calls = [pool.apply_async(work.square, (number,)) for number in range(n)]
+    got.extend(pool.imap(work.square, (call.get() for call in calls)))
+    for verb in (pool.imap, pool.imap_unordered):
+        got.extend(sorted(verb(work.square, (x for x in verb(work.square, (y for y in range(n)))))))
+    got.append(sum(pool.imap(work.same, (pool.apply(work.square, (y,)) for y in range(n)))))
+    return got
+
+
+outer = None
+
+
+def squares_in_outer(n):
+    return squares(outer, n)
+
+
+def squares_in_own(n):
+    with auriga.Pool(1) as pool:
+        return squares(pool, n)
+
+
+class InTasks(Case):
+    EXPECTED = [x**2 for x in range(7)] + [x**4 for x in range(7)] * 3 + [sum(x * x for x in range(7))]
+
+    def test_of_a_thread(self):
+        for n in 1, 2:
+            with auriga.ThreadPool(n) as pool:
+                got = pool.starmap(squares, [(pool, 7)] * 4, 1)
+            self.assertEqual(got, [self.EXPECTED] * 4)
+
+    def test_of_a_process(self):
+        global outer
+        with auriga.Pool(2) as outer, auriga.Pool(2) as pool:
+            for fn in squares_in_own, squares_in_outer:
+                self.assertEqual(pool.map(fn, [7] * 2, 1), [self.EXPECTED] * 2)
+        outer = None
+
+
 class Same(Case):
     def test_as_the_standard_library(self):
         for module in (multiprocessing, auriga.stdlib):
