@@ -553,7 +553,7 @@ class ProcessPoolExecutor(_PoolExecutor):
 
     def _map(self, fn, items, end, chunksize, buffersize):
         if not self._strict:
-            fn = _helpers.portable(fn)
+            fn = _helpers.portable(fn if buffersize is None else _helpers.frozen(fn))
             if self._carried and copy_context():
                 fn = _context.carried(fn, self._carried)
         if chunksize == 1 or self._begin().inherited:

@@ -12,7 +12,7 @@ from functools import partial
 from io import BytesIO
 from os import getpid
 from time import monotonic
-from types import FunctionType, MethodType
+from types import BuiltinFunctionType, FunctionType, MethodType
 
 _APART = 1 << 16  # bytes; smaller buffers stay inside the pickle
 _POOL_ERRORS, _BY_VALUE = 8, 128  # of core.h
@@ -32,7 +32,7 @@ def _reducers():
     import copyreg
 
     pickler = reduction.ForkingPickler
-    key = (len(copyreg.dispatch_table), len(pickler._extra_reducers))
+    key = [*copyreg.dispatch_table.values(), *pickler._extra_reducers.values()]
     if _table_key != key:
         _table = {memoryview: _reduce_memory, **copyreg.dispatch_table, **pickler._extra_reducers}
         _table_key = key
@@ -170,6 +170,17 @@ def portable(fn):
     except ImportError:
         return _Stuck(fn, home.__qualname__) if "<" in home.__qualname__ else fn
     return _ByValue(fn, cloudpickle.dumps(fn, 5))
+
+
+def frozen(fn):
+    """fn as it is now, for calls that are submitted later."""
+    if isinstance(fn, (FunctionType, BuiltinFunctionType, type)):
+        if getattr(sys.modules.get(fn.__module__), fn.__qualname__, None) is fn:
+            return fn  # it goes by its name
+    try:
+        return _ByValue(fn, dumps(fn, None, True))
+    except Exception:
+        return fn  # it cannot be sent, which is told of each call
 
 
 def _home(fn):

@@ -465,6 +465,8 @@ class Pool:
         ahead_bytes = _arguments.count("ahead_bytes", ahead_bytes)
         chunksize = _arguments.chunksize(chunksize, self._strict)
         func = _with(func, kwds)
+        if not self._strict and self._core.kind == _PROCESSES:
+            func = _helpers.frozen(func)
         limits = self._limits_of(*limits)
         progress = _progress.start(self, progress, _progress.length(iterable))
         timed = (limits and limits[0]) or progress is not None

@@ -314,6 +314,9 @@ void orphans_leave(pool *self);
 
 /* Writes the function, and says in *flags whether the worker may keep it. */
 int pool_write_fn(pool *self, writer *w, PyObject *fn, uint32_t *flags);
+/* Whether its pickle is its name, now: then it can be kept on both sides.  What is not found by its name may travel
+ * by value, and that may be another one each time. */
+bool fn_goes_by_name(PyObject *fn);
 /* What the library's messages call the function; a thread's call has the name in its descriptor. */
 const char *pool_label(core_state *state, PyObject *fn, const aur_fn **ret_thread_fn);
 /* The same for a process's call, faster for the function that was written last. */

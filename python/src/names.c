@@ -133,12 +133,61 @@ const char *pool_call_label(pool *self, PyObject *fn)
 
 /* ---- functions as bytes -------------------------------------------------------------------------- */
 
-/* Whether its pickle is its name: then it can be kept on both sides. */
-static bool goes_by_name(PyObject *fn)
+/* What a dotted name stands for in a module; new, or NULL. */
+static PyObject *find_dotted(PyObject *names, PyObject *dotted)
+{
+    PyObject *dot = PyUnicode_FromString(".");
+    PyObject *parts = dot != NULL ? PyUnicode_Split(dotted, dot, -1) : NULL;
+    PyObject *at = NULL;
+
+    for (Py_ssize_t i = 0; parts != NULL && i < PyList_GET_SIZE(parts); i++) {
+        PyObject *name = PyList_GET_ITEM(parts, i);
+        PyObject *next = i == 0 ? PyDict_GetItemWithError(names, name) : PyObject_GetAttr(at, name);
+        if (i == 0) {
+            Py_XINCREF(next);
+        }
+        Py_XDECREF(at);
+        at = next;
+        if (at == NULL) {
+            break;
+        }
+    }
+    PyErr_Clear();
+    Py_XDECREF(parts);
+    Py_XDECREF(dot);
+    return at;
+}
+
+/* Whether its module has the function under its name. */
+static bool is_found(const PyFunctionObject *fn)
+{
+    PyObject *name = fn->func_qualname;
+    PyObject *module = fn->func_module != NULL && PyUnicode_CheckExact(fn->func_module)
+                           ? PyDict_GetItemWithError(PyImport_GetModuleDict(), fn->func_module)
+                           : NULL;
+    PyObject *names = module != NULL && PyModule_Check(module) ? PyModule_GetDict(module) : NULL;
+
+    if (names == NULL) {
+        PyErr_Clear();
+        return false;
+    }
+    PyObject *found = PyDict_GetItemWithError(names, name);
+    if (found != NULL || PyUnicode_FindChar(name, '.', 0, PyUnicode_GET_LENGTH(name), 1) < 0) {
+        PyErr_Clear();
+        return found == (const PyObject *)fn;
+    }
+    Py_INCREF(names);
+    found = find_dotted(names, name);
+    bool same = found == (const PyObject *)fn;
+    Py_XDECREF(found);
+    Py_DECREF(names);
+    return same;
+}
+
+bool fn_goes_by_name(PyObject *fn)
 {
     if (PyFunction_Check(fn)) {
-        PyObject *name = ((PyFunctionObject *)fn)->func_qualname;
-        return PyUnicode_FindChar(name, '<', 0, PyUnicode_GET_LENGTH(name), 1) == -1;
+        return is_found((PyFunctionObject *)fn);
     }
     return PyCFunction_CheckExact(fn) &&
            (PyCFunction_GET_SELF(fn) == NULL || PyModule_Check(PyCFunction_GET_SELF(fn)));
@@ -162,11 +211,11 @@ static PyObject *pickle_fn(pool *self, PyObject *fn, uint32_t flags)
 
 int pool_write_fn(pool *self, writer *w, PyObject *fn, uint32_t *flags)
 {
-    bool by_name = fn == self->last_fn || goes_by_name(fn);
+    bool by_name = fn_goes_by_name(fn);
     PyObject *bytes = self->last_pickle;
     int done;
 
-    if (fn == self->last_fn) {
+    if (by_name && fn == self->last_fn) {
         Py_INCREF(bytes);
     } else if ((bytes = pickle_fn(self, fn, *flags)) == NULL) {
         return -1;

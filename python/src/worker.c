@@ -411,9 +411,13 @@ PyObject *worker_function(core_state *state, reader *r, uint32_t flags)
         return NULL;
     }
     if ((flags & CALL_FN_CACHED) != 0 && is_last(state, r->at, size)) {
-        r->at += size;
-        Py_INCREF(state->last_fn);
-        return state->last_fn;
+        fn = state->last_fn;
+        Py_INCREF(fn); /* the look may run code */
+        if (fn_goes_by_name(fn)) {
+            r->at += size;
+            return fn;
+        }
+        Py_CLEAR(fn);
     }
     PyObject *name = PyBytes_FromStringAndSize(r->at, size);
     r->at += size;
@@ -422,6 +426,9 @@ PyObject *worker_function(core_state *state, reader *r, uint32_t flags)
     }
     if ((flags & CALL_FN_CACHED) != 0) {
         fn = kept_function(state, name);
+    }
+    if (fn != NULL && !fn_goes_by_name(fn)) {
+        Py_CLEAR(fn); /* a task has put another one into the module */
     }
     if (fn == NULL && !PyErr_Occurred()) {
         reader inner = { state, PyBytes_AS_STRING(name), PyBytes_AS_STRING(name),

@@ -223,3 +223,31 @@ def hold_open(path):
 def open_or_wait(path):
     """Waits for the file, if there is a name of one."""
     return wait_for_file(path) if path else path
+
+
+def target(x):
+    return "before", x
+
+
+def replacement(x):
+    return "after", x
+
+
+def replace_target(_=None):
+    """In this process, as a task may."""
+    global target
+    replacement.__qualname__ = replacement.__name__ = "target"
+    target = replacement
+
+
+class Holder:
+    @staticmethod
+    def target(x):
+        return "held", x
+
+
+class Keyed:
+    """Its pickle is as copyreg says."""
+
+    def __init__(self, text):
+        self.text = text
