@@ -326,6 +326,25 @@ def raise_terminated():
     raise terminated()
 
 
+# ---- waiting for another thread -----------------------------------------------------------------
+
+
+def new_event():
+    import threading
+
+    return threading.Event()
+
+
+def await_event(event):
+    from . import _core
+
+    _core.blocking(True)
+    try:
+        event.wait()
+    finally:
+        _core.blocking(False)
+
+
 # ---- names -------------------------------------------------------------------------------------
 
 

@@ -149,6 +149,8 @@ typedef struct task {
     PyObject *fn, *args, *kwargs; /* THREAD, until it has run */
     PyObject *into;               /* BATCH, until it is done: the list for the results, or NULL */
     uint64_t submitted_ns;        /* THREAD */
+    PyThreadState *settler;       /* of the thread that loads the outcome */
+    PyObject *settled;            /* threading.Event of those that wait for it, or NULL */
     PyObject *callbacks;          /* list or NULL */
     struct task *prev, *next;     /* pool->tasks, those not known to be done */
     Py_ssize_t number;            /* among those of an iterator, which sets it */
@@ -160,7 +162,8 @@ extern PyType_Spec task_spec;   /* ... and what the package asks of the tasks of
 task *task_new(PyTypeObject *type, struct pool *pool, int kind);
 /* One whose outcome is known without the library: an error, or with NULL a value.  NULL: exception. */
 task *task_settled(PyTypeObject *type, core_state *state, PyObject *value, PyObject *error);
-/* Takes in the outcome of a task that the library has finished.  -1: exception. */
+/* Takes in the outcome of a task that the library has finished, or waits until another thread has.  -1:
+ * exception. */
 int task_settle(task *self);
 /* value or error is stolen. */
 void task_finish(task *self, PyObject *value, PyObject *error);
@@ -194,6 +197,8 @@ void task_dealloc(task *self);
 
 /* ---- told.c: being told that a task is done ---------------------------------------------------- */
 
+/* Before callbacks are called. */
+void told_settle(task *self);
 /* Makes the library tell of the end of this task, unless the thread that runs it does. */
 int task_push(task *self);
 /* A thread's task that the library may end without a call: it is told then, and not by the call. */

@@ -15,11 +15,13 @@ static task *as_call(core_state *state, PyObject *object)
     return one != NULL && one->kind != TASK_ALONE ? one : NULL;
 }
 
+/* Whether it can be settled without a wait: no other thread is at it. */
 static bool is_done(core_state *state, PyObject *object)
 {
     task *one = as_call(state, object);
 
-    return one == NULL || task_is_done(one);
+    return one == NULL || one->phase >= TASK_CANCELLED ||
+           (one->settler == NULL && task_is_done(one));
 }
 
 /* Lets a task that is done take in its outcome. */
@@ -164,7 +166,7 @@ static bool has_value(core_state *state, PyObject *object)
 {
     task *one = as_call(state, object);
 
-    return one != NULL && task_is_done(one) && task_settle(one) == 0 && one->value != NULL;
+    return one != NULL && is_done(state, object) && task_settle(one) == 0 && one->value != NULL;
 }
 
 /* take_values(list of tasks, timeout, ahead): waits for the last of the list, and takes the values of it

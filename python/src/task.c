@@ -190,14 +190,62 @@ static void settle_uncalled(task *self, aur_err err, const aur_error *details)
     }
 }
 
+/* Until the thread that loads the outcome has done so.  What is loaded may be had only once, as a descriptor;
+ * and who has a list of results may have changed it by the time that another thread puts its own into it. */
+static int await_settler(task *self)
+{
+    PyObject *done = Py_None;
+
+    Py_INCREF(self);
+    Py_INCREF(done);
+    while (done != NULL && self->phase < TASK_CANCELLED) {
+        Py_DECREF(done);
+        if (self->settled != NULL) {
+            done = PyObject_CallMethod(self->state->helpers, "await_event", "O", self->settled);
+            continue;
+        }
+        done = PyObject_CallMethod(self->state->helpers, "new_event", NULL);
+        if (done != NULL && self->settled == NULL) { /* else another one has come meanwhile */
+            Py_INCREF(done);
+            self->settled = done;
+        }
+    }
+    int good = done != NULL ? 0 : -1;
+    Py_XDECREF(done);
+    Py_DECREF(self);
+    return good;
+}
+
+static void tell_settled(task *self)
+{
+    PyObject *settled = self->settled;
+    PyObject *done;
+
+    self->settled = NULL;
+    if (settled != NULL) {
+        done = PyObject_CallMethod(settled, "set", NULL);
+        if (done == NULL) {
+            PyErr_WriteUnraisable(settled);
+        }
+        Py_XDECREF(done);
+        Py_DECREF(settled);
+    }
+}
+
 int task_settle(task *self)
 {
+    PyThreadState *before = self->settler;
     const void *data = NULL;
     size_t size = 0;
 
     if (self->phase >= TASK_CANCELLED || self->kind == TASK_ALONE) {
         return 0;
     }
+    /* In a fork there is no such thread, and if it is this one then what is loaded asks for itself. */
+    if (before != NULL && before != PyThreadState_Get() && !task_is_inherited(self)) {
+        return await_settler(self);
+    }
+    self->settler = PyThreadState_Get();
     Py_INCREF(self);
     if (self->kind == TASK_BATCH) {
         settle_batch(self);
@@ -213,6 +261,8 @@ int task_settle(task *self)
         }
         aur_future_unref(future);
     }
+    self->settler = before;
+    tell_settled(self);
     Py_DECREF(self);
     return 0;
 }
@@ -419,8 +469,8 @@ static PyObject *task_cancelled(task *self, PyObject *unused)
     if (self->kind == TASK_ALONE) {
         return standard(self, "cancelled", NULL);
     }
-    if (self->phase < TASK_CANCELLED && task_is_done(self)) {
-        (void)task_settle(self);
+    if (self->phase < TASK_CANCELLED && task_is_done(self) && task_settle(self) < 0) {
+        return NULL;
     }
     return PyBool_FromLong(self->phase == TASK_CANCELLED);
 }
@@ -512,6 +562,7 @@ int task_traverse(task *self, visitproc visit, void *arg)
     Py_VISIT(self->value);
     Py_VISIT(self->error);
     Py_VISIT(self->callbacks);
+    Py_VISIT(self->settled);
     Py_VISIT(self->context);
     Py_VISIT(self->fn);
     Py_VISIT(self->args);
@@ -525,6 +576,7 @@ int task_clear(task *self)
     Py_CLEAR(self->value);
     Py_CLEAR(self->error);
     Py_CLEAR(self->callbacks);
+    Py_CLEAR(self->settled);
     Py_CLEAR(self->context);
     Py_CLEAR(self->fn);
     Py_CLEAR(self->args);

@@ -4,6 +4,13 @@
  * thread it finishes them, without the GIL; from there they go to a pool of one thread, the deliverer. */
 #include "core.h"
 
+void told_settle(task *self)
+{
+    if (task_settle(self) < 0) {
+        PyErr_WriteUnraisable(NULL); /* no memory to wait for a thread that is at it */
+    }
+}
+
 /* In any thread, without the GIL, right after the library knows the outcome. */
 static void submit_delivery(void *ctx)
 {
@@ -11,7 +18,7 @@ static void submit_delivery(void *ctx)
 
     if (aur_fn_submit(self->state->deliverer, NULL, &core_deliver_fn, &ctx, NULL, NULL) != AUR_OK) {
         PyGILState_STATE gil = PyGILState_Ensure();
-        (void)task_settle(self);
+        told_settle(self);
         task_fire(self);
         task_disown(self);
         Py_DECREF(self);
@@ -173,7 +180,9 @@ PyObject *task_on_done(task *self, PyObject *fn)
 {
     for (;;) { /* until it has a list and is not done, with nothing between the looks */
         if (self->kind != TASK_ALONE && task_is_done(self)) {
-            (void)task_settle(self);
+            if (task_settle(self) < 0) {
+                return NULL;
+            }
         }
         if (self->phase >= TASK_CANCELLED) {
             return PyObject_CallOneArg(fn, (PyObject *)self);

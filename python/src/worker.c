@@ -185,7 +185,7 @@ static void run_delivery(const void *args, void *ret, uint64_t lo, uint64_t hi, 
     *item = lo;
     memcpy(&self, (const char *)args + lo * sizeof(self), sizeof(self));
     enter();
-    (void)task_settle(self);
+    told_settle(self);
     task_fire(self);
     task_disown(self); /* the library is through with it */
     Py_DECREF(self);
