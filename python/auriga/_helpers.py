@@ -200,17 +200,24 @@ def _pack(error, text, flags=0):
     return dumps((dumps(error, None, flags & _BY_VALUE), text), None)
 
 
-def pack_error(error, flags):
-    """Bytes that load_error() makes the exception of again."""
+def _traceback_of(error):
     import traceback
 
-    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    try:
+        return "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    except Exception:  # of its __bool__(), say, which that asks
+        return "".join(traceback.format_tb(error.__traceback__)) + type(error).__name__
+
+
+def pack_error(error, flags):
+    """Bytes that load_error() makes the exception of again."""
+    text = _traceback_of(error)
     try:
         return _pack(error, text, flags)
     except BaseException as why:
         if flags & _POOL_ERRORS:
             return pack_result_error(why, (False, error), flags)
-        text = "".join(traceback.format_exception(type(why), why, why.__traceback__))
+        text = _traceback_of(why)
         try:
             return _pack(why, text)
         except BaseException:

@@ -89,6 +89,14 @@ class Items(Case):
             with make(2) as pool:
                 self.check(pool, work.exit_on_three, SystemExit)
 
+    def test_exceptions_that_are_neither_true_nor_false(self):
+        with auriga.Pool(2) as pool:
+            self.check(pool, functools.partial(work.on_three, work.fail_doubtful), work.DoubtfulError)
+            result = pool.apply_async(work.fail_doubtful, (1,))
+            with self.assertRaises(work.DoubtfulError) as caught:
+                result.get()
+            self.assertIn("fail_doubtful", str(caught.exception.__cause__))
+
     def test_what_cannot_be_loaded(self):
         with auriga.Pool(2) as pool:
             self.check(pool, functools.partial(work.on_three, work.fail_lost), TypeError)

@@ -156,6 +156,17 @@ class FrozenError(Exception):
         raise AttributeError(f"cannot assign to field {name!r}")  # as a frozen dataclass
 
 
+class DoubtfulError(Exception):
+    """Neither true nor false, which the standard traceback module asks."""
+
+    def __bool__(self):
+        raise TypeError("no bool")
+
+
+def fail_doubtful(x):
+    raise DoubtfulError(x)
+
+
 class ItemError(Exception):
     item = "mine"
 
