@@ -92,7 +92,7 @@ class Batches(Case):
         self.assertEqual(into, [4, 9, None, 1, 4, None])
         task = submit(0, 3, 0, 0, into, 4)  # it is too short
         self.assertTrue(task.wait())
-        self.assertRaisesRegex(ValueError, "more results than items", task.get)
+        self.assertRaisesRegex(ValueError, "more than items", task.get)
         self.assertRaises(TypeError, submit, 0, 3, 0, 0, into, -1)
         self.assertRaises(TypeError, submit, 0, 3, 0, 0, (1, 2, 3), 0)
 
