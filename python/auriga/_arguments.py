@@ -34,11 +34,11 @@ def integer(name, value, accepted="an int"):
     return operator.index(value)
 
 
-def count(name, value, least=0, most=None, none=None):
+def count(name, value, least=0, most=None, none=None, accepted="an int"):
     """A number of something; none: what None stands for, if it may be given."""
     if value is None and none is not None:
         return none
-    number = integer(name, value, "an int" if none is None else "an int or None")
+    number = integer(name, value, accepted if none is None else f"{accepted} or None")
     if number < least:
         raise refuse(ValueError, f"{name} must be at least {least}", value)
     if most is not None and number > most:
@@ -58,6 +58,10 @@ def nanoseconds(timeout):
 
 def retries(value):
     return count("retries", value, 0, RETRIES_MAX, none=0)
+
+
+def memory_max(value):
+    return count("memory_max", value, 0, 2**64 - 1, none=0, accepted="an int, in bytes,")
 
 
 def callbacks(callback, error_callback):

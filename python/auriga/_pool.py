@@ -103,7 +103,7 @@ class Pool:
     ):
         self._carried = contextvars if self._strict else _context.checked(contextvars)
         self._limits = _arguments.nanoseconds(timeout), _arguments.retries(retries)
-        self._memory_max = _arguments.count("memory_max", memory_max, 0, 2**64 - 1, none=0)
+        self._memory_max = _arguments.memory_max(memory_max)
         self._views = bool(views)
         self._core = None
         self._state = RUN

@@ -151,6 +151,8 @@ class Told(Case):
             self.check_made(make, "maxtasksperchild", tasks, 1)
             with self.assertRaisesRegex(TypeError, "contextvars must be .*, not 5"):
                 make(1, contextvars=[5])
+            with self.assertRaisesRegex(TypeError, "memory_max must be an int, in bytes, or None, not '1G'"):
+                make(1, memory_max="1G")
 
     def test_executors(self):
         self.check_made(auriga.ThreadPoolExecutor, "max_workers", THREADS)
