@@ -98,9 +98,8 @@ static unsigned active_workers(const struct auri_proc *p, bool *ret_leaving)
     *ret_leaving = false;
     for (unsigned i = 0; i < p->slots_end; i++) {
         const struct auri_worker *w = p->slots[i].worker;
-        active += w == NULL || w->state == AURI_W_ASKED
-                      ? p->slots[i].wanted && !p->slots[i].refused
-                      : w->state == AURI_W_LIVE && !w->blocked;
+        active += w == NULL || w->state == AURI_W_ASKED ? p->slots[i].wanted && !p->slots[i].refused
+                                                        : w->state == AURI_W_LIVE && !w->blocked;
         /* One that waits itself will not, unless it is killed: it answers its QUIT after its task. */
         *ret_leaving |= w != NULL && w->state == AURI_W_QUITTING &&
                         (!w->blocked || w->kill_reason != AURI_KILL_NONE);
